@@ -1,0 +1,31 @@
+# SPDX-FileCopyrightText: The Rounds authors
+# SPDX-License-Identifier: Apache-2.0
+
+.PHONY: build demo test lint fmt proto bench fuzz ci
+
+build: ## the binary, ./rounds
+	go build -o rounds ./cmd/rounds
+
+demo: ## the main job, with a sample EHR
+	go run ./cmd/rounds demo
+
+test: ## everything, with the race detector
+	go test -race ./...
+
+lint: ## golangci-lint, as CI runs it
+	.ci/lint
+
+fmt:
+	gofmt -w cmd engine examples plugins scripts sdk
+
+proto: ## the generated code of sdk/proto
+	sdk/proto/generate.sh
+
+bench: ## beside a bare Go loop and a Node.js script
+	go run ./cmd/rounds-bench
+
+fuzz: ## every fuzz target for 20 seconds
+	.ci/fuzz 20s
+
+ci: ## what decides whether a change lands
+	.ci/run

@@ -1,0 +1,140 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/rounds-engine/rounds/sdk"
+)
+
+// ledger is an adapter for what the REST adapter can't do: its feed numbers its changes, and can lose the oldest. It reads a
+// file that the test writes. This test binary is its program.
+type ledger struct {
+	Path string `hcl:"path"`
+}
+
+// page is what the file holds.
+type page struct {
+	First   int               // number of the first change that is still to be had
+	Changes []json.RawMessage // {"id": …}
+}
+
+const ledgerHCL = `
+adapter "ledger" {
+  path = env("LEDGER")
+}
+
+source "ledger" "orders" {
+  path = env("LEDGER_FILE")
+}
+
+destination "webhook" "orders" {
+  url = env("NOTIFY_URL")
+}
+
+pipeline "orders" {
+  poll {
+    feed  = source.ledger.orders.feed.orders
+    every = "1s"
+    start = "beginning"
+  }
+  deliver "orders" {
+    to  = destination.webhook.orders
+    map = "order.js"
+  }
+}
+`
+
+func serveLedger() {
+	sdk.Serve(sdk.Info{Name: "ledger", Version: "1.0.0", Doc: "For tests."},
+		func(_ context.Context, l ledger, _ sdk.Env) (sdk.Source, error) { return l, nil })
+}
+
+func (l ledger) Catalog() sdk.Catalog {
+	return sdk.Catalog{Feeds: []sdk.Feed{{Name: "orders", Kind: "order", Class: sdk.Sequence, Version: sdk.None}}}
+}
+
+// leaks are adapters by careless authors, by the path that they are given: what they do with a record that they could not read.
+var leaks = map[string]func(record string) error{
+	"leak:error":  func(record string) error { return fmt.Errorf("reading %s", record) },
+	"leak:number": func(record string) error { _, err := strconv.Atoi(record); return err },
+	"leak:panic":  func(record string) error { panic(record) },
+	"leak:print": func(record string) error {
+		fmt.Println(record)
+		fmt.Fprintln(os.Stderr, record)
+		fmt.Fprintf(os.Stderr, "{\"@level\": \"error\", \"@message\": %q}\n[ERROR] %s\n", record, record)
+		return sdk.Retryable("GET /orders: 503")
+	},
+	"leak:exit": func(record string) error { log.Fatal(record); return nil },
+}
+
+func (l ledger) Poll(_ context.Context, q sdk.Query) (answer sdk.Page, err error) {
+	if leak := leaks[l.Path]; leak != nil {
+		return answer, leak(canaryItem)
+	}
+	data, err := os.ReadFile(l.Path)
+	if err != nil {
+		return answer, sdk.Retryable("the ledger can't be read")
+	}
+	var all page
+	if err := json.Unmarshal(data, &all); err != nil {
+		return answer, sdk.Retryable("the ledger is no JSON")
+	}
+	read := all.First
+	if q.Watermark != nil {
+		if err := json.Unmarshal(q.Watermark, &read); err != nil {
+			return answer, sdk.Permanent("the watermark is no number")
+		}
+	}
+	if read < all.First {
+		return answer, sdk.WatermarkExpired("GET /orders: the oldest orders that are kept are newer than those that were read last")
+	}
+	for ; read < all.First+len(all.Changes); read++ {
+		order := all.Changes[read-all.First]
+		var id struct{ ID string }
+		if err := json.Unmarshal(order, &id); err != nil {
+			return answer, sdk.Retryable("an order has no id")
+		}
+		answer.Changes = append(answer.Changes, sdk.Change{Ref: sdk.Ref{Kind: "order", ID: id.ID}, Op: sdk.Upsert, Data: order})
+	}
+	answer.Watermark, err = json.Marshal(read)
+	return answer, err
+}
+
+func (ledger) Fetch(context.Context, []sdk.Ref) ([]sdk.Result, error) {
+	return nil, sdk.Permanent("there is nothing to fetch")
+}
+
+func (ledger) Close() error { return nil }
+
+// newLedger makes a directory with a configuration of the adapter, and gives its environment and how to write the ledger.
+func newLedger(t *testing.T, notifyURL string) (dir string, env []string, keep func(page)) {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir = write(t, map[string]string{"main.hcl": ledgerHCL, "order.js": "export default ({ change }) => change.data;"})
+	file := filepath.Join(dir, "ledger.json")
+	keep = func(p page) {
+		t.Helper()
+		data, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.WriteFile(file+".new", data, 0o600), os.Rename(file+".new", file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir, []string{"LEDGER=" + program, "LEDGER_FILE=" + file, "NOTIFY_URL=" + notifyURL}, keep
+}

@@ -1,0 +1,105 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Rounds asks EHRs that can't send messages for what changed, and delivers one notification per changed record.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1 // it did not work: the configuration has mistakes, the state is held, a delivery could not end
+	exitUsage  = 2 // the command line has mistakes
+)
+
+func main() {
+	// One zone for logs and scripts wherever the process runs; scripts need no work of their own then to be in UTC.
+	time.Local = time.UTC
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	// The first signal asks for a graceful stop; the second is the system's own and ends the process.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	command, err := root.ExecuteContextC(ctx)
+	var failed *failure
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &failed):
+		if failed.err != nil {
+			fmt.Fprintf(stderr, "Error: %v\n", failed.err)
+		}
+		return exitFailed
+	}
+	fmt.Fprintf(stderr, "Error: %v\nUsage: %s (more: %s --help)\n", err, command.UseLine(), command.CommandPath())
+	return exitUsage
+}
+
+// failure is an error of the work, not of the command line. A nil err was already shown.
+type failure struct{ err error }
+
+func (f *failure) Error() string {
+	if f.err == nil {
+		return "failed"
+	}
+	return f.err.Error()
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "rounds",
+		Short: "Polls EHRs for what changed and delivers one notification per changed record",
+		Long: `Rounds is an integration engine for EHRs that have an API to ask and no messages to send. It polls what changed, fetches
+the details, maps each record with JavaScript and delivers one notification per changed record.
+
+Exit codes: 0 done, 1 failed (mistakes in the configuration included), 2 mistakes on the command line.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.AddCommand(newRunCommand(), newValidateCommand(), newResumeCommand(), newDemoCommand(), newAdapterCommand(), newVersionCommand())
+	return root
+}
+
+// logFlags are the flags of every command that logs.
+type logFlags struct{ level, format string }
+
+func (l *logFlags) add(c *cobra.Command) {
+	c.Flags().StringVar(&l.level, "log-level", "info", "least level of what is logged: debug, info, warn, error")
+	c.Flags().StringVar(&l.format, "log-format", "text", "text or json")
+}
+
+func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(l.level)); err != nil {
+		return nil, fmt.Errorf("--log-level %q: must be debug, info, warn or error", l.level)
+	}
+	o := &slog.HandlerOptions{Level: level}
+	switch l.format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return nil, fmt.Errorf("--log-format %q: must be text or json", l.format)
+}

@@ -1,0 +1,160 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rounds-engine/rounds/engine"
+	"github.com/rounds-engine/rounds/engine/config"
+)
+
+func newRunCommand() *cobra.Command {
+	var logs logFlags
+	var state string
+	var grace time.Duration
+	c := &cobra.Command{
+		Use:   "run [PATH]",
+		Short: "Run the pipelines of a configuration",
+		Long: `Runs the pipelines of a configuration, a .hcl file or a directory of them (default: the working directory), until it gets
+SIGINT or SIGTERM. Then it polls no more, lets deliveries that are on their way end, and keeps the rest for the next run.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			log, err := logs.logger(c.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			e, err := newEngine(log, state, max(grace, 1)) // a grace of 0 is none at all, not the engine's default
+			if err != nil {
+				return &failure{err}
+			}
+			return finish(e, func() error {
+				cfg, err := load(c.Context(), e, pathOf(args), c.ErrOrStderr())
+				switch {
+				case errors.Is(err, errStopped):
+					return nil
+				case err != nil:
+					return err
+				}
+				return e.Run(c.Context(), cfg)
+			})
+		},
+	}
+	logs.add(c)
+	c.Flags().StringVar(&state, "state", ".rounds", "directory of the state: watermarks, rows, outbox, dead letters")
+	c.Flags().DurationVar(&grace, "grace", 10*time.Second, "how long deliveries that are on their way may go on after a stop")
+	return c
+}
+
+func newValidateCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "validate [PATH]",
+		Short: "Check a configuration without asking an EHR",
+		Long: `Checks a configuration, a .hcl file or a directory of them (default: the working directory), its mappings and what its adapters
+say of it. No EHR is asked and no state is opened. All mistakes are shown at once.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			e, err := newEngine(slog.New(slog.DiscardHandler), "", 0)
+			if err != nil {
+				return &failure{err}
+			}
+			return finish(e, func() error {
+				if asJSON {
+					_, _, diags := e.Load(c.Context(), pathOf(args))
+					if c.Context().Err() != nil {
+						return errStopped
+					}
+					out, err := config.DiagnosticsJSON(diags)
+					if err != nil {
+						return err
+					}
+					fmt.Fprintf(c.OutOrStdout(), "%s\n", out)
+					if diags.HasErrors() {
+						return &failure{}
+					}
+					return nil
+				}
+				cfg, err := load(c.Context(), e, pathOf(args), c.ErrOrStderr())
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(c.OutOrStdout(), "The configuration is valid: %d pipelines, %d sources, %d destinations.\n",
+					len(cfg.Pipelines), len(cfg.Sources), len(cfg.Destinations))
+				return nil
+			})
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return c
+}
+
+// newEngine makes an engine whose bundled adapters are this binary, started again.
+func newEngine(log *slog.Logger, state string, grace time.Duration) (*engine.Engine, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding this program's own file, which the bundled adapters are started from: %w", err)
+	}
+	return engine.New(engine.Options{
+		StateDir: state, Bundled: []string{self, "adapter", "serve"}, Adapters: bundledNames(), Grace: grace, Logger: log,
+	}), nil
+}
+
+// finish does the work and ends the adapters' processes, whatever came of it.
+func finish(e *engine.Engine, work func() error) error {
+	err := work()
+	if closing := e.Close(); err == nil {
+		err = closing
+	}
+	if err == nil {
+		return nil
+	}
+	if f, ok := err.(*failure); ok { //nolint:errorlint // made here, never wrapped
+		return f
+	}
+	return &failure{err}
+}
+
+var errStopped = errors.New("stopped before the configuration was checked")
+
+// load reads a configuration and shows its mistakes. Those that only the stop made, such as an adapter that could not tell its
+// schema any more, are none: errStopped.
+func load(ctx context.Context, e *engine.Engine, path string, stderr io.Writer) (*config.Config, error) {
+	cfg, files, diags := e.Load(ctx, path)
+	if ctx.Err() != nil {
+		return nil, errStopped
+	}
+	if err := config.WriteDiagnostics(stderr, files, diags, isTerminal(stderr), 100); err != nil {
+		return nil, err
+	}
+	if diags.HasErrors() {
+		return nil, &failure{}
+	}
+	return cfg, nil
+}
+
+func pathOf(args []string) string {
+	if len(args) == 0 {
+		return "."
+	}
+	return args[0]
+}
+
+// isTerminal says whether colour is wanted on w.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,217 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// compile checks a per-record expression and returns it with the labels of the fetches that it uses. Self is the label of
+// the fetch that it belongs to, labels are those of all fetches of the pipeline. It is nil when something is wrong.
+func (l *loader) compile(expr hclsyntax.Expression, labels []string, self string) (*Expr, []string) {
+	before := len(l.diags)
+	at := expr.Range()
+	if text, ok := literal(expr); ok && (strings.HasPrefix(text, "change.") || strings.HasPrefix(text, "fetched.")) {
+		l.errorf(at, "Text instead of a path", "In quotes this is the same text for every record. Without quotes it is a path in the record: %s", text)
+		return nil, nil
+	}
+	c := &compiler{loader: l, labels: labels, self: self}
+	for _, use := range uses(expr) {
+		c.input(use)
+	}
+	_ = hclsyntax.VisitAll(expr, c.constantArguments)
+	if len(l.diags) > before {
+		return nil, nil
+	}
+	slices.Sort(c.needs)
+	needs := slices.Compact(c.needs)
+	e := &Expr{
+		source: string(at.SliceBytes(l.files[at.Filename].Bytes)), at: fmt.Sprintf("%s:%d", at.Filename, at.Start.Line),
+		expr: expr, inputs: c.inputs, functions: l.eval.Functions,
+	}
+	switch unwrap(expr).(type) {
+	case *hclsyntax.ScopeTraversalExpr:
+		e.plain = &c.inputs[0].path
+		return e, needs
+	case *hclsyntax.SplatExpr, *hclsyntax.ForExpr:
+		l.errorf(at, "Wrong type", "The expression gives a list or an object; a text or a number is wanted.")
+		return nil, nil
+	}
+	// With inputs that are not known yet, HCL finds what would be wrong for every record.
+	unknown := map[string]cty.Value{}
+	for _, in := range e.inputs {
+		unknown[in.name] = cty.DynamicVal
+	}
+	v, diags := expr.Value(&hcl.EvalContext{Variables: unknown, Functions: e.functions})
+	l.evaluation(diags)
+	if t := v.Type(); !diags.HasErrors() && t != cty.DynamicPseudoType && !t.IsPrimitiveType() {
+		l.errorf(at, "Wrong type", "The expression gives %s; a text or a number is wanted.", articled(t))
+	}
+	if len(l.diags) > before {
+		return nil, nil
+	}
+	return e, needs
+}
+
+// unwrap takes off what does not change a value: parentheses, and a template that is nothing but one interpolation.
+func unwrap(expr hclsyntax.Expression) hclsyntax.Expression {
+	for {
+		switch e := expr.(type) {
+		case *hclsyntax.ParenthesesExpr:
+			expr = e.Expression
+		case *hclsyntax.TemplateWrapExpr:
+			expr = e.Wrapped
+		default:
+			return expr
+		}
+	}
+}
+
+// use is a place of an expression where a name from outside is used.
+type use struct {
+	expr *hclsyntax.ScopeTraversalExpr
+	text bool // as a part of a template, where only its text counts
+}
+
+// uses returns the uses in an expression, without those of the variables that the expression makes itself.
+func uses(expr hclsyntax.Expression) []use {
+	w := &useWalker{texts: map[hclsyntax.Node]bool{}}
+	_ = hclsyntax.Walk(expr, w) // returns what the walker returns: nothing
+	return w.uses
+}
+
+type useWalker struct {
+	uses  []use
+	texts map[hclsyntax.Node]bool
+	local []map[string]struct{}
+}
+
+func (w *useWalker) Enter(node hclsyntax.Node) hcl.Diagnostics {
+	switch n := node.(type) {
+	case *hclsyntax.TemplateExpr:
+		for _, part := range n.Parts {
+			w.texts[part] = true
+		}
+	case hclsyntax.ChildScope:
+		w.local = append(w.local, n.LocalNames)
+		return nil
+	case *hclsyntax.ScopeTraversalExpr:
+		for _, names := range w.local {
+			if _, ok := names[n.Traversal.RootName()]; ok {
+				return nil
+			}
+		}
+		w.uses = append(w.uses, use{n, w.texts[node]})
+	}
+	return nil
+}
+
+func (w *useWalker) Exit(node hclsyntax.Node) hcl.Diagnostics {
+	if _, ok := node.(hclsyntax.ChildScope); ok {
+		w.local = w.local[:len(w.local)-1]
+	}
+	return nil
+}
+
+// compiler collects what an expression needs.
+type compiler struct {
+	*loader
+	labels []string
+	self   string
+	inputs []input
+	needs  []string
+}
+
+// input makes a use an input, and puts the input's name in its place. That name can't be written in HCL, so that it hides
+// nothing.
+func (c *compiler) input(u use) {
+	p, ok := c.path(u.expr.Traversal)
+	if !ok {
+		return
+	}
+	name := fmt.Sprintf("#%d", len(c.inputs))
+	c.inputs = append(c.inputs, input{name: name, path: p, text: u.text})
+	u.expr.Traversal = hcl.Traversal{hcl.TraverseRoot{Name: name, SrcRange: u.expr.SrcRange}}
+}
+
+// path checks a name and what follows it.
+func (c *compiler) path(t hcl.Traversal) (path, bool) {
+	fail := func(summary, detail string, args ...any) (path, bool) {
+		c.errorf(t.SourceRange(), summary, detail, args...)
+		return path{}, false
+	}
+	root := t.RootName()
+	steps := make([]string, 0, len(t)-1)
+	for _, step := range t[1:] {
+		text, ok := stepText(step)
+		if !ok {
+			return fail("Invalid index", "An index is a whole number from 0, or a text.")
+		}
+		steps = append(steps, text)
+	}
+	switch {
+	case root == "change" && len(steps) == 0:
+		return fail("Incomplete path", "\"change\" is the whole change. A path goes on: change.id, or change.data.NAME for what the server sent.")
+	case root == "change" && !slices.Contains(changeAttributes, steps[0]):
+		return fail("Unknown name", "A change has no attribute %q.%s What the server sent is in change.data.", steps[0],
+			meantOr(steps[0], changeAttributes, "Its attributes are"))
+	case root == "change" && steps[0] != "data" && len(steps) > 1:
+		return fail("Invalid path", "change.%s is a text, there is nothing in it.", steps[0])
+	case root == "change":
+		return path{name: steps[0], steps: steps[1:]}, true
+	case root == "fetched" && len(c.labels) == 0:
+		return fail("Unknown fetch", "This pipeline fetches nothing.")
+	case root == "fetched" && len(steps) == 0:
+		return fail("Incomplete path", "\"fetched\" holds everything that was fetched. A path goes on: fetched.%s.NAME", c.labels[0])
+	case root == "fetched" && !slices.Contains(c.labels, steps[0]):
+		return fail("Unknown fetch", "This pipeline has no fetch %q.%s", steps[0], meantOr(steps[0], c.labels, "It fetches"))
+	case root == "fetched" && steps[0] == c.self:
+		return fail("Cycle between fetches", "The fetch %q can't use what it fetches itself.", c.self)
+	case root == "fetched":
+		c.needs = append(c.needs, steps[0])
+		return path{fetch: steps[0], steps: steps[1:]}, true
+	case slices.Contains(c.labels, root):
+		return fail("Unknown name", "There is no %q. Did you mean fetched.%s?", root, root)
+	case slices.Contains(changeAttributes, root):
+		return fail("Unknown name", "There is no %q. Did you mean change.%s?", root, root)
+	}
+	return fail("Unknown name", "There is no %q.%s What an expression for a record can use is change and fetched.", root,
+		meant(root, []string{"change", "fetched"}))
+}
+
+func stepText(step hcl.Traverser) (string, bool) {
+	switch s := step.(type) {
+	case hcl.TraverseAttr:
+		return s.Name, true
+	case hcl.TraverseIndex:
+		switch {
+		case s.Key.Type() == cty.String:
+			return s.Key.AsString(), true
+		case s.Key.Type() == cty.Number && s.Key.AsBigFloat().IsInt() && s.Key.AsBigFloat().Sign() >= 0 && sane(s.Key):
+			return s.Key.AsBigFloat().Text('f', 0), true
+		}
+	}
+	return "", false
+}
+
+// constantArguments refuses env, secret and file with an argument that comes from a record: what a server sent must not choose
+// a file.
+func (c *compiler) constantArguments(node hclsyntax.Node) hcl.Diagnostics {
+	call, ok := node.(*hclsyntax.FunctionCallExpr)
+	if !ok || !outsideNames[call.Name] {
+		return nil
+	}
+	for _, arg := range call.Args {
+		if len(hclsyntax.Variables(arg)) > 0 {
+			c.errorf(arg.Range(), "Argument is not constant", "The argument of %s must be the same for every record.", call.Name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package config reads a configuration: HCL files in, a Config out, and every mistake at once, each at its line.
+//
+// What it reads of the world are the files themselves, the environment and the directory of secrets; only
+// Options.Adapters may start a process. What comes from env, secret and file never gets into a diagnostic.
+package config
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/rounds-engine/rounds/sdk/schema"
+)
+
+// Config is a whole configuration. The order is that of the files by name and of the blocks in them.
+type Config struct {
+	Dir          string // absolute: of the files, where relative paths start and which imports of scripts may not leave
+	Sources      []Source
+	Destinations []Destination
+	Pipelines    []Pipeline
+}
+
+// Adapter is the program that speaks to the sources that name it.
+type Adapter struct {
+	Name   string
+	Path   string // absolute; empty: bundled
+	SHA256 string // lower-case hex; empty: not verified
+}
+
+// Source is one configured use of an adapter.
+type Source struct {
+	Adapter Adapter
+	Name    string
+	Isolate bool            // gets a process of its own
+	Config  json.RawMessage // the block in the JSON form of the adapter's schema; holds secrets
+}
+
+// ID is the name that state is keyed by and that references use: "rest.clinic".
+func (s Source) ID() string { return s.Adapter.Name + "." + s.Name }
+
+// Destination is where notifications go.
+type Destination struct {
+	Type     string
+	Name     string
+	Parallel int    // notifications in flight at the same time
+	OnReject string // "pause" or "dead_letter"
+	Timeout  time.Duration
+	Config   json.RawMessage // the block in the JSON form of the type's schema; holds secrets
+}
+
+// ID is the name that state is keyed by and that references use: "webhook.scheduling".
+func (d Destination) ID() string { return d.Type + "." + d.Name }
+
+// Pipeline is the way of the records of one feed.
+type Pipeline struct {
+	Name     string
+	Source   string // ID of the source
+	Feed     string
+	Every    time.Duration
+	Overlap  time.Duration
+	Timeout  time.Duration // of one call to the source
+	Start    Start
+	Fetches  []Fetch
+	Delivers []Deliver
+}
+
+// Start says where a feed that was never read begins. The zero value is the beginning of all records.
+type Start struct {
+	Now bool
+	At  time.Time // meant when Now is false and At is not zero
+}
+
+// Fetch asks for the details of a record.
+type Fetch struct {
+	Name     string // label; what was fetched is fetched.NAME
+	Resource string
+	ID       *Expr    // nothing is fetched for a record that it is absent for
+	Needs    []string // labels of the fetches of the same pipeline that ID uses, sorted
+}
+
+// Deliver is one mapping and where its notifications go.
+type Deliver struct {
+	Name        string
+	Destination string // ID of the destination
+	Script      string // absolute path
+	OrderBy     *Expr  // nil, or absent for a record: the record's own id is the ordering key
+}
+
+// Adapters is what config asks of the host. Errors are of type *sdk.Error; one with a Path is shown at that attribute (for
+// Schema "path" or "sha256" of the adapter block), the text of any other type is withheld.
+type Adapters interface {
+	Schema(ctx context.Context, a Adapter) (schema.Schema, error)
+	Validate(ctx context.Context, a Adapter, source string, config []byte) error
+}
+
+// Options is what a configuration is read with.
+type Options struct {
+	Adapters     Adapters
+	Bundled      []string                 // names of the adapters that need no adapter block
+	Destinations map[string]schema.Schema // by type
+	// CheckDestination checks the block of a destination beyond its schema; as Adapters.Validate. May be nil.
+	CheckDestination func(kind string, config []byte) error
+	// CheckScript compiles a mapping, whose imports may not leave dir. The error's text says where in the script and is
+	// shown; it holds no values. May be nil.
+	CheckScript func(dir, path string) error
+	SecretsDir  string                      // of secret(); empty: $CREDENTIALS_DIRECTORY, else /run/secrets
+	LookupEnv   func(string) (string, bool) // nil: os.LookupEnv
+}

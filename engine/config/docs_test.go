@@ -1,0 +1,113 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package config_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rounds-engine/rounds/engine/config"
+	"github.com/rounds-engine/rounds/engine/destination"
+	"github.com/rounds-engine/rounds/plugins/rest"
+	"github.com/rounds-engine/rounds/sdk/schema"
+)
+
+// documented are the adapters of the reference: the real schema of the bundled one, and one that stands for all others.
+type documented struct{}
+
+func (documented) Schema(_ context.Context, a config.Adapter) (schema.Schema, error) {
+	if a.Name == "rest" {
+		return schema.Of(rest.Config{})
+	}
+	return schema.Of(orthancConfig{})
+}
+
+func (documented) Validate(_ context.Context, a config.Adapter, _ string, data []byte) error {
+	if a.Name != "rest" {
+		return nil
+	}
+	var c rest.Config
+	if err := schema.Decode(data, &c); err != nil {
+		return err
+	}
+	return c.Validate()
+}
+
+var fenced = regexp.MustCompile("(?ms)^```hcl\n(.*?)^```$")
+
+func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
+	text, err := os.ReadFile("../../docs/hcl-reference.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for i, example := range fenced.FindAllSubmatch(text, -1) {
+		write(t, filepath.Join(dir, fmt.Sprintf("%02d.hcl", i)), string(example[1]))
+	}
+	for _, name := range []string{"clinic_token", "notify", "notify_old", "appointment.js", "screen.ts", "order.js"} {
+		write(t, filepath.Join(dir, name), "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz")
+	}
+	o := options(dir)
+	o.Adapters = documented{}
+	o.Destinations = destination.Schemas()
+	o.CheckDestination = destination.Check
+	o.LookupEnv = func(name string) (string, bool) {
+		v, ok := map[string]string{"NOTIFY_URL": "https://receiver.example", "ORDERS_PARALLEL": "4"}[name]
+		return v, ok
+	}
+	c, files, diags := config.Load(t.Context(), dir, o)
+	if len(diags) > 0 {
+		var out strings.Builder
+		config.WriteDiagnostics(&out, files, diags, false, 0)
+		t.Fatal(out.String())
+	}
+	if len(c.Sources) != 2 || len(c.Destinations) != 4 || len(c.Pipelines) != 2 {
+		t.Errorf("%d sources, %d destinations, %d pipelines", len(c.Sources), len(c.Destinations), len(c.Pipelines))
+	}
+}
+
+func TestTheReferenceNamesEveryAttribute(t *testing.T) {
+	text, err := os.ReadFile("../../docs/hcl-reference.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := schema.Of(rest.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var check func(path string, s schema.Schema)
+	check = func(path string, s schema.Schema) {
+		for _, a := range s.Attributes {
+			if !strings.Contains(string(text), "`"+a.Name+"`") {
+				t.Errorf("%s%s is not in the reference", path, a.Name)
+			}
+		}
+		for _, b := range s.Blocks {
+			if !regexp.MustCompile("`" + b.Name + "[` ]").Match(text) {
+				t.Errorf("the block %s%s is not in the reference", path, b.Name)
+			}
+			check(path+b.Name+".", b.Body)
+		}
+	}
+	check("rest.", s)
+	for kind, s := range destination.Schemas() {
+		check(kind+".", s)
+	}
+}
+
+func TestNoDestinationTakesTheNamesThatAllHave(t *testing.T) {
+	for kind, s := range destination.Schemas() {
+		for _, a := range s.Attributes {
+			if slices.Contains([]string{"parallel", "on_reject", "timeout"}, a.Name) {
+				t.Errorf("%s.%s is the engine's own name", kind, a.Name)
+			}
+		}
+	}
+}

@@ -1,0 +1,201 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+	"github.com/zclconf/go-cty/cty/function"
+
+	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/rawjson"
+)
+
+// Expr is an expression that is evaluated for every record. A plain path is a look-up in the record's JSON; for any other
+// expression only the paths that it uses are converted for HCL, as the conversion of a whole record costs more than all else.
+type Expr struct {
+	source    string // as written
+	at        string // "main.hcl:23"
+	plain     *path  // the whole expression, when it is nothing but a path
+	expr      hclsyntax.Expression
+	inputs    []input // the paths that expr uses
+	functions map[string]function.Function
+}
+
+// input is a path under the name that stands for it in the expression.
+type input struct {
+	name string
+	path path
+	text bool // only its text is wanted, so that a number keeps its digits
+}
+
+// String is the expression as it is written.
+func (e *Expr) String() string { return e.source }
+
+// MarshalText is String.
+func (e *Expr) MarshalText() ([]byte, error) { return []byte(e.source), nil }
+
+// Eval returns the text that the expression gives for a record: of a string its text, of a number its digits, of a bool
+// true or false. It is absent when that is null, missing or an empty string, since none of these identifies anything.
+// The error never holds a value. Eval may be called concurrently.
+func (e *Expr) Eval(r *record.Record) (value string, present bool, err error) {
+	if e.plain != nil {
+		v := e.plain.find(r)
+		if v.raw == nil {
+			return v.text, v.text != "", nil
+		}
+		text, ok := rawjson.Text(v.raw)
+		if !ok && !rawjson.IsNull(v.raw) {
+			return "", false, e.errorf("%s is an object or a list; a text or a number is wanted", e.source)
+		}
+		return text, text != "", nil
+	}
+	variables := make(map[string]cty.Value, len(e.inputs))
+	for _, in := range e.inputs {
+		v, err := in.value(r)
+		if err != nil {
+			return "", false, e.errorf("%s", err)
+		}
+		variables[in.name] = v
+	}
+	v, diags := e.expr.Value(&hcl.EvalContext{Variables: variables, Functions: e.functions})
+	if diags.HasErrors() {
+		// Only the summary: the details may quote a key that came from the record.
+		return "", false, e.errorf("%s (a path that leads nowhere is null: test for it with == null)", diags[0].Summary)
+	}
+	return e.result(v)
+}
+
+func (e *Expr) result(v cty.Value) (string, bool, error) {
+	v, _ = v.UnmarkDeep()
+	if v.IsNull() {
+		return "", false, nil
+	}
+	if !sane(v) {
+		return "", false, e.errorf("the number is out of range")
+	}
+	text, err := convert.Convert(v, cty.String)
+	if err != nil || !text.IsKnown() {
+		return "", false, e.errorf("the expression gives %s; a text or a number is wanted", articled(v.Type()))
+	}
+	return text.AsString(), text.AsString() != "", nil
+}
+
+func (e *Expr) errorf(format string, args ...any) error {
+	return sdk.Permanent("%s: %s", e.at, fmt.Sprintf(format, args...))
+}
+
+// path leads to a value of a record.
+type path struct {
+	fetch string // label of a fetch; empty: the change
+	name  string // attribute of the change
+	steps []string
+}
+
+// The attributes of a change, as in scripts.
+var changeAttributes = []string{"id", "kind", "version", "op", "event", "actor", "time", "data"}
+
+// found is the raw JSON at a path, or the text of an attribute of the change.
+type found struct {
+	raw  []byte
+	text string
+}
+
+func (p *path) find(r *record.Record) found {
+	if p.fetch != "" {
+		return inside(r.Fetched[p.fetch], p.steps)
+	}
+	c := &r.Change
+	switch p.name {
+	case "id":
+		return found{text: c.Ref.ID}
+	case "kind":
+		return found{text: c.Ref.Kind}
+	case "version":
+		return found{text: c.Version}
+	case "op":
+		return found{text: string(c.Op)}
+	case "event":
+		return found{text: c.Event}
+	case "actor":
+		return found{text: c.Actor}
+	case "time":
+		if c.Time.IsZero() {
+			return found{}
+		}
+		return found{text: c.Time.UTC().Format(time.RFC3339Nano)}
+	}
+	return inside(c.Data, p.steps)
+}
+
+func inside(doc []byte, steps []string) found {
+	raw, _ := rawjson.Get(doc, steps...)
+	return found{raw: raw}
+}
+
+// value converts what is at the path for HCL. What is missing is null.
+func (in *input) value(r *record.Record) (cty.Value, error) {
+	v := in.path.find(r)
+	switch {
+	case v.text != "":
+		return cty.StringVal(v.text), nil
+	case rawjson.IsNull(v.raw):
+		return cty.NullVal(cty.DynamicPseudoType), nil
+	}
+	if in.text {
+		if text, ok := rawjson.Text(v.raw); ok {
+			return cty.StringVal(text), nil
+		}
+	}
+	return fromJSON(v.raw)
+}
+
+// fromJSON converts a JSON value. Numbers keep their digits as far as HCL's do: 512 bits.
+func fromJSON(raw []byte) (cty.Value, error) {
+	if rawjson.IsNull(raw) {
+		return cty.NullVal(cty.DynamicPseudoType), nil
+	}
+	switch raw[0] {
+	case '{':
+		members := map[string]cty.Value{}
+		for name, member := range rawjson.Members(raw) {
+			v, err := fromJSON(member)
+			if err != nil {
+				return cty.NilVal, err
+			}
+			members[name] = v
+		}
+		return cty.ObjectVal(members), nil
+	case '[':
+		var elements []cty.Value
+		for element := range rawjson.Elements(raw) {
+			v, err := fromJSON(element)
+			if err != nil {
+				return cty.NilVal, err
+			}
+			elements = append(elements, v)
+		}
+		return cty.TupleVal(elements), nil
+	}
+	text, ok := rawjson.Text(raw)
+	switch {
+	case !ok:
+		return cty.NilVal, errors.New("the record is not valid JSON")
+	case raw[0] == '"':
+		return cty.StringVal(text), nil
+	case text == "true" || text == "false":
+		return cty.BoolVal(text == "true"), nil
+	}
+	if v, err := cty.ParseNumberVal(text); err == nil && sane(v) {
+		return v, nil
+	}
+	return cty.NilVal, errors.New("a number in the record is out of range")
+}

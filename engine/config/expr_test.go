@@ -1,0 +1,241 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package config_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rounds-engine/rounds/engine/config"
+	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/sdk"
+)
+
+const frame = `
+source "rest" "clinic" {
+  base_url = "https://ehr.example"
+  feed "appointments" {
+    path = "/appointments"
+    id   = "id"
+  }
+  resource "patient" { path = "/patient/{id}" }
+  resource "provider" { path = "/provider/{id}" }
+}
+destination "stdout" "screen" {}
+pipeline "appointments" {
+  poll {
+    feed  = source.rest.clinic.feed.appointments
+    every = "1m"
+  }
+  fetch "patient" { id = change.data.patientID }
+  fetch "provider" { id = fetched.patient.provider }
+  deliver "screen" {
+    to  = destination.stdout.screen
+    map = "a.js"
+    order_by = %s
+  }
+}
+`
+
+// expr compiles an expression as an order_by, which stands in line 22 of main.hcl.
+func expr(t testing.TB, text string) *config.Expr {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "main.hcl"), fmt.Sprintf(frame, text))
+	write(t, filepath.Join(dir, "a.js"), "")
+	write(t, filepath.Join(dir, "salt"), "CANARY-SALT")
+	c, files, diags := config.Load(t.Context(), dir, options(dir))
+	if diags.HasErrors() {
+		var out strings.Builder
+		config.WriteDiagnostics(&out, files, diags, false, 0)
+		t.Fatal(out.String())
+	}
+	return c.Pipelines[0].Delivers[0].OrderBy
+}
+
+var appointment = &record.Record{
+	Change: sdk.Change{
+		Ref: sdk.Ref{Kind: "appointment", ID: "a1"}, Version: "7", Op: sdk.Updated, Event: "appointment.moved", Actor: "front desk",
+		Time: time.Date(2026, 1, 31, 8, 0, 0, 500, time.FixedZone("", -5*3600)),
+		Data: json.RawMessage(`{"patientID": 12345678901234567890123, "ratio": 1.10, "big": 1e999999999, "new": true, "none": null, "empty": "",
+			"mrn": "00123", "site": {"id": "s1", "odd key": 1}, "list": [{"id": "x"}, {"id": "y"}], "nested": [[1, [2, {"a": null}]], true, -0.5]}`),
+	},
+	Fetched: map[string]json.RawMessage{"patient": json.RawMessage(`{"id": "p1", "provider": "d1", "name": "PATIENT-NAME"}`), "provider": json.RawMessage("null")},
+}
+
+func TestExpression(t *testing.T) {
+	for _, c := range []struct {
+		expr, want string // want empty: absent
+	}{
+		// look-ups
+		{`change.id`, "a1"}, {`change.kind`, "appointment"}, {`change.version`, "7"}, {`change.op`, "updated"},
+		{`change.event`, "appointment.moved"}, {`change.actor`, "front desk"}, {`change.time`, "2026-01-31T13:00:00.0000005Z"},
+		{`change.data.patientID`, "12345678901234567890123"}, {`change.data.ratio`, "1.10"}, {`change.data.new`, "true"},
+		{`change.data.mrn`, "00123"}, {`change.data.list[1].id`, "y"}, {`change.data.list.0.id`, "x"}, {`change.data.site["odd key"]`, "1"},
+		{`change["data"].site.id`, "s1"}, {`fetched.patient.id`, "p1"}, {`fetched["patient"].id`, "p1"}, {`(change.id)`, "a1"}, {`"${change.data.mrn}"`, "00123"},
+		{`change.data.big`, "1e999999999"},
+		{`change.data.none`, ""}, {`change.data.missing.deep`, ""}, {`change.data.empty`, ""}, {`change.data.list[7].id`, ""},
+		{`fetched.provider.id`, ""}, {`fetched.provider`, ""},
+		// evaluated
+		{`"${change.kind}/${change.data.patientID}"`, "appointment/12345678901234567890123"}, {`"${change.data.ratio} ${change.data.new}"`, "1.10 true"},
+		{`change.data.ratio + 1`, "2.1"}, {`change.data.patientID + 0`, "12345678901234567890123"}, {`change.data.new ? change.id : "old"`, "a1"},
+		{`change.data.missing == null ? "none" : "some"`, "none"}, {`change.data.none == null ? null : "x${change.data.none}"`, ""},
+		{`change.data.site.id == "s1"`, "true"}, {`change.data.site.id == "s1" ? "" : "x"`, ""}, {`change.version == "7" ? "seven" : "other"`, "seven"},
+		{`change.data.list[change.data.new ? 1 : 0].id`, "y"}, {`[for x in change.data.list : x.id][0]`, "x"}, {`[for change in [1] : change][0]`, "1"},
+		{`[for id in change.data.list[*].id : id][1]`, "y"}, {`change.data.nested[0][1][0]`, "2"}, {`{ for k, v in change.data.site : v => k }["s1"]`, "id"},
+		{`"${secret("salt")}-${change.id}"`, "CANARY-SALT-a1"}, {`"${file("salt")}${env("TENANT")}"`, "CANARY-SALTCANARY-TENANT"},
+		{`"one lane"`, "one lane"}, {`null`, ""}, {`5`, "5"},
+	} {
+		got, present, err := expr(t, c.expr).Eval(appointment)
+		if got != c.want || present != (c.want != "") || err != nil {
+			t.Errorf("%s = %q, %v, %v, want %q", c.expr, got, present, err, c.want)
+		}
+	}
+}
+
+func TestExpressionOnARecordThatHasNothing(t *testing.T) {
+	for _, text := range []string{`change.data.x`, `change.time`, `change.event`, `fetched.patient.id`, `change.data`, `fetched.patient`,
+		`change.event == null ? null : "x"`, `change.data.x == null ? null : "x"`, `fetched.patient == null ? null : "x"`} {
+		if got, present, err := expr(t, text).Eval(&record.Record{}); got != "" || present || err != nil {
+			t.Errorf("%s = %q, %v, %v", text, got, present, err)
+		}
+	}
+}
+
+func TestExpressionErrorsNameTheLineAndNoValue(t *testing.T) {
+	for text, want := range map[string]string{
+		`change.data.site`:                                         "change.data.site is an object or a list",
+		`change.data.list`:                                         "change.data.list is an object or a list",
+		`change.data.new ? change.data.site : null`:                "the expression gives an object",
+		`change.data.new ? change.data.list : null`:                "the expression gives a list",
+		`"x${change.data.missing}"`:                                "Invalid template interpolation value",
+		`fetched.patient[fetched.patient.name]`:                    "Invalid index",
+		`fetched.patient.name + 1`:                                 "Invalid operand",
+		`change.data.big + 1`:                                      "a number in the record is out of range",
+		`[for x in change.data.list : x[change.data.mrn]][0]`:      "Invalid index",
+		`{ for x in ["a", "b"] : fetched.patient.name => x }["a"]`: "Duplicate object key",
+	} {
+		got, present, err := expr(t, text).Eval(appointment)
+		if got != "" || present || err == nil {
+			t.Errorf("%s = %q, %v, want an error", text, got, present)
+			continue
+		}
+		if !strings.Contains(err.Error(), "main.hcl:22: "+want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+		for _, value := range []string{"PATIENT", "00123", "999999999", "s1"} {
+			if strings.Contains(err.Error(), value) {
+				t.Errorf("%s: the error holds a value: %v", text, err)
+			}
+		}
+		if sdk.CodeOf(err) != sdk.CodePermanent {
+			t.Errorf("%s: %s, but no repetition mends it", text, sdk.CodeOf(err))
+		}
+	}
+}
+
+func TestExpressionIsEvaluatedConcurrently(t *testing.T) {
+	e := expr(t, `"${[for id in change.data.list[*].id : id][0]}-${secret("salt")}"`)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 200 {
+				if got, _, err := e.Eval(appointment); got != "x-CANARY-SALT" || err != nil {
+					t.Errorf("%q, %v", got, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestManyFetchesThatNeedEachOtherAreChecked(t *testing.T) {
+	// Each needs all before it: no cycle, and more ways through than could be walked.
+	var hcl strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&hcl, "fetch \"f%d\" {\nid = \"${change.id}", i)
+		for j := range i {
+			fmt.Fprintf(&hcl, "${fetched.f%d.id}", j)
+		}
+		hcl.WriteString("\"\n}\n")
+	}
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "a.js"), "")
+	text := strings.Replace(fmt.Sprintf(frame, "change.id"), `resource "provider" { path = "/provider/{id}" }`, "", 1)
+	text = strings.Replace(text, `fetch "provider" { id = fetched.patient.provider }`, hcl.String(), 1)
+	for i := range 40 {
+		text = strings.Replace(text, `resource "patient"`, fmt.Sprintf("resource \"f%d\" { path = \"/x\" }\n  resource \"patient\"", i), 1)
+	}
+	write(t, filepath.Join(dir, "main.hcl"), text)
+	c, _, diags := config.Load(t.Context(), dir, options(dir))
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	last := c.Pipelines[0].Fetches[40]
+	if last.Name != "f39" || len(last.Needs) != 39 {
+		t.Errorf("%s needs %v", last.Name, last.Needs)
+	}
+}
+
+// FuzzExprEval promises that a look-up and HCL agree on every record, and that HCL copes with whatever JSON came.
+func FuzzExprEval(f *testing.F) {
+	lookUp, template := expr(f, `change.data.a`), expr(f, `"${change.data.a}!"`)
+	whole := expr(f, `change.data == null ? "null" : [for x in [change.data] : "some"][0]`)
+	f.Add([]byte(`{"a": "x\u00e9", "b": [1, 1.50, -2e3, null, true, {}]}`))
+	f.Add([]byte(`{"a": 1e999999999}`))
+	f.Add([]byte(`{"a": {"a": [[[]]]}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if !json.Valid(data) {
+			return
+		}
+		r := &record.Record{Change: sdk.Change{Data: data}}
+		plain, present, err := lookUp.Eval(r)
+		text, _, err2 := template.Eval(r)
+		if present && !strings.ContainsFunc(plain, func(c rune) bool { return c > 127 }) && (err2 != nil || text != plain+"!") {
+			t.Errorf("%q: look-up %q, %v; template %q, %v", data, plain, err, text, err2)
+		}
+		if text, _, err := whole.Eval(r); err == nil && text != "some" && text != "null" {
+			t.Errorf("%q: %q, %v", data, text, err)
+		}
+	})
+}
+
+// bigRecord has about 2 KB of data; the value that is asked for stands near the end.
+func bigRecord() *record.Record {
+	var data strings.Builder
+	data.WriteString(`{"id": "a1", "items": [`)
+	for i := range 25 {
+		fmt.Fprintf(&data, `{"code": "c%02d", "text": "what a clinician wrote down here, number %02d", "value": %d.5},`, i, i, i)
+	}
+	data.WriteString(`{"code": "last"}], "patient": {"name": {"first": "A", "last": "B"}, "id": "p-4711"}, "site": "s1"}`)
+	return &record.Record{Change: sdk.Change{Ref: sdk.Ref{Kind: "appointment", ID: "a1"}, Data: json.RawMessage(data.String())}}
+}
+
+func BenchmarkExprEval(b *testing.B) {
+	r := bigRecord()
+	for _, c := range []struct{ name, text string }{
+		{"attribute", `change.id`},
+		{"look-up", `change.data.patient.id`},
+		{"template", `"${change.data.site}/${change.data.patient.id}"`},
+		{"conditional", `change.data.site == "s1" ? change.data.patient.id : change.id`},
+		{"whole-list", `[for code in change.data.items[*].code : code][0]`},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			e := expr(b, c.text)
+			b.SetBytes(int64(len(r.Change.Data)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, present, err := e.Eval(r); !present || err != nil {
+					b.Fatal(present, err)
+				}
+			}
+		})
+	}
+}

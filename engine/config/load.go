@@ -1,0 +1,298 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/rounds-engine/rounds/sdk/schema"
+)
+
+// Load reads the configuration at path: a .hcl file, or all of those in a directory. It finds every mistake that can be
+// found and stops at none; a configuration is returned only when there is no error among the diagnostics.
+func Load(ctx context.Context, path string, o Options) (*Config, Files, hcl.Diagnostics) {
+	if o.LookupEnv == nil {
+		o.LookupEnv = os.LookupEnv
+	}
+	if o.SecretsDir == "" {
+		o.SecretsDir = "/run/secrets"
+		if dir, ok := o.LookupEnv("CREDENTIALS_DIRECTORY"); ok && dir != "" {
+			o.SecretsDir = dir
+		}
+	}
+	l := &loader{
+		ctx: ctx, opts: o, config: &Config{}, files: Files{}, broken: map[string]bool{}, unsure: map[string]bool{}, hidden: map[string][]hcl.Range{},
+		blocks: map[string]*hclsyntax.Block{}, scripts: map[string]error{}, used: map[string]*adapter{},
+	}
+	names := l.find(path)
+	l.config.Dir = l.dir
+	l.outside = &outside{dir: l.dir, secrets: o.SecretsDir, lookupEnv: o.LookupEnv, read: map[string]string{}}
+	l.eval = &hcl.EvalContext{Functions: l.outside.functions()}
+	l.readAll(names)
+	l.adapters()
+	l.sources()
+	l.destinations()
+	l.pipelines()
+	diags := l.finish()
+	if diags.HasErrors() {
+		l.config = nil
+	}
+	return l.config, l.cover(), diags
+}
+
+// loader is the state of one Load.
+type loader struct {
+	ctx     context.Context
+	opts    Options
+	config  *Config
+	dir     string // absolute: of the files, where relative paths start
+	files   Files
+	broken  map[string]bool // files that could not be parsed whole: what is missing may stand in one of them
+	unsure  map[string]bool // files with any mistake that the parser found: not all of their text is in the tree
+	order   []*hclsyntax.Block
+	blocks  map[string]*hclsyntax.Block // by type and name: "source.rest.clinic"
+	used    map[string]*adapter         // by name
+	feeds   map[string]*object          // sources that could be read, by ID
+	scripts map[string]error            // what the check of a script found, by path
+	outside *outside
+	eval    *hcl.EvalContext
+	diags   hcl.Diagnostics
+	hidden  map[string][]hcl.Range // to be covered in snippets, by file
+	written []string               // values of sensitive attributes
+}
+
+// find returns the names of the files.
+func (l *loader) find(path string) []string {
+	fail := func(summary, detail string, args ...any) []string {
+		l.diags = append(l.diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(detail, args...)})
+		return nil
+	}
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fail("No configuration", "There is no file or directory %q.%s", path,
+			meant(filepath.Base(path), filesIn(filepath.Dir(path))))
+	} else if err != nil {
+		return fail("No configuration", "%q can't be read: %s.", path, reason(err))
+	}
+	dir := path
+	names := []string{path}
+	if !info.IsDir() {
+		dir = filepath.Dir(path)
+		if filepath.Ext(path) != ".hcl" {
+			return fail("No configuration", "%q is not an .hcl file.", path)
+		}
+	}
+	if l.dir, err = filepath.Abs(dir); err != nil {
+		return fail("No configuration", "The absolute path of %q is unknown: %s.", dir, reason(err))
+	}
+	if !info.IsDir() {
+		return names
+	}
+	names = nil
+	entries, err := os.ReadDir(path) // sorted
+	if err != nil {
+		return fail("No configuration", "The directory %q can't be read: %s.", path, reason(err))
+	}
+	for _, e := range entries {
+		// Editors' lock and backup files begin with a dot or a hash.
+		if filepath.Ext(e.Name()) == ".hcl" && !e.IsDir() && !strings.ContainsAny(e.Name()[:1], ".#") {
+			names = append(names, filepath.Join(path, e.Name()))
+		}
+	}
+	if len(names) == 0 {
+		return fail("No configuration", "There is no .hcl file in the directory %q.", path)
+	}
+	return names
+}
+
+func (l *loader) readAll(names []string) {
+	for _, name := range names {
+		src, err := os.ReadFile(name)
+		if err != nil {
+			l.broken[name] = true
+			l.diags = append(l.diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unreadable file",
+				Detail: fmt.Sprintf("%q can't be read: %s.", name, reason(err))})
+			continue
+		}
+		file, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
+		l.files[name] = file
+		l.syntax(name, src, diags)
+		l.numbers(name, file.Body.(*hclsyntax.Body))
+		l.declare(name, file.Body.(*hclsyntax.Body))
+	}
+}
+
+// unquoted is a duration whose quotes are missing.
+var unquoted = regexp.MustCompile(`=\s*([0-9]+(?:ms|s|m|h)[0-9smh]*)\s*(#.*|//.*)?$`)
+
+// syntax takes over what the parser says about a file.
+func (l *loader) syntax(name string, src []byte, diags hcl.Diagnostics) {
+	for _, d := range diags {
+		l.unsure[name] = true
+		if d.Summary != "Attribute redefined" { // after which the tree lacks nothing but the second value
+			l.broken[name] = true
+		}
+		if d.Summary == "Missing newline after argument" && d.Subject != nil {
+			line := strings.Split(string(src), "\n")[d.Subject.Start.Line-1]
+			if m := unquoted.FindStringSubmatch(strings.TrimSpace(line)); m != nil {
+				d.Detail += fmt.Sprintf(" A duration stands in quotes: %q.", m[1])
+			}
+		}
+		l.diags = append(l.diags, d)
+		// Behind a quote that nobody closed, text and code have changed places, and nothing said about them is true.
+		if d.Summary == "Invalid multi-line string" {
+			return
+		}
+	}
+}
+
+// numbers refuses numbers that would eat the memory when they are written out, as in a template.
+func (l *loader) numbers(name string, body *hclsyntax.Body) {
+	_ = hclsyntax.VisitAll(body, func(node hclsyntax.Node) hcl.Diagnostics {
+		if n, ok := node.(*hclsyntax.LiteralValueExpr); ok && n.Val.Type() == cty.Number && !sane(n.Val) {
+			l.broken[name], l.unsure[name] = true, true
+			l.errorf(n.SrcRange, "Wrong value", "This number is out of range.")
+		}
+		return nil
+	})
+}
+
+// kinds are the blocks at the top of a file, and what their labels are.
+var kinds = map[string][]string{
+	"adapter":     {"name"},
+	"source":      {"adapter", "name"},
+	"destination": {"type", "name"},
+	"pipeline":    {"name"},
+}
+
+// declare takes in the blocks of a file. Of a broken file only the names count, so that references to them hold.
+func (l *loader) declare(file string, body *hclsyntax.Body) {
+	broken := l.broken[file]
+	if !broken {
+		for _, attr := range inOrder(body.Attributes) {
+			l.hide(attr)
+			l.errorf(attr.NameRange, "Unexpected attribute", "A file holds only blocks: %s.%s", list(keys(kinds)), meant(attr.Name, keys(kinds)))
+		}
+	}
+	for _, block := range body.Blocks {
+		labels, known := kinds[block.Type]
+		if !known && !broken {
+			l.hide(block)
+			l.errorf(block.TypeRange, "Unknown block", "There is no block %q at the top of a file.%s", block.Type,
+				meantOr(block.Type, keys(kinds), "The blocks are"))
+		}
+		if !known || broken && len(block.Labels) != len(labels) || !broken && !l.labels(block, labels) {
+			l.hide(block)
+			continue
+		}
+		id := strings.Join(append([]string{block.Type}, block.Labels...), ".")
+		if other, ok := l.blocks[id]; ok {
+			if !broken {
+				l.hide(block)
+				l.errorf(block.DefRange(), "Duplicate name", "There is another %s at %s:%d; state is kept by the name, so each needs its own.",
+					title(block), other.TypeRange.Filename, other.TypeRange.Start.Line)
+			}
+			continue
+		}
+		l.blocks[id] = block
+		if !broken {
+			l.order = append(l.order, block)
+		}
+	}
+}
+
+// of returns the blocks of a type.
+func (l *loader) of(kind string) []*hclsyntax.Block {
+	var blocks []*hclsyntax.Block
+	for _, b := range l.order {
+		if b.Type == kind {
+			blocks = append(blocks, b)
+		}
+	}
+	return blocks
+}
+
+// names returns what follows prefix in the names of the blocks: "source." gives "rest.clinic".
+func (l *loader) names(prefix string) []string {
+	var names []string
+	for _, id := range keys(l.blocks) {
+		if name, ok := strings.CutPrefix(id, prefix); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
+
+// maxName is the longest name, in bytes: names are part of the keys of the state.
+const maxName = 64
+
+// labels checks the labels of a block.
+func (l *loader) labels(block *hclsyntax.Block, want []string) bool {
+	if len(block.Labels) != len(want) {
+		form := block.Type
+		for _, label := range want {
+			form += fmt.Sprintf(" %q", strings.ToUpper(label))
+		}
+		l.errorf(block.DefRange(), "Wrong number of labels", "It has %s and is written: %s { … }", count(len(block.Labels), "label"), form)
+		return false
+	}
+	for i, label := range block.Labels {
+		var wrong string
+		switch {
+		case label == "":
+			wrong = "It is empty."
+		case len(label) > maxName:
+			wrong = fmt.Sprintf("It has more than %d characters.", maxName)
+		case strings.HasPrefix(label, "__"):
+			wrong = "Names that begin with two underscores are reserved."
+		case !identifier.MatchString(label):
+			wrong = "It begins with a letter or an underscore and holds letters, digits, underscores and hyphens."
+		default:
+			continue
+		}
+		l.errorf(block.LabelRanges[i], "Invalid name", "This is the %s of a %s. %s", want[i], block.Type, wrong)
+		return false
+	}
+	return true
+}
+
+func count(n int, noun string) string {
+	switch n {
+	case 0:
+		return "no " + noun
+	case 1:
+		return "one " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// title is a block as it is written: source "rest" "clinic".
+func title(block *hclsyntax.Block) string {
+	text := block.Type
+	for _, label := range block.Labels {
+		text += fmt.Sprintf(" %q", label)
+	}
+	return text
+}
+
+// adapter is an adapter that a source names.
+type adapter struct {
+	Adapter
+	places places
+	schema schema.Schema
+	failed bool // its schema could not be had, a diagnostic says why
+}

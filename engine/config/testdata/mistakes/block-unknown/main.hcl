@@ -1,0 +1,17 @@
+sorce "rest" "clinic" {
+  base_url = "CANARY-LITERAL"
+}
+
+table "codes" {
+}
+
+destination "webhook" "scheduling" {
+  url = "https://receiver.example"
+  feed "x" { token = "CANARY-LITERAL" }
+}
+
+pipeline "appointments" {
+  pol {
+    every = "1m"
+  }
+}

@@ -1,0 +1,20 @@
+source "rest" "clinic" {
+  base_url = enf("NOTIFY_URL")
+  auth "bearer" {
+    token = secret("a", "b")
+  }
+  feed "appointments" {
+    path = env()
+    id   = upper("id")
+  }
+}
+
+pipeline "p" {
+  poll {
+    feed  = source.rest.clinic.feed.appointments
+    every = "1m"
+  }
+  fetch "patient" {
+    id = lower(change.data.patientID)
+  }
+}

@@ -1,0 +1,3 @@
+destination "webhook" "scheduling" {
+  url = "https://receiver.example"
+}

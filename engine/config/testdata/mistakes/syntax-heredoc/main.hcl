@@ -1,0 +1,5 @@
+source "rest" "clinic" {
+  base_url = <<EOT
+CANARY-LITERAL
+EOT }
+}

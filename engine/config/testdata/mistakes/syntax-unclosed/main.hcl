@@ -1,0 +1,2 @@
+source "rest" "clinic" {
+  base_url = "https://ehr.example"

@@ -1,0 +1,6 @@
+pipeline "appointments" {
+  poll {
+    feed  = source.rest.clinic.feed.appointments
+    every = 1m
+  }
+}

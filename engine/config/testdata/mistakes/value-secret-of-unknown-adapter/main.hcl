@@ -1,0 +1,3 @@
+source "reste" "clinic" { token = "CANARY-LITERAL" }
+
+destination "webhok" "clinic" { token = "CANARY-LITERAL" }

@@ -1,0 +1,13 @@
+source "rest" "clinic" {
+  base_url = "https://ehr.example"
+  auth "leaky" {
+    token = "CANARY-LITERAL"
+  }
+}
+
+source "rest" "hospital" {
+  base_url = "https://ehr.example"
+  auth "leaky" {
+    token = secret("canary")
+  }
+}

@@ -1,0 +1,6 @@
+source "rest" "clinic" {
+  base_url = "https://ehr.example"
+  auth "bearer" {
+    token = CANARY-LITERAL
+  }
+}

@@ -1,0 +1,209 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+
+	"github.com/rounds-engine/rounds/sdk/schema"
+)
+
+// described says what a value of a type must be, for a person.
+var described = map[schema.Type]string{
+	schema.String: "a string", schema.Number: "a number", schema.Integer: "a whole number", schema.Bool: "true or false",
+	schema.Duration: `a duration such as "90s", "1m30s" or "12h"`, schema.List: "a list of strings, in brackets",
+	schema.Map: "a map of strings, in braces", schema.Any: "a value",
+}
+
+// value evaluates an attribute that is a plain value and returns it in its JSON form; nil for null, which is as good as
+// absent.
+func (l *loader) value(a schema.Attribute, attr *hclsyntax.Attribute) (any, bool) {
+	if !l.checkNames(a, attr.Expr) {
+		return nil, false
+	}
+	v, diags := attr.Expr.Value(l.eval)
+	if l.evaluation(diags); diags.HasErrors() {
+		return nil, false
+	}
+	v, marks := v.UnmarkDeepWithPaths()
+	secret := a.Sensitive || len(marks) > 0
+	if v.IsNull() {
+		if a.Required {
+			l.errorf(attr.Expr.Range(), "Missing attribute", "%q is null and is required%s", a.Name, docs(a.Doc))
+		}
+		return nil, !a.Required
+	}
+	fail := func(format string, args ...any) (any, bool) {
+		l.errorf(attr.Expr.Range(), "Wrong value", "%q must be %s", a.Name, fmt.Sprintf(format, args...))
+		return nil, false
+	}
+	if !v.IsWhollyKnown() || !sane(v) {
+		return fail("%s within the usual range.", described[a.Type])
+	}
+	out, ok := toJSON(a.Type, v)
+	if !ok {
+		return fail("%s%s", described[a.Type], afterWrong(a.Type, v, secret))
+	}
+	if text, isText := out.(string); isText && len(a.Values) > 0 && !slices.Contains(a.Values, text) {
+		if secret {
+			text = "" // what it is like says what it is
+		}
+		return fail("one of %s.%s", list(a.Values), meant(text, a.Values))
+	}
+	if a.Sensitive {
+		l.remember(v)
+	}
+	return out, true
+}
+
+// afterWrong ends the sentence on a wrong value; a secret one is not looked at.
+func afterWrong(want schema.Type, v cty.Value, secret bool) string {
+	if want != schema.Duration || secret {
+		return fmt.Sprintf("; this is %s.", articled(v.Type()))
+	}
+	switch text, err := convert.Convert(v, cty.String); {
+	case err != nil:
+	case v.Type() == cty.Number:
+		return fmt.Sprintf(`. A number needs a unit: "%ss".`, text.AsString())
+	default:
+		if n, found := cutDay(text.AsString()); found {
+			return fmt.Sprintf(`. The longest unit is the hour: "%dh".`, 24*n)
+		}
+	}
+	return ". The units are h, m, s and ms."
+}
+
+// cutDay reads "2d".
+func cutDay(text string) (n int, ok bool) {
+	var unit string
+	_, err := fmt.Sscanf(text, "%d%s", &n, &unit)
+	return n, err == nil && (unit == "d" || unit == "day" || unit == "days") && n > 0 && n < 10000
+}
+
+func articled(t cty.Type) string {
+	switch {
+	case t == cty.String:
+		return "a string"
+	case t == cty.Number:
+		return "a number"
+	case t == cty.Bool:
+		return "true or false"
+	case t.IsTupleType() || t.IsListType() || t.IsSetType():
+		return "a list"
+	}
+	return "an object"
+}
+
+// toJSON converts a known value that is not null.
+func toJSON(want schema.Type, v cty.Value) (any, bool) {
+	target := map[schema.Type]cty.Type{schema.String: cty.String, schema.Duration: cty.String, schema.Number: cty.Number,
+		schema.Integer: cty.Number, schema.Bool: cty.Bool, schema.List: cty.List(cty.String), schema.Map: cty.Map(cty.String)}[want]
+	if want == schema.Any {
+		raw, err := ctyjson.Marshal(v, v.Type())
+		return json.RawMessage(raw), err == nil
+	}
+	v, err := convert.Convert(v, target)
+	if err != nil {
+		return nil, false
+	}
+	switch want {
+	case schema.Duration:
+		_, err := time.ParseDuration(v.AsString())
+		return v.AsString(), err == nil
+	case schema.Number:
+		return json.Number(v.AsBigFloat().Text('f', -1)), true
+	case schema.Integer:
+		n, accuracy := v.AsBigFloat().Int64()
+		return n, accuracy == big.Exact
+	case schema.Bool:
+		return v.True(), true
+	case schema.List:
+		texts := []string{}
+		for _, e := range v.AsValueSlice() {
+			if e.IsNull() {
+				return nil, false
+			}
+			texts = append(texts, e.AsString())
+		}
+		return texts, true
+	case schema.Map:
+		texts := map[string]string{}
+		for k, e := range v.AsValueMap() {
+			if e.IsNull() {
+				return nil, false
+			}
+			texts[k] = e.AsString()
+		}
+		return texts, true
+	}
+	return v.AsString(), true
+}
+
+// sane is false when a number in v is so long that writing it out would eat the memory: 1e999999999.
+func sane(v cty.Value) bool {
+	ok := true
+	_ = cty.Walk(v, func(_ cty.Path, v cty.Value) (bool, error) {
+		if v.Type() == cty.Number && !v.IsNull() && v.IsKnown() {
+			exponent := v.AsBigFloat().MantExp(nil)
+			ok = ok && !v.AsBigFloat().IsInf() && exponent < 4096 && exponent > -4096
+		}
+		return ok, nil
+	})
+	return ok
+}
+
+// remember keeps the texts of a sensitive value, so that no diagnostic repeats them.
+func (l *loader) remember(v cty.Value) {
+	_ = cty.Walk(v, func(_ cty.Path, v cty.Value) (bool, error) {
+		if v.Type() == cty.String && !v.IsNull() {
+			l.written = append(l.written, v.AsString())
+		}
+		return true, nil
+	})
+}
+
+// checkNames refuses names in a plain value, as there are none yet that would be values when a configuration is loaded.
+func (l *loader) checkNames(a schema.Attribute, expr hclsyntax.Expression) bool {
+	names := hclsyntax.Variables(expr)
+	for _, name := range names {
+		var text string
+		switch root := name.RootName(); {
+		case a.Sensitive: // may be a secret whose quotes are missing
+			text = "There are no variables here. Text stands in quotes; better is secret(\"…\") or env(\"…\")."
+		case root == "change" || root == "fetched":
+			text = fmt.Sprintf("%q is a record's, and there is no record yet when this is read: it can be used in a fetch's id and a deliver's order_by.", root)
+		case root == "source" || root == "destination":
+			text = "A reference to another block is no value here."
+		case len(name) == 1:
+			text = fmt.Sprintf("There is no variable %q. If it is meant as text, it stands in quotes.", root)
+		default:
+			text = fmt.Sprintf("There is no variable %q.", root)
+		}
+		l.errorf(name.SourceRange(), "Unknown name", "%s", text)
+	}
+	return len(names) == 0
+}
+
+// literal returns the text of an expression that is nothing but a text in quotes.
+func literal(expr hclsyntax.Expression) (string, bool) {
+	t, ok := expr.(*hclsyntax.TemplateExpr)
+	if !ok || !t.IsStringLiteral() {
+		return "", false
+	}
+	v, diags := t.Value(&hcl.EvalContext{})
+	if diags.HasErrors() || v.IsNull() || v.Type() != cty.String {
+		return "", false
+	}
+	return v.AsString(), true
+}

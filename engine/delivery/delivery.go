@@ -1,0 +1,226 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package delivery is the destination loop: it takes notifications out of one destination's outbox, sends them, and sends
+// them again until they are accepted. It meets the pipelines in the store and nowhere else.
+//
+// The entries of one pipeline and ordering key are a lane. Of a lane one notification at a time is on its way, in the order
+// of commit; lanes go side by side. Loop (this file) attaches to the outbox; session.go chooses which lane is next; visit.go
+// sends what waits in a lane; health.go knows whether the receiver as a whole can be spoken to.
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/rounds-engine/rounds/engine/store"
+)
+
+// Destination is where notifications go.
+type Destination interface {
+	// Send returns nil only when the receiver has taken n over for good. A failure is a *record.SendError; any other error
+	// is repeated like one of verdict Retry, its text withheld. Send returns soon after ctx is done. It is called from
+	// several goroutines, but never for two notifications of one lane at a time.
+	Send(ctx context.Context, n Notification) error
+}
+
+// Notification is what a destination gets to see of an entry.
+type Notification struct {
+	ID       string // the same in every attempt
+	Pipeline string
+	Deliver  string // label of the deliver block
+	Body     []byte // JSON; must not be changed
+	Attempt  int    // from 1
+}
+
+// OnReject says what becomes of a notification that the receiver refuses for itself.
+type OnReject string
+
+// The choices.
+const (
+	PauseLane  OnReject = "pause"       // hold its lane: nothing overtakes it
+	DeadLetter OnReject = "dead_letter" // move it to the dead letters, go on with the lane
+)
+
+// Config is what a Loop needs. Zero values stand for the defaults.
+type Config struct {
+	Name        string // as referred to in HCL, "webhook.scheduling"
+	Parallel    int    // lanes at a time; default 16
+	OnReject    OnReject
+	Timeout     time.Duration // of one attempt; default 30 s
+	Grace       time.Duration // how long sends that are on their way may go on after a stop; default 10 s
+	Attach      func(context.Context) (store.Outbox, error)
+	Destination Destination
+	Logger      *slog.Logger
+	Secret      []byte // key of the names of records in logs
+}
+
+// State is what a loop is doing.
+type State string
+
+// The states.
+const (
+	Attaching  State = "attaching"   // does not own the outbox yet, or lost it
+	Delivering State = "delivering"  // sends whatever comes
+	BackingOff State = "backing_off" // the receiver fails as a whole: one probe at a time
+	Paused     State = "paused"      // waits for Resume
+	Stopped    State = "stopped"
+)
+
+// Status is a snapshot for a person.
+type Status struct {
+	State     State
+	Why       string    // the last cause of trouble that is not over; holds no record content
+	Since     time.Time // of State
+	InFlight  int       // lanes that are worked on
+	Waiting   int       // lanes that wait for their turn or their next attempt, as far as they are known
+	Held      int       // lanes that are held behind a refused notification
+	Delivered uint64    // since the start
+	Dead      uint64    // moved to the dead letters since the start
+}
+
+const (
+	minRetry = time.Second     // first pause after a failed attempt
+	maxRetry = 5 * time.Minute // longest pause that the loop takes by itself
+	maxAfter = time.Hour       // longest pause that a receiver can ask for: its clock may be wrong
+	minStore = 50 * time.Millisecond
+	maxStore = 5 * time.Second
+	linger   = 5 * time.Second // how long a send that was cancelled may take to come back
+)
+
+// Loop delivers to one destination.
+type Loop struct {
+	cfg     Config
+	log     *slog.Logger
+	health  *health
+	sends   news // failures of sending
+	storing news // failures of the store
+	flood   throttle
+	resumed chan struct{}
+
+	size              atomic.Int64 // running mean of the size of an entry
+	failing           atomic.Int64 // lanes whose first entry failed and is tried again
+	flying            atomic.Int64
+	waiting           atomic.Int64
+	held              atomic.Int64
+	delivered, buried atomic.Uint64
+}
+
+// New makes a loop; Run starts it.
+func New(cfg Config) *Loop {
+	if cfg.Parallel <= 0 {
+		cfg.Parallel = 16
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 30 * time.Second
+	}
+	if cfg.Grace <= 0 {
+		cfg.Grace = 10 * time.Second
+	}
+	if cfg.OnReject == "" {
+		cfg.OnReject = PauseLane
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Loop{
+		cfg:     cfg,
+		log:     cfg.Logger.With("destination", cfg.Name),
+		health:  newHealth(cfg.Parallel),
+		resumed: make(chan struct{}, 1),
+	}
+}
+
+// Run delivers until ctx is done. What is on its way then may end within Grace and is cancelled after that; everything
+// else stays in the outbox. It returns nil when nothing was left behind, and it is called once.
+func (l *Loop) Run(ctx context.Context) error {
+	defer l.health.enter(Stopped)
+	var owed []store.EntryID
+	for tries := 1; ; tries++ {
+		outbox, err := l.cfg.Attach(ctx)
+		if err == nil {
+			l.storeWorks()
+			begun := time.Now()
+			s := newSession(l, outbox, owed)
+			err = s.run(ctx)
+			owed = s.owed
+			if ctx.Err() != nil {
+				return err
+			}
+			if time.Since(begun) > time.Minute {
+				tries = 1
+			}
+		}
+		l.health.enter(Attaching)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if text := storeText(err); l.storing.begins(text) {
+			l.log.Warn("the outbox is not to be had; nothing is sent until it is", "error", text)
+		}
+		if !sleep(ctx, backoff(tries, minStore, maxStore)) {
+			return nil
+		}
+	}
+}
+
+// Resume lifts a pause, a back-off and the hold of all held lanes.
+func (l *Loop) Resume() {
+	l.health.resume()
+	select {
+	case l.resumed <- struct{}{}:
+	default:
+	}
+}
+
+// Status may be called at any time.
+func (l *Loop) Status() Status {
+	st := l.health.status(int(l.held.Load()))
+	st.InFlight = int(l.flying.Load())
+	st.Waiting = int(l.waiting.Load())
+	st.Delivered = l.delivered.Load()
+	st.Dead = l.buried.Load()
+	return st
+}
+
+// storeFails and storeWorks log a failure of the store once, until it is over.
+func (l *Loop) storeFails(err error) {
+	if text := storeText(err); l.storing.begins(text) {
+		l.log.Warn("the store fails; deliveries wait for it", "error", text)
+	}
+}
+
+func (l *Loop) storeWorks() {
+	if l.storing.ends() {
+		l.log.Info("the store works again")
+	}
+}
+
+// storeText is what may be said about an error of the store: its own text could quote a key, which holds record ids.
+func storeText(err error) string {
+	for _, known := range []error{
+		store.ErrHeld, store.ErrFenced, store.ErrUnknown, store.ErrBusy, store.ErrFull, store.ErrTooLarge,
+		context.DeadlineExceeded, context.Canceled,
+	} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	return fmt.Sprintf("%T (text withheld)", err)
+}
+
+// sleep reports false when ctx was done first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

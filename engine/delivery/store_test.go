@@ -1,0 +1,178 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rounds-engine/rounds/engine/delivery"
+	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/engine/store"
+	"github.com/rounds-engine/rounds/engine/store/badgerstore"
+	"github.com/rounds-engine/rounds/engine/store/memstore"
+	"github.com/rounds-engine/rounds/engine/store/storetest"
+	"github.com/rounds-engine/rounds/sdk"
+)
+
+const target = "webhook.scheduling"
+
+// commit puts total entries of a number of lanes into a store, in batches.
+func commit(t testing.TB, s store.Store, total, lanes int) {
+	t.Helper()
+	feed, err := s.Claim(t.Context(), "appointments")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := []byte(`{"PHI":"` + strings.Repeat("x", 1500) + `"}`)
+	for i := 0; i < total; {
+		b := store.Batch{Base: feed.Position().Commit}
+		for ; i < total && len(b.Entries) < min(200, s.Limits().Items); i++ {
+			key := patient(i * 7 % lanes)
+			b.Entries = append(b.Entries, record.Entry{
+				ID: fmt.Sprintf("%s#%06d", key, i), Pipeline: "appointments", Deliver: "scheduling", Destination: target, Key: key,
+				Ref: sdk.Ref{Kind: "appointment", ID: fmt.Sprint(i)}, Generation: 1, Body: body,
+			})
+		}
+		if err := feed.Commit(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := feed.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func attach(s store.Store) func(context.Context) (store.Outbox, error) {
+	return func(ctx context.Context) (store.Outbox, error) { return s.Attach(ctx, target) }
+}
+
+func pending(t testing.TB, s store.Store) int {
+	t.Helper()
+	all, err := s.Admin().Pending(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all[target]
+}
+
+// answers rejects one notification in ten and fails the first attempt of one in ten.
+func answers(_ context.Context, n delivery.Notification) error {
+	switch n.ID[len(n.ID)-1] {
+	case '3':
+		return rejected()
+	case '5':
+		if n.Attempt == 1 {
+			return unavailable(0)
+		}
+	}
+	return nil
+}
+
+// TestInvariant3EveryWritePointFailsOnce lets the nth write fail, for each n that there is, not written or written.
+func TestInvariant3EveryWritePointFailsOnce(t *testing.T) {
+	for name, fail := range map[string]func(int) *storetest.Faults{
+		"not written, busy":    func(n int) *storetest.Faults { return storetest.FailBefore(n, store.ErrBusy) },
+		"not written, unknown": func(n int) *storetest.Faults { return storetest.FailBefore(n, store.ErrUnknown) },
+		"not written, fenced":  func(n int) *storetest.Faults { return storetest.FailBefore(n, store.ErrFenced) },
+		"written, unknown":     func(n int) *storetest.Faults { return storetest.FailAfter(n, store.ErrUnknown) },
+		"written, any error":   func(n int) *storetest.Faults { return storetest.FailAfter(n, errDisk) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for n, writes := 1, 1; n <= writes; n++ {
+				synctest.Test(t, func(t *testing.T) {
+					state := memstore.New(store.Limits{})
+					commit(t, state, 40, 7)
+					faults := fail(n)
+					b := newBench(t, func(c *delivery.Config) {
+						c.Attach, c.OnReject, c.Parallel = attach(storetest.Faulty(state, faults)), delivery.DeadLetter, 4
+					})
+					b.to.answer = answers
+					b.start()
+					time.Sleep(time.Hour)
+					b.stop()
+					got := b.to.got()
+					dead, _, err := state.Admin().Dead(t.Context(), nil, 100)
+					if err != nil || len(got) != 36 || len(dead) != 4 || pending(t, state) != 0 {
+						t.Errorf("write %d: %d accepted, %d dead, %d left, want 36, 4, 0", n, len(got), len(dead), pending(t, state))
+					}
+					if len(slices.Compact(slices.Sorted(slices.Values(got)))) != len(got) {
+						t.Errorf("write %d: sent again although it was accepted", n)
+					}
+					writes = faults.Writes()
+				})
+			}
+		})
+	}
+}
+
+// TestDeliversFromTheEmbeddedStoreAcrossARestart runs on the store that the engine runs on, in real time.
+func TestDeliversFromTheEmbeddedStoreAcrossARestart(t *testing.T) {
+	dir := t.TempDir()
+	to := &receiver{answer: answers}
+	for run := range 2 {
+		state, err := badgerstore.Open(dir, badgerstore.Options{Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if run == 0 {
+			commit(t, state, 3000, 397)
+		}
+		loop := delivery.New(delivery.Config{
+			Name: target, Attach: attach(state), OnReject: delivery.DeadLetter, Destination: to, Secret: state.Secret(),
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- loop.Run(ctx) }()
+		for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
+			left := pending(t, state)
+			if left == 0 || run == 0 && left < 1500 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%d are left; status %+v", left, loop.Status())
+			}
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if run == 1 {
+			dead, _, err := state.Admin().Dead(t.Context(), nil, 1000)
+			if err != nil || len(dead) != 300 {
+				t.Errorf("%d dead letters, %v", len(dead), err)
+			}
+		}
+		if err := state.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	to.inOrder(t)
+	got := to.got()
+	if once := len(slices.Compact(slices.Sorted(slices.Values(got)))); once != 2700 || len(got) != once {
+		t.Errorf("%d accepted, %d of them once, want 2700", len(got), once)
+	}
+}
+
+func BenchmarkLoopOnTheEmbeddedStore(b *testing.B) {
+	for _, lanes := range []int{4000, 1} {
+		b.Run(fmt.Sprintf("lanes=%d", lanes), func(b *testing.B) {
+			drain(b, 20_000, func() (func(context.Context) (store.Outbox, error), func() int) {
+				state, err := badgerstore.Open(b.TempDir(), badgerstore.Options{Logger: slog.New(slog.DiscardHandler)})
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.Cleanup(func() { state.Close() })
+				commit(b, state, 20_000, lanes)
+				return attach(state), func() int { return pending(b, state) }
+			})
+		})
+	}
+}

@@ -1,0 +1,99 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package destination_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/rounds-engine/rounds/engine/destination"
+	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/sdk/schema"
+)
+
+func TestEveryTypeDescribesItself(t *testing.T) {
+	all := destination.Schemas()
+	for _, typ := range destination.Types {
+		s, ok := all[typ]
+		if !ok || s.Doc == "" {
+			t.Errorf("%s has no description", typ)
+		}
+		for _, a := range s.Attributes {
+			if a.Doc == "" {
+				t.Errorf("%s.%s has no description", typ, a.Name)
+			}
+			if typ == "webhook" && !a.Sensitive {
+				t.Errorf("webhook.%s may be printed, but may hold a credential", a.Name)
+			}
+		}
+	}
+}
+
+func TestAWrongConfigurationNamesTheAttributeAndNoValue(t *testing.T) {
+	for _, c := range []struct{ typ, config, path string }{
+		{"webhook", `{}`, "url"},
+		{"webhook", `{"url":""}`, "url"},
+		{"webhook", `{"url":"hush.example.com/x"}`, "url"},
+		{"webhook", `{"url":"ftp://hush.example.com/x"}`, "url"},
+		{"webhook", `{"url":"https://"}`, "url"},
+		{"webhook", `{"url":"https://:443/"}`, "url"},
+		{"webhook", `{"url":"https://hush:hush@example.com"}`, "url"},
+		{"webhook", `{"url":"https://example.com/#hush"}`, "url"},
+		{"webhook", `{"url":"https://example.com/%zzhush"}`, "url"},
+		{"webhook", `{"url":"https://example.com","signing_secrets":["hush"]}`, "signing_secrets"},
+		{"webhook", `{"url":"https://example.com","signing_secrets":["whsec_hush!"]}`, "signing_secrets"},
+		{"webhook", `{"url":"https://example.com","signing_secrets":["whsec_aHVzaA=="]}`, "signing_secrets"},
+		{"webhook", `{"url":"https://example.com","headers":{"X-Hush":"hush\r\nX: y"}}`, "headers"},
+		{"webhook", `{"url":"https://example.com","headers":{"x y":"hush"}}`, "headers"},
+		{"webhook", `{"url":"https://example.com","headers":{"webhook-id":"hush"}}`, "headers"},
+		{"webhook", `{"url":"https://example.com","headers":{"content-length":"hush"}}`, "headers"},
+		{"webhook", `{"url":"https://example.com","uri":"hush"}`, "uri"},
+		{"file", `{}`, "path"},
+		{"file", `{"path":""}`, "path"},
+		{"file", `{"path":"hush/"}`, "path"},
+		{"stdout", `{"path":"hush"}`, "path"},
+	} {
+		_, err := destination.Open(c.typ, json.RawMessage(c.config))
+		var e *schema.Error
+		if !errors.As(err, &e) || e.Path != c.path {
+			t.Errorf("%s %s: %v, want an error of %s", c.typ, c.config, err, c.path)
+			continue
+		}
+		if strings.Contains(e.Error(), "hush") {
+			t.Errorf("%s %s: %q quotes the value", c.typ, c.config, e)
+		}
+		if err := destination.Check(c.typ, json.RawMessage(c.config)); err == nil {
+			t.Errorf("%s %s: Check finds nothing", c.typ, c.config)
+		}
+	}
+	if _, err := destination.Open("fax", []byte(`{}`)); err == nil || !strings.Contains(err.Error(), "file, stdout, webhook") {
+		t.Errorf("an unknown type: %v", err)
+	}
+}
+
+// open opens a destination and closes it when the test ends.
+func open(t testing.TB, typ string, config map[string]any) destination.Destination {
+	t.Helper()
+	data, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := destination.Open(typ, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+func sendError(t *testing.T, err error) *record.SendError {
+	t.Helper()
+	var e *record.SendError
+	if !errors.As(err, &e) {
+		t.Fatalf("%v (%T) is not a SendError", err, err)
+	}
+	return e
+}

@@ -1,0 +1,209 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package destination
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rounds-engine/rounds/engine/delivery"
+)
+
+func TestRetryAfterInBothForms(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		value, date string
+		want        time.Duration
+	}{
+		{"", "", 0},
+		{"0", "", 0},
+		{"120", "", 2 * time.Minute},
+		{" 5 ", "", 5 * time.Second},
+		{"-5", "", 0},
+		{"1.5", "", 0},
+		{"soon", "", 0},
+		{"99999999999999999999", "", 999999999 * time.Second},
+		{"Sun, 01 Mar 2026 12:00:30 GMT", "", 30 * time.Second},
+		{"Sun, 01 Mar 2026 11:00:30 GMT", "", 0},
+		{"Sunday, 01-Mar-26 12:00:30 GMT", "", 30 * time.Second},
+		{"Sun, 01 Mar 2026 13:00:30 GMT", "Sun, 01 Mar 2026 13:00:00 GMT", 30 * time.Second}, // its clock is an hour ahead
+	} {
+		h := http.Header{"Retry-After": {c.value}, "Date": {c.date}}
+		if got := retryAfter(h, now); got != c.want {
+			t.Errorf("%q: %s, want %s", c.value, got, c.want)
+		}
+	}
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	f.Add("120", "")
+	f.Add("Sun, 01 Mar 2026 12:00:30 GMT", "Sun, 01 Mar 2026 12:00:00 GMT")
+	f.Add("99999999999999999999", "x")
+	f.Fuzz(func(t *testing.T, value, date string) {
+		if d := retryAfter(http.Header{"Retry-After": {value}, "Date": {date}}, time.Now()); d < 0 {
+			t.Errorf("%q, %q: %s", value, date, d)
+		}
+	})
+}
+
+// FuzzFileEnd: whatever stands in a file, each line that was whole stays as it was, and what is sent becomes a line of its
+// own.
+func FuzzFileEnd(f *testing.F) {
+	f.Add([]byte(""), []byte(""))
+	f.Add([]byte(`{"id":"a","pipeline":"p","deliver":"d","body":{}}`+"\n"), []byte(`{"id":"b","pipe`))
+	f.Add([]byte("x\n"), []byte(`{"id":"b"}`))
+	f.Add([]byte("x\n"), []byte("\x00\x00\x00"))
+	f.Add([]byte(""), []byte("{"))
+	f.Add([]byte("root:x:0:0\n"), []byte("hand-made"))
+	f.Fuzz(func(t *testing.T, before, end []byte) {
+		if n := len(before); n > 0 && before[n-1] != '\n' {
+			before = append(before, '\n')
+		}
+		end = bytes.ReplaceAll(end, []byte("\n"), nil)
+		path := filepath.Join(t.TempDir(), "f")
+		if err := os.WriteFile(path, append(bytes.Clone(before), end...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d := (&fileConfig{Path: path}).open()
+		if err := d.Send(t.Context(), delivery.Notification{ID: "n", Body: []byte(`{"a":1}`)}); err != nil {
+			t.Fatal(err)
+		}
+		d.Close()
+		got, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rest, ok := bytes.CutPrefix(got, before)
+		if !ok {
+			t.Fatalf("whole lines were changed: %q", got)
+		}
+		rest, ok = bytes.CutSuffix(rest, []byte(`{"id":"n","pipeline":"","deliver":"","body":{"a":1}}`+"\n"))
+		if !ok || len(rest) > 0 && rest[len(rest)-1] != '\n' {
+			t.Fatalf("no line of its own: %q", got)
+		}
+		if json.Valid(end) && len(end) > 0 && !bytes.Equal(rest, append(end, '\n')) {
+			t.Fatalf("a whole line without its break was lost: %q", got)
+		}
+	})
+}
+
+// TestLinesThatComeTogetherAreWrittenTogether: a disk that syncs slowly must not make every lane wait for its own sync.
+func TestLinesThatComeTogetherAreWrittenTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		writes := 0
+		var disk bytes.Buffer
+		l := &lines{
+			write: func(b []byte) error {
+				writes++
+				time.Sleep(10 * time.Millisecond)
+				disk.Write(b)
+				return nil
+			},
+			finish: func() error { return nil },
+		}
+		var all sync.WaitGroup
+		for range 16 {
+			all.Go(func() {
+				for range 10 {
+					if err := l.add(t.Context(), []byte("x\n")); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		all.Wait()
+		if writes > 25 || disk.Len() != 2*160 {
+			t.Errorf("%d writes of %d bytes", writes, disk.Len())
+		}
+	})
+}
+
+func TestAWriteThatHangsHangsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var disk bytes.Buffer
+		finished := 0
+		l := &lines{
+			write:  func(b []byte) error { <-release; disk.Write(b); return nil },
+			finish: func() error { finished++; return nil },
+		}
+		for i := range 100 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if err := l.add(ctx, []byte("x\n")); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("attempt %d: %v", i, err)
+			}
+			cancel()
+		}
+		if err := l.close(); err != nil || finished != 0 {
+			t.Errorf("close: %v", err)
+		}
+		if err := l.add(t.Context(), []byte("y\n")); err == nil {
+			t.Error("a line was taken after close")
+		}
+		close(release)
+		synctest.Wait()
+		if disk.String() != "x\n" || finished != 1 {
+			t.Errorf("%q was written, finished %d times", disk.String(), finished)
+		}
+	})
+}
+
+func TestStdoutPrintsOneLineEach(t *testing.T) {
+	var out bytes.Buffer
+	s := newStdout(&out)
+	for _, body := range []string{`{"a":1}`, "{\n  \"a\": 2\n}", `"x"`} {
+		if err := s.Send(t.Context(), delivery.Notification{ID: "n", Body: []byte(body)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Send(t.Context(), delivery.Notification{ID: "n", Body: []byte("{\n")}); err == nil {
+		t.Error("broken JSON was printed")
+	}
+	if got := out.String(); got != "{\"a\":1}\n{\"a\":2}\n\"x\"\n" {
+		t.Errorf("printed %q", got)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	defer w.Close()
+	err = newStdout(w).Send(t.Context(), delivery.Notification{Body: []byte(`1`)})
+	if err == nil || !strings.Contains(err.Error(), "broken pipe") {
+		t.Errorf("a closed pipe: %v", err)
+	}
+}
+
+func TestFileIsOpenedAnewAfterAFailedWrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	f := (&fileConfig{Path: path}).open().(*file)
+	n := delivery.Notification{ID: "n", Body: []byte("1")}
+	if err := f.Send(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	f.f.Close() // the next write fails
+	if err := f.Send(t.Context(), n); err == nil {
+		t.Fatal("a write that failed was accepted")
+	}
+	if err := os.WriteFile(path, []byte(`{"id":"n","pipe`), 0o600); err != nil { // and left half a line
+		t.Fatal(err)
+	}
+	if err := f.Send(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(path)
+	if err != nil || string(got) != `{"id":"n","pipeline":"","deliver":"","body":1}`+"\n" {
+		t.Errorf("%q, %v", got, err)
+	}
+}

@@ -1,0 +1,209 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package host_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+
+	"github.com/rounds-engine/rounds/engine/host"
+	"github.com/rounds-engine/rounds/sdk"
+)
+
+// The tests look at processes through /proc, so they run on Linux only. They start their own binary again, as an
+// adapter or as an engine, so that what they test are real processes.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 {
+		switch os.Args[1] {
+		case "adapter":
+			beAdapter(os.Args[2])
+			return
+		case "engine":
+			beEngine(os.Args[2])
+			return
+		}
+	}
+	os.Exit(m.Run())
+}
+
+func bundled(t testing.TB) []string {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{exe, "adapter"}
+}
+
+// beAdapter is a program in the role of an adapter, a good one unless its name says otherwise.
+func beAdapter(name string) {
+	switch name {
+	case "silent": // it never says hello
+		time.Sleep(time.Hour)
+	case "version2":
+		plugin.Serve(&plugin.ServeConfig{
+			HandshakeConfig:  plugin.HandshakeConfig{MagicCookieKey: sdk.CookieVariable, MagicCookieValue: sdk.CookieValue},
+			VersionedPlugins: map[int]plugin.PluginSet{2: {"adapter": noPlugin{}}},
+			GRPCServer:       plugin.DefaultGRPCServer,
+		})
+	case "netrpc":
+		plugin.Serve(&plugin.ServeConfig{
+			HandshakeConfig:  plugin.HandshakeConfig{MagicCookieKey: sdk.CookieVariable, MagicCookieValue: sdk.CookieValue},
+			VersionedPlugins: map[int]plugin.PluginSet{1: {"adapter": noPlugin{}}},
+		})
+	case "badconfig":
+		type config struct {
+			C chan int `hcl:"c"`
+		}
+		sdk.Serve(sdk.Info{Name: name}, func(context.Context, config, sdk.Env) (sdk.Source, error) { return nil, nil })
+	default:
+		sdk.Serve(sdk.Info{Name: name, Version: "1.2.3", Doc: "For tests."}, openTest)
+	}
+}
+
+type noPlugin struct{ plugin.NetRPCUnsupportedPlugin }
+
+func (noPlugin) GRPCServer(*plugin.GRPCBroker, *grpc.Server) error { return nil }
+func (noPlugin) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
+	return nil, nil
+}
+
+type testConfig struct {
+	Token string `hcl:"token,optional,sensitive"`
+	Down  string `hcl:"down,optional" doc:"A file; while it is there, the EHR is down."`
+	Zone  string `hcl:"zone,optional"`
+}
+
+func (c testConfig) Validate() error {
+	if c.Zone == "Mars" {
+		return sdk.Misconfigured("zone", "there is no such zone")
+	}
+	return nil
+}
+
+type testSource struct {
+	testConfig
+	env sdk.Env
+}
+
+func openTest(ctx context.Context, c testConfig, env sdk.Env) (sdk.Source, error) {
+	if _, err := os.Stat(c.Down); c.Down != "" && err == nil {
+		return nil, sdk.Unauthorized("GET /: status 401 with %s", c.Token) // an adapter's author should not do that
+	}
+	return &testSource{c, env}, nil
+}
+
+func (s *testSource) Catalog() sdk.Catalog {
+	return sdk.Catalog{Feeds: []sdk.Feed{{Name: "a", Class: sdk.Scan, Version: sdk.None}, {Name: "b", Class: sdk.Scan, Version: sdk.None}}}
+}
+
+// Poll does what the feed's name says; the answer is the page's cursor.
+func (s *testSource) Poll(ctx context.Context, q sdk.Query) (page sdk.Page, err error) {
+	answer := ""
+	switch q.Feed {
+	case "pid":
+		answer = strconv.Itoa(os.Getpid())
+	case "environment":
+		answer = strings.Join(os.Environ(), "\n")
+	case "state":
+		answer = string(s.env.State)
+	case "save":
+		err = s.env.SaveState(ctx, q.Cursor)
+	case "note":
+		page.Notes = []sdk.Note{{Code: "odd", Text: "asked with " + s.Token}}
+	case "slow":
+		<-ctx.Done()
+		err = ctx.Err()
+	case "hang":
+		time.Sleep(time.Hour)
+	case "exit":
+		os.Exit(7)
+	case "child": // a program of the adapter's own
+		child := exec.Command("sleep", "3600")
+		if err := child.Start(); err != nil {
+			return page, err
+		}
+		answer = strconv.Itoa(child.Process.Pid)
+	case "crash":
+		go crashDeliberately(s.Token)
+		time.Sleep(time.Hour)
+	case "log":
+		fmt.Fprintln(os.Stderr, "raw", s.Token)
+		fmt.Println("printed", s.Token)
+		s.env.Logger.Debug("too low for the engine's level")
+		s.env.Logger.Warn("logging in as "+s.Token, //nolint:sloglint // what an adapter should not do
+			"token", s.Token, slog.Group("http", "status", 401, "header", "Bearer "+s.Token),
+			"list", []string{s.Token}, "err", errors.New("foreign "+s.Token))
+	case "panic":
+		panic("of " + s.Token)
+	case "error":
+		err = sdk.Forbidden("GET /: status 403 with %s", s.Token)
+	case "foreign":
+		err = errors.New("with " + s.Token)
+	}
+	page.Cursor = []byte(answer)
+	return page, err
+}
+
+func crashDeliberately(value string) { panic("of " + value) }
+
+func (s *testSource) Fetch(_ context.Context, refs []sdk.Ref) ([]sdk.Result, error) {
+	results := make([]sdk.Result, len(refs))
+	for i, r := range refs {
+		results[i] = sdk.Result{Ref: r, Version: "1", Data: document}
+		switch r.Kind {
+		case "shuffled":
+			results[i].Ref = refs[len(refs)-1-i]
+		case "failing":
+			results[i].Err = sdk.NotFound("GET /patient/{id}: status 404 with %s", s.Token)
+		}
+	}
+	return results, nil
+}
+
+func (s *testSource) Close() error { return nil }
+
+// document is a record of about 1.5 KB.
+var document = json.RawMessage(`{"id":"1234567890","name":{"first":"Ada","last":"` + strings.Repeat("x", 1400) + `"},"birth":"1815-12-10"}`)
+
+// beEngine is a program in the role of the engine: it opens a source, tells the pids of the adapter and of the adapter's own
+// child, and waits to be killed.
+func beEngine(mode string) {
+	if mode == "without-signal" {
+		host.WithoutParentDeathSignal()
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	h := host.New(host.Options{Bundled: []string{exe, "adapter"}})
+	s := h.Open(host.Adapter{Name: "test"}, "test.one", []byte(`{}`), false)
+	page, err := s.Poll(context.Background(), sdk.Query{Feed: "pid"})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(string(page.Cursor))
+	if mode == "stopped" {
+		pid, err := strconv.Atoi(string(page.Cursor))
+		if err != nil {
+			panic(err)
+		}
+		stopProcess(pid)
+	}
+	time.Sleep(time.Hour)
+}

@@ -1,0 +1,207 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"github.com/hashicorp/go-plugin/runner"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/schema"
+)
+
+// An instance is given up when so many calls in a row ended by their deadline and nothing answered between them: an adapter
+// answers before the deadline, even if only to say that the server is slow (see sdk.Serve).
+const silentCalls = 3
+
+// silence is how long a call must have waited to count.
+const silence = time.Second
+
+// instance is one life of a process.
+type instance struct {
+	client   *sdk.Client
+	schema   schema.Schema
+	program  *program
+	plugin   *plugin.Client
+	health   grpc_health_v1.HealthClient
+	begun    time.Time
+	t        timings
+	ended    chan struct{} // closed when the program has ended
+	followed chan struct{} // closed when the process has taken note of it
+	silent   atomic.Int32  // calls in a row without an answer
+	cleaned  sync.Once
+
+	mu     sync.Mutex
+	reason error // why it was given up; nil: it was not
+	done   context.CancelFunc
+}
+
+// launch starts a program and waits until it answers. The errors are for the person who wrote the configuration.
+func launch(p *process) (*instance, error) {
+	path, arguments, err := p.host.command(p.key.adapter)
+	if err != nil {
+		return nil, err
+	}
+	prog := &program{path: path, arguments: arguments, level: levelOf(p.logger), raw: &p.stderr, bridge: p.bridge}
+	client := plugin.NewClient(&plugin.ClientConfig{
+		HandshakeConfig:  plugin.HandshakeConfig{MagicCookieKey: sdk.CookieVariable, MagicCookieValue: sdk.CookieValue},
+		VersionedPlugins: map[int]plugin.PluginSet{sdk.ProtocolVersion: {"adapter": nil}},
+		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
+		// The runner is ours, for what go-plugin's own can't do: a thread that lives as long as the program, a group of
+		// processes that ends as a whole, no stdin, and a stderr that nobody else parses.
+		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, sockets string) (runner.Runner, error) {
+			prog.pluginEnv, prog.sockets = spec.Env, sockets
+			return prog, nil
+		},
+		SkipHostEnv:  true,
+		AutoMTLS:     true,
+		StartTimeout: p.host.t.start,
+		SyncStdout:   &p.stderr, // what an adapter prints is no more fit for a log than its stderr
+		SyncStderr:   &p.stderr,
+		GRPCDialOptions: []grpc.DialOption{grpc.WithDefaultCallOptions(
+			grpc.MaxCallRecvMsgSize(sdk.MaxMessage), grpc.MaxCallSendMsgSize(sdk.MaxMessage))},
+		// Not Managed: go-plugin never forgets a managed client, one for each restart. Host.Close ends all.
+		Logger: hclog.NewNullLogger(),
+	})
+	i := &instance{program: prog, plugin: client, t: p.host.t, begun: time.Now(), ended: make(chan struct{}), followed: make(chan struct{})}
+	stopStart := context.AfterFunc(p.ctx, prog.kill)
+	err = i.connect(p)
+	if stopStart() && err == nil {
+		go i.watch()
+		go i.ping()
+		return i, nil
+	}
+	prog.kill()
+	client.Kill()
+	if err == nil {
+		err = errClosed
+	}
+	return nil, err
+}
+
+// connect gets the program's first answers.
+func (i *instance) connect(p *process) error {
+	a := p.key.adapter
+	begun := time.Now()
+	protocol, err := i.plugin.Client()
+	if err != nil {
+		return i.program.diagnose(a, time.Since(begun) >= i.t.start, i.t.start)
+	}
+	conn := protocol.(*plugin.GRPCClient).Conn
+	i.health = grpc_health_v1.NewHealthClient(conn)
+	ctx, cancel := context.WithTimeout(p.ctx, max(i.t.start-time.Since(begun), time.Second))
+	defer cancel()
+	life, done := context.WithCancel(context.Background())
+	i.done = done
+	if i.client, err = sdk.NewClient(life, conn); err == nil {
+		var info sdk.Info
+		if info, i.schema, err = i.client.Describe(ctx); err == nil {
+			p.logger.Info("the adapter is running", "pid", i.program.pid, "version", info.Version)
+			// The socket has done its service: an engine that is killed leaves nothing behind. What fails now, stop tries again.
+			_ = os.RemoveAll(i.program.sockets)
+			return nil
+		}
+	}
+	done()
+	return sdk.Retryable("adapter %s started and then failed to tell about itself: %v", a.Name, err)
+}
+
+// watch waits for the program's end.
+func (i *instance) watch() {
+	<-i.program.exited
+	i.done()
+	close(i.ended)
+}
+
+// ping finds out that a process hangs which has no calls, or whose calls have long deadlines.
+func (i *instance) ping() {
+	for {
+		select {
+		case <-i.ended:
+			return
+		case <-time.After(i.t.ping):
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), i.t.pingTimeout)
+		_, err := i.health.Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: plugin.GRPCServiceName})
+		late := ctx.Err() != nil
+		cancel()
+		switch {
+		case err != nil && late:
+			i.giveUp(sdk.Retryable("it hung: no answer to a ping for %s", i.t.pingTimeout))
+		case err != nil: // it is ending, or else the connection alone has ended, which can't be made twice
+			select {
+			case <-i.ended:
+			case <-time.After(time.Second):
+				i.giveUp(sdk.Retryable("its connection broke"))
+			}
+		}
+	}
+}
+
+// call makes a call and draws conclusions from its having an answer or none.
+func (i *instance) call(do func() error) error {
+	begun := time.Now()
+	err := do()
+	switch {
+	case !errors.Is(err, sdk.ErrNoAnswer):
+		i.silent.Store(0)
+	case errors.Is(err, context.DeadlineExceeded) && time.Since(begun) >= silence:
+		if i.silent.Add(1) == silentCalls {
+			i.giveUp(sdk.Retryable("it hung: %d calls in a row had no answer before their deadline", silentCalls))
+		}
+	}
+	return err
+}
+
+// giveUp ends the program, which has to be started anew.
+func (i *instance) giveUp(reason error) {
+	i.mu.Lock()
+	if i.reason == nil {
+		i.reason = reason
+	}
+	i.mu.Unlock()
+	i.program.kill()
+}
+
+// cause says why the instance has ended.
+func (i *instance) cause() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.reason != nil {
+		return i.reason
+	}
+	return sdk.Retryable("it ended: %s", i.program.status())
+}
+
+// stop asks the program to end, ends it when it does not, and returns when it has.
+func (i *instance) stop(grace time.Duration) {
+	late := time.AfterFunc(grace, i.program.kill)
+	defer late.Stop()
+	i.cleanUp()
+	i.program.kill()
+	<-i.ended
+}
+
+// cleanUp ends the program, if it runs, and removes what go-plugin keeps of it: its socket's directory, goroutines.
+func (i *instance) cleanUp() { i.cleaned.Do(i.plugin.Kill) }
+
+func (i *instance) hasEnded() bool {
+	select {
+	case <-i.ended:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,290 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-plugin/runner"
+
+	"github.com/rounds-engine/rounds/sdk"
+)
+
+// program is a started executable; go-plugin's runner.Runner.
+type program struct {
+	path      string
+	arguments []string
+	level     string                 // of what the adapter is to log
+	pluginEnv []string               // the variables that go-plugin sets
+	sockets   string                 // go-plugin's directory for them
+	raw       io.Writer              // gets stderr
+	bridge    func(line []byte) bool // logs a line that is meant for the log; else false
+
+	pid       int
+	stdout    *os.File
+	handshake handshake
+	unbridged atomic.Int64  // lines of stderr
+	exited    chan struct{} // closed when it has ended; nil until it was started
+	drained   chan struct{} // closed when its stderr is read, soon after that; nil until it was started
+
+	mu       sync.Mutex
+	startErr error
+	state    string
+	killed   bool
+}
+
+var _ runner.Runner = (*program)(nil)
+
+// Start implements runner.Runner.
+func (p *program) Start(context.Context) error {
+	stdout, stdoutW, err := os.Pipe()
+	if err != nil {
+		return p.failed(err)
+	}
+	stderr, stderrW, err := os.Pipe()
+	if err != nil {
+		_, _ = stdout.Close(), stdoutW.Close()
+		return p.failed(err)
+	}
+	cmd := exec.Command(p.path, p.arguments...)
+	cmd.Env = append(environment(os.Environ()), sdk.LogLevelVariable+"="+p.level)
+	cmd.Env = append(cmd.Env, p.pluginEnv...)
+	cmd.Stdout, cmd.Stderr = stdoutW, stderrW
+	isolate(cmd)
+	p.stdout = stdout
+	exited, started := make(chan struct{}), make(chan error)
+	go func() {
+		// Linux sends the signal that ends a child with its parent when the thread dies that started it: so this one stays.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		_, _ = stdoutW.Close(), stderrW.Close() // the child has its own; the other end sees the end of file with it
+		if err != nil {
+			started <- err
+			return
+		}
+		p.pid = cmd.Process.Pid
+		sacrifice(p.pid)
+		p.mu.Lock()
+		p.exited = exited
+		p.mu.Unlock()
+		started <- nil
+		reap(cmd)
+		p.mu.Lock()
+		p.state = cmd.ProcessState.String()
+		p.mu.Unlock()
+		// Something that left the group could hold the pipes for ever.
+		time.AfterFunc(time.Second, func() { _, _ = stdout.Close(), stderr.Close() })
+		close(exited)
+	}()
+	if err := <-started; err != nil {
+		_, _ = stdout.Close(), stderr.Close()
+		return p.failed(err)
+	}
+	p.drained = make(chan struct{})
+	go p.readStderr(stderr)
+	p.mu.Lock()
+	killed := p.killed
+	p.mu.Unlock()
+	if killed {
+		killGroup(p.pid)
+	}
+	return nil
+}
+
+func (p *program) failed(err error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.startErr = err
+	return err
+}
+
+// kill ends the program and what it started. It may be called at any time.
+func (p *program) kill() {
+	p.mu.Lock()
+	p.killed = true
+	exited := p.exited
+	p.mu.Unlock()
+	if exited == nil {
+		return
+	}
+	select {
+	case <-exited:
+	default:
+		killGroup(p.pid)
+	}
+}
+
+// status says how the program has ended.
+func (p *program) status() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state
+}
+
+// lines counts what the program, which has ended, wrote to stderr and was not for the log.
+func (p *program) lines() int64 {
+	<-p.drained
+	return p.unbridged.Load()
+}
+
+func (p *program) readStderr(r io.Reader) {
+	defer close(p.drained)
+	lines := bufio.NewReaderSize(r, maxLine)
+	for continued := false; ; {
+		line, long, err := lines.ReadLine()
+		if err != nil {
+			return // the program's end, or nothing more to be had
+		}
+		_, _ = p.raw.Write(line)
+		if !long {
+			_, _ = p.raw.Write([]byte{'\n'})
+		}
+		if continued || long || !p.bridge(line) {
+			if !continued {
+				p.unbridged.Add(1)
+			}
+		}
+		continued = long
+	}
+}
+
+// The rest of runner.Runner.
+
+// Kill implements runner.Runner.
+func (p *program) Kill(context.Context) error { p.kill(); return nil }
+
+// Wait implements runner.Runner.
+func (p *program) Wait(context.Context) error { <-p.exited; return nil }
+
+// Stdout implements runner.Runner.
+func (p *program) Stdout() io.ReadCloser {
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.TeeReader(p.stdout, &p.handshake), p.stdout}
+}
+
+// Stderr implements runner.Runner: go-plugin gets none. Its parser logs lines as they are, and panics at some.
+func (p *program) Stderr() io.ReadCloser { return io.NopCloser(strings.NewReader("")) }
+
+// Name implements runner.Runner.
+func (p *program) Name() string { return p.path }
+
+// ID implements runner.Runner.
+func (p *program) ID() string {
+	if p.pid == 0 {
+		return "" // it was never started
+	}
+	return strconv.Itoa(p.pid)
+}
+
+// Diagnose implements runner.Runner; diagnose does it.
+func (p *program) Diagnose(context.Context) string { return "" }
+
+// PluginToHost implements runner.Runner.
+func (p *program) PluginToHost(network, address string) (string, string, error) {
+	return network, address, nil
+}
+
+// HostToPlugin implements runner.Runner.
+func (p *program) HostToPlugin(network, address string) (string, string, error) {
+	return network, address, nil
+}
+
+// handshake keeps the first line of a program's stdout, by which an adapter says hello.
+type handshake struct {
+	mu   sync.Mutex
+	line []byte
+	full bool
+}
+
+const maxHandshake = 8 << 10 // it holds a certificate
+
+func (h *handshake) Write(b []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range b {
+		if h.full = h.full || c == '\n' || len(h.line) == maxHandshake; h.full {
+			break
+		}
+		h.line = append(h.line, c)
+	}
+	return len(b), nil
+}
+
+// parts gives the fields of the handshake, nil if it is none, and whether there was any output.
+func (h *handshake) parts() (parts []string, output bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	parts = strings.Split(strings.TrimSpace(string(h.line)), "|")
+	if len(parts) < 4 {
+		return nil, len(h.line) > 0
+	}
+	for _, number := range parts[:2] {
+		if _, err := strconv.Atoi(number); err != nil {
+			return nil, true
+		}
+	}
+	return parts, true
+}
+
+// diagnose says why a program did not become an adapter. go-plugin's own errors quote the program's output.
+func (p *program) diagnose(a Adapter, late bool, limit time.Duration) error {
+	say := func(format string, args ...any) error {
+		return sdk.Retryable("adapter %s: %s %s", a.Name, p.path, fmt.Sprintf(format, args...))
+	}
+	p.mu.Lock()
+	startErr := p.startErr
+	p.mu.Unlock()
+	switch parts, output := p.handshake.parts(); {
+	case startErr != nil:
+		return say("can't be started: %s", startReason(startErr))
+	case parts != nil && parts[0] != "1":
+		return say("speaks version %s of go-plugin's own protocol, this engine speaks 1", parts[0])
+	case parts != nil && parts[1] != strconv.Itoa(sdk.ProtocolVersion):
+		return say("speaks version %s of the adapter protocol, this engine speaks %d: use an adapter and an engine of the same version",
+			parts[1], sdk.ProtocolVersion)
+	case parts != nil && (len(parts) < 5 || parts[4] != "grpc"):
+		return say("does not speak gRPC")
+	case parts != nil:
+		return say("said hello, and then no connection came about")
+	case output:
+		return say("is not an adapter: its first output is not an adapter's handshake")
+	case late:
+		return say("did not start in time: no handshake within %s", limit)
+	}
+	p.kill()
+	<-p.exited
+	return say("is not an adapter, or failed at its start: it ended without a handshake (%s, %d lines on stderr)", p.status(), p.lines())
+}
+
+func startReason(err error) string {
+	var number syscall.Errno
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "the file, or the interpreter or loader that it names, does not exist"
+	case errors.Is(err, fs.ErrPermission):
+		return "it is not executable for this user"
+	case errors.Is(err, syscall.ENOEXEC):
+		return "it is not a program for this system"
+	case errors.As(err, &number):
+		return number.Error()
+	}
+	return "the system refused"
+}

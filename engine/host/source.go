@@ -1,0 +1,254 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/rounds-engine/rounds/sdk"
+)
+
+// Source is one configured use of an adapter. It is opened when it is first used, and again after its process had to be
+// started anew, with the state that was saved last. While it can't be opened, every call returns that error.
+type Source struct {
+	process *process
+	name    string
+	config  []byte
+
+	mu      sync.Mutex
+	closed  bool
+	at      *instance // where it is open
+	open    *sdk.Opened
+	opening *opening // under way; nil: none
+
+	saving sync.Mutex // held while state is saved or loaded
+	state  []byte
+	loaded bool
+}
+
+// opening is an attempt to open a source, whose outcome any number of callers share.
+type opening struct {
+	done chan struct{}
+	err  error
+	left bool // the caller who made the attempt went away, so that the error says nothing to the others
+}
+
+// Open makes a source of an adapter; it returns at once and asks nobody. An isolated source has a process of its own.
+func (h *Host) Open(a Adapter, source string, config []byte, isolate bool) *Source {
+	k := key{adapter: a}
+	if isolate {
+		k.source = source
+	}
+	return &Source{process: h.process(k, 1), name: source, config: config}
+}
+
+// Catalog tells what can be polled and fetched.
+func (s *Source) Catalog(ctx context.Context) (sdk.Catalog, error) {
+	open, _, err := s.ready(ctx)
+	if err != nil {
+		return sdk.Catalog{}, err
+	}
+	return open.Catalog(), nil
+}
+
+// Feed gives one feed of the catalog.
+func (s *Source) Feed(ctx context.Context, name string) (sdk.Feed, error) {
+	catalog, err := s.Catalog(ctx)
+	if err != nil {
+		return sdk.Feed{}, err
+	}
+	var names []string
+	for _, f := range catalog.Feeds {
+		if f.Name == name {
+			return f, nil
+		}
+		names = append(names, f.Name)
+	}
+	slices.Sort(names)
+	return sdk.Feed{}, sdk.Permanent("source %s has no feed %q; it has: %s", s.name, name, strings.Join(names, ", "))
+}
+
+// Poll reads one page of a feed.
+func (s *Source) Poll(ctx context.Context, q sdk.Query) (page sdk.Page, err error) {
+	err = s.call(ctx, func(o *sdk.Opened) error {
+		page, err = o.Poll(ctx, q)
+		return err
+	})
+	for i := range page.Changes {
+		page.Changes[i].Err = s.process.secrets.inError(page.Changes[i].Err)
+	}
+	for i, n := range page.Notes {
+		page.Notes[i].Text = s.process.secrets.in(n.Text)
+	}
+	return page, err
+}
+
+// Fetch reads the details of refs: a Result for each, in order.
+func (s *Source) Fetch(ctx context.Context, refs []sdk.Ref) (results []sdk.Result, err error) {
+	err = s.call(ctx, func(o *sdk.Opened) error {
+		results, err = o.Fetch(ctx, refs)
+		return err
+	})
+	for i := range results {
+		results[i].Err = s.process.secrets.inError(results[i].Err)
+	}
+	return results, err
+}
+
+// Ack tells the server that the changes of a page are taken over.
+func (s *Source) Ack(ctx context.Context, feed string, token []byte) error {
+	return s.call(ctx, func(o *sdk.Opened) error { return o.Ack(ctx, feed, token) })
+}
+
+// Close closes the source after the calls that are under way, which it waits for as long as ctx allows. The process ends with
+// its last source.
+func (s *Source) Close(ctx context.Context) error {
+	s.mu.Lock()
+	closed, attempt := s.closed, s.opening
+	s.closed = true
+	s.mu.Unlock()
+	if closed {
+		return nil
+	}
+	defer s.process.host.release(s.process)
+	if attempt != nil {
+		select {
+		case <-attempt.done:
+		case <-ctx.Done():
+			return sdk.Retryable("closing %s: it is still being opened", s.name).Because(ctx.Err())
+		}
+	}
+	s.mu.Lock()
+	at, open := s.at, s.open
+	s.mu.Unlock()
+	if at == nil || at.hasEnded() {
+		return nil
+	}
+	return s.process.secrets.inError(open.Close(ctx))
+}
+
+func (s *Source) call(ctx context.Context, do func(*sdk.Opened) error) error {
+	open, at, err := s.ready(ctx)
+	if err != nil {
+		return err
+	}
+	return s.process.secrets.inError(at.call(func() error { return do(open) }))
+}
+
+// ready gives the open source, and opens it if it is not open.
+func (s *Source) ready(ctx context.Context) (*sdk.Opened, *instance, error) {
+	for {
+		s.mu.Lock()
+		if s.closed {
+			s.mu.Unlock()
+			return nil, nil, sdk.Retryable("source %s is closed", s.name)
+		}
+		if s.at != nil && !s.at.hasEnded() {
+			defer s.mu.Unlock()
+			return s.open, s.at, nil
+		}
+		attempt, mine := s.opening, false
+		if attempt == nil {
+			attempt, mine = &opening{done: make(chan struct{})}, true
+			s.opening = attempt
+		}
+		s.mu.Unlock()
+		if mine {
+			s.attempt(ctx, attempt)
+		}
+		select {
+		case <-attempt.done:
+		case <-ctx.Done():
+			return nil, nil, sdk.Retryable("source %s is still being opened", s.name).Because(ctx.Err())
+		}
+		if attempt.err != nil && (mine || !attempt.left) {
+			return nil, nil, attempt.err
+		}
+	}
+}
+
+func (s *Source) attempt(ctx context.Context, o *opening) {
+	at, open, err := s.openAt(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opening = nil
+	switch {
+	case err == nil && s.closed: // meanwhile, by someone who waits for this attempt or has given up waiting
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.process.host.t.stop)
+		_ = open.Close(closing) // the attempt has failed as it is
+		cancel()
+		err = sdk.Retryable("source %s is closed", s.name)
+	case err == nil:
+		s.at, s.open = at, open
+	}
+	o.err, o.left = err, ctx.Err() != nil
+	close(o.done)
+}
+
+func (s *Source) openAt(ctx context.Context) (*instance, *sdk.Opened, error) {
+	at, err := s.process.running(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	state, err := s.load(ctx)
+	if err != nil {
+		return nil, nil, sdk.Retryable("opening %s: its saved state can't be read", s.name).Because(err)
+	}
+	s.process.secrets.add(sensitive(at.schema, s.config))
+	var open *sdk.Opened
+	err = at.call(func() error {
+		open, err = at.client.Open(ctx, sdk.Opening{Source: s.name, Config: s.config, State: state, Save: s.save})
+		return err
+	})
+	if err = s.process.secrets.inError(err); err != nil {
+		return nil, nil, prefixed("opening "+s.name, err)
+	}
+	return at, open, nil
+}
+
+// prefixed says what was being done, and keeps what the error means.
+func prefixed(doing string, err error) error {
+	var e *sdk.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	more := *e
+	more.Text = doing + ": " + e.Text
+	return &more
+}
+
+func (s *Source) load(ctx context.Context) ([]byte, error) {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	if s.loaded || s.process.host.o.State == nil {
+		return s.state, nil
+	}
+	state, err := s.process.host.o.State.LoadState(ctx, s.name)
+	if err != nil {
+		return nil, err
+	}
+	s.state, s.loaded = state, true
+	return state, nil
+}
+
+// save keeps what the adapter saves. That the process which asks ends meanwhile must not undo it: the server may have
+// rotated a token already.
+func (s *Source) save(ctx context.Context, state []byte) error {
+	if s.process.host.o.State == nil {
+		return sdk.Retryable("SaveState: this engine keeps no state")
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.process.host.t.save)
+	defer cancel()
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	if err := s.process.host.o.State.SaveState(ctx, s.name, state); err != nil {
+		return sdk.Retryable("SaveState: the engine could not save").Because(err)
+	}
+	s.state, s.loaded = state, true
+	return nil
+}

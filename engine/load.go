@@ -1,0 +1,43 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"context"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/rounds-engine/rounds/engine/config"
+	"github.com/rounds-engine/rounds/engine/destination"
+	"github.com/rounds-engine/rounds/engine/host"
+	"github.com/rounds-engine/rounds/engine/script"
+	"github.com/rounds-engine/rounds/sdk/schema"
+)
+
+// Load reads a configuration, a .hcl file or a directory of them, and checks everything that can be checked offline. The
+// adapters that it names are started, to ask them for their schemas.
+func (e *Engine) Load(ctx context.Context, path string) (*config.Config, config.Files, hcl.Diagnostics) {
+	return config.Load(ctx, path, config.Options{
+		Adapters:         described{e.host},
+		Bundled:          e.o.Adapters,
+		Destinations:     destination.Schemas(),
+		CheckDestination: destination.Check,
+		CheckScript: func(dir, path string) error {
+			_, err := script.Compile(path, script.Options{Root: dir})
+			return err
+		},
+	})
+}
+
+// described lets the configuration ask adapters through the host.
+type described struct{ host *host.Host }
+
+func (d described) Schema(ctx context.Context, a config.Adapter) (schema.Schema, error) {
+	description, err := d.host.Describe(ctx, host.Adapter(a))
+	return description.Schema, err
+}
+
+func (d described) Validate(ctx context.Context, a config.Adapter, _ string, data []byte) error {
+	return d.host.Validate(ctx, host.Adapter(a), data)
+}

@@ -1,0 +1,351 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/engine/store"
+	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/rawjson"
+)
+
+// work takes the new changes of a page through fetch, map and commit, batch by batch, and moves the position with the last
+// one. The position stays when something of the page has to be tried again.
+//
+// Invariant 1: the position is committed here and nowhere else, with the page's last batch, when every other change of the
+// page is committed: as entries, as a dead letter, or filtered.
+func (w *window) work(ctx context.Context, fresh []*item, next store.Position) error {
+	if len(fresh) == 0 {
+		return w.commit(ctx, store.Batch{Position: &next})
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var ahead func() error // waits for what enrich says of the first batch of fresh
+	defer func() {
+		cancel()
+		if ahead != nil {
+			_ = ahead()
+		}
+	}()
+
+	page := newVerdict(len(w.worked))
+	for len(fresh) > 0 {
+		if ahead == nil {
+			ahead = w.enrichAhead(ctx, fresh)
+		}
+		batch := fresh[:min(batchRecords, len(fresh))]
+		fresh = fresh[len(batch):]
+		err := ahead()
+		ahead = nil
+		if err != nil {
+			return err
+		}
+		if len(fresh) > 0 && !refused(batch) {
+			ahead = w.enrichAhead(ctx, fresh)
+		}
+		if err := w.mapAll(ctx, batch); err != nil {
+			return err
+		}
+		w.order(batch)
+		page.count(w, batch)
+		if page.broken(w) >= 0 && ahead != nil && ahead() == nil {
+			w.sample(ctx, page, fresh)
+		}
+		if err := w.judgeBatch(ctx, page, batch); err != nil {
+			return err
+		}
+		var position *store.Position
+		if len(fresh) == 0 && page.waiting == nil {
+			position = &next
+		}
+		if err := w.commitItems(ctx, batch, position); err != nil {
+			return err
+		}
+		clear(batch) // a large page need not hold what is committed
+		if page.hopeless {
+			break
+		}
+	}
+	return page.waiting
+}
+
+// refused says whether the server wants no further calls for now, as by a rate limit.
+func refused(batch []*item) bool {
+	return slices.ContainsFunc(batch, func(it *item) bool { return it.waits != nil && sdk.CodeOf(it.waits) != sdk.CodeRetryable })
+}
+
+// enrichAhead fetches for the first batch of items, beside the work on the batch before them.
+func (w *window) enrichAhead(ctx context.Context, items []*item) (wait func() error) {
+	done := make(chan error, 1)
+	go func() {
+		done <- contain(func() error { return w.enrich(ctx, items[:min(batchRecords, len(items))]) })
+	}()
+	return sync.OnceValue(func() error { return <-done })
+}
+
+// sample enriches and maps some of the changes that are still to come, spread over the rest of the page, and counts what
+// they pass. When the first of a page all fail in a step, it tells whether all of the page do.
+func (w *window) sample(ctx context.Context, page *pageVerdict, rest []*item) {
+	var some []*item
+	for i := 0; i < len(rest); i += (len(rest) + batchRecords - 1) / batchRecords {
+		some = append(some, w.item(rest[i].rec.Change, rest[i].row))
+	}
+	if w.enrich(ctx, some) != nil || w.mapAll(ctx, some) != nil {
+		return
+	}
+	for _, it := range some {
+		for step, r := range it.steps {
+			if r == passed {
+				page.passed[step]++
+			}
+		}
+	}
+}
+
+// mapAll runs the mappings of a batch, Parallel at a time. The error is one that is not of the record.
+func (w *window) mapAll(ctx context.Context, batch []*item) error {
+	var group sync.WaitGroup
+	errs := make(chan error, w.Parallel)
+	todo := make(chan *item, len(batch))
+	for _, it := range batch {
+		if it.cause == nil && it.waits == nil {
+			todo <- it
+		}
+	}
+	close(todo)
+	for range w.Parallel {
+		group.Go(func() {
+			for it := range todo {
+				if err := contain(func() error { return w.mapItem(ctx, it) }); err != nil {
+					errs <- err
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	close(errs)
+	return <-errs
+}
+
+// mapItem makes one notification per deliver block. A panic, as of the script engine, is taken for one about this record.
+//
+// Invariant 5: what a failed mapping leaves is a cause and no body.
+func (w *window) mapItem(ctx context.Context, it *item) error {
+	it.outcomes = make([]outcome, len(w.Delivers))
+	for i := range w.Delivers {
+		d, out := &w.Delivers[i], &it.outcomes[i]
+		var err error
+		if d.OrderBy != nil {
+			if out.key, _, err = evaluate(d.OrderBy, it.rec); err != nil {
+				out.fail("expression", fmt.Sprintf("deliver %q: %v", d.Name, err), "")
+				it.fail(w.mapStep(i))
+				continue
+			}
+		}
+		var body []byte
+		try := func() (err error) {
+			body, err = d.Map(ctx, it.rec, MapContext{
+				Pipeline: w.Name, Source: w.SourceName, Deliver: d.Name, Now: w.begin, Attempt: 1,
+			})
+			return err
+		}
+		err = contain(try)
+		var failed *MapError
+		if errors.As(err, &failed) && failed.TimedOut && w.worked[w.mapStep(i)] {
+			err = contain(try) // at once: a record that has to wait is overtaken by others of its lane
+		}
+		var panicked *stepError
+		switch {
+		case errors.As(err, &failed) && failed.TimedOut && w.attempts[it.row.Ref] < maxAttempts-1:
+			it.waits, it.waitStep = sdk.Retryable("%s", failed.Text), w.mapStep(i)
+			return nil
+		case errors.As(err, &failed):
+			out.fail("script", fmt.Sprintf("deliver %q: %s", d.Name, failed.Text), failed.Detail)
+			out.cause.Attempts += w.attempts[it.row.Ref]
+			if !failed.TimedOut { // else other records have shown meanwhile that the step works
+				it.fail(w.mapStep(i))
+			}
+		case errors.As(err, &panicked):
+			out.fail("internal", fmt.Sprintf("deliver %q: %v", d.Name, panicked), "")
+			it.fail(w.mapStep(i))
+		case err != nil:
+			return failf("deliver %q could not be mapped: %v", d.Name, sdk.Safe(err))
+		default:
+			out.body = body
+			it.pass(w.mapStep(i))
+		}
+	}
+	return nil
+}
+
+func (out *outcome) fail(code, text, detail string) {
+	out.cause = &record.Cause{Stage: record.StageMap, Code: code, Text: text, Detail: detail, Attempts: 1}
+}
+
+// evaluate evaluates an expression; an empty value is none, and a panic is taken for one about this record.
+func evaluate(x Expr, r *record.Record) (value string, present bool, err error) {
+	err = contain(func() (err error) {
+		value, present, err = x.Eval(r)
+		return err
+	})
+	return value, present && value != "" && err == nil, err
+}
+
+// order gives each notification its ordering key: what order_by says; where it says nothing, as of a deletion without data,
+// the key of the generation before, so that it stays in its lane. It needs the batch in its order.
+func (w *window) order(batch []*item) {
+	for _, it := range batch {
+		if it.previous != nil {
+			it.row.Key = it.previous.row.Key
+		}
+		own := it.row.Ref.Kind + "/" + it.row.Ref.ID
+		keys := keysOf(it.row)
+		for i := range it.outcomes {
+			d, out := &w.Delivers[i], &it.outcomes[i]
+			if d.OrderBy == nil {
+				out.key = own
+				continue
+			}
+			out.key = cmp.Or(out.key, keys[d.Name], own)
+			keys[d.Name] = out.key
+		}
+		it.row.Key = joinKeys(keys)
+	}
+}
+
+// A row keeps the ordering keys of its record as a JSON object, by deliver block; those without order_by have none there.
+func keysOf(row store.Row) map[string]string {
+	keys := map[string]string{}
+	for name, key := range rawjson.Members([]byte(row.Key)) {
+		keys[name], _ = rawjson.Text(key)
+	}
+	return keys
+}
+
+func joinKeys(keys map[string]string) string {
+	if len(keys) == 0 {
+		return ""
+	}
+	data, _ := json.Marshal(keys) // a map of strings always has a JSON form, sorted by name
+	return string(data)
+}
+
+// commitItems commits what came of a batch, in as many commits as the store's limits ask for; the position goes with the last
+// one. All that belongs to one change is in one commit.
+func (w *window) commitItems(ctx context.Context, batch []*item, position *store.Position) error {
+	var b store.Batch
+	rowOf := map[sdk.Ref]int{}
+	for _, it := range batch {
+		if it.waits != nil {
+			continue
+		}
+		part := w.render(it)
+		if w.tooLarge(part) {
+			part = w.oversized(it, part)
+		}
+		if len(b.Rows) > 0 && (b.Items()+part.Items() > w.Limits.Items/2 || b.Size()+part.Size() > w.Limits.Bytes/2) {
+			if err := w.commit(ctx, b); err != nil {
+				return err
+			}
+			b = store.Batch{}
+			clear(rowOf)
+		}
+		if i, twice := rowOf[it.row.Ref]; twice {
+			b.Rows[i] = it.row
+		} else {
+			rowOf[it.row.Ref] = len(b.Rows)
+			b.Rows = append(b.Rows, it.row)
+		}
+		b.Entries = append(b.Entries, part.Entries...)
+		b.Dead = append(b.Dead, part.Dead...)
+	}
+	b.Position = position
+	if len(b.Rows) > 0 && w.tooLarge(b) {
+		b.Position = nil
+	}
+	if len(b.Rows) > 0 || b.Position != nil {
+		if err := w.commit(ctx, b); err != nil {
+			return err
+		}
+	}
+	if position != nil && b.Position == nil {
+		return w.commit(ctx, store.Batch{Position: position})
+	}
+	return nil
+}
+
+func (w *window) tooLarge(b store.Batch) bool {
+	return b.Items() > w.Limits.Items || b.Size() > w.Limits.Bytes
+}
+
+// render makes what is to be committed of one change: its row and, per deliver block, an entry, a dead letter or nothing.
+//
+// Invariant 2: one generation, one call, one entry per deliver block; the row in the same commit keeps it from coming again.
+func (w *window) render(it *item) store.Batch {
+	b := store.Batch{Rows: []store.Row{it.row}}
+	if it.cause != nil {
+		b.Dead = append(b.Dead, w.deadLetter(it, "", "", it.cause))
+		w.stats.dead++
+		return b
+	}
+	for i := range it.outcomes {
+		d, out := &w.Delivers[i], &it.outcomes[i]
+		switch {
+		case out.cause != nil:
+			b.Dead = append(b.Dead, w.deadLetter(it, d.Name, out.key, out.cause))
+			w.stats.dead++
+		case out.body == nil:
+			w.stats.filtered++
+		default:
+			e := record.Entry{
+				ID: notificationID(w.Name, &it.row, d), Pipeline: w.Name, Deliver: d.Name, Destination: d.Destination, Key: out.key,
+				Ref: it.row.Ref, Version: it.row.Version, Generation: it.row.Generation, Committed: w.begin, Body: out.body,
+			}
+			if d.KeepRecord {
+				e.Record = recordOf(it)
+			}
+			b.Entries = append(b.Entries, e)
+			w.stats.mapped++
+		}
+	}
+	return b
+}
+
+func (w *window) deadLetter(it *item, deliver, key string, cause *record.Cause) record.DeadLetter {
+	return record.DeadLetter{
+		ID: deadLetterID(w.Name, &it.row, deliver), Pipeline: w.Name, Deliver: deliver, Key: key, Ref: it.row.Ref,
+		Version: it.row.Version, Generation: it.row.Generation, Time: w.begin, Cause: *cause, Record: recordOf(it),
+	}
+}
+
+// oversized replaces what is too large for one commit by a dead letter that says so, without the content.
+func (w *window) oversized(it *item, part store.Batch) store.Batch {
+	d := w.deadLetter(it, "", "", &record.Cause{
+		Stage: record.StageCommit, Code: "too_large", Attempts: 1,
+		Text: fmt.Sprintf("the change and its notifications take %d bytes and %d items, one commit of the store takes %d and %d",
+			part.Size(), part.Items(), w.Limits.Bytes, w.Limits.Items),
+	})
+	d.Record = nil
+	it.row.Key = ""
+	w.stats.dead++
+	w.log.Error("a change became a dead letter", "cause", d.Cause.Text, "record", record.Name(w.Secret, w.Name, it.row.Ref))
+	return store.Batch{Rows: []store.Row{it.row}, Dead: []record.DeadLetter{d}}
+}
+
+// recordOf is the record's JSON form, nil when there is none: an item that could not be read.
+func recordOf(it *item) []byte {
+	data, err := it.rec.Marshal()
+	if err != nil {
+		return nil
+	}
+	return data
+}

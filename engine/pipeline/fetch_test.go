@@ -1,0 +1,207 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pipeline_test
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rounds-engine/rounds/engine/pipeline"
+	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/sdk"
+)
+
+func TestDistinctRefsAreFetchedOncePerWindow(t *testing.T) {
+	simulate(t, func(r *rig) {
+		r.config.Fetches = []pipeline.Fetch{patients()}
+		r.ehr.size = 3
+		r.ehr.fill(10, "a") // of p0, p1, p2
+		r.run(time.Second)
+		if got, want := r.ehr.fetched(), []string{"p0", "p1", "p2"}; !slices.Equal(got, want) {
+			t.Errorf("fetched %q, want %q", got, want)
+		}
+		r.ehr.set("0", "b", "p0")
+		r.run(2 * time.Minute)
+		if got, want := r.ehr.fetched(), []string{"p0", "p1", "p2", "p0"}; !slices.Equal(got, want) {
+			t.Errorf("fetched %q, want %q: a new window asks anew", got, want)
+		}
+	})
+}
+
+func TestIndependentFetchesShareACallAndDependentOnesFollow(t *testing.T) {
+	simulate(t, func(r *rig) {
+		r.config.Fetches = []pipeline.Fetch{
+			{Name: "next", Resource: "patient", ID: inFetched("patient", "next"), Needs: []string{"patient"}},
+			patients(),
+			{Name: "state", Resource: "state", ID: inData("state")},
+		}
+		r.ehr.set("1", "a", "p1")
+		r.ehr.set("2", "a", "p2")
+		r.run(time.Second)
+		var calls []string
+		for _, refs := range r.ehr.fetches {
+			var ids []string
+			for _, ref := range refs {
+				ids = append(ids, ref.Kind+"/"+strings.TrimPrefix(ref.ID, canary))
+			}
+			slices.Sort(ids)
+			calls = append(calls, strings.Join(ids, " "))
+		}
+		if want := []string{"patient/p1 patient/p2 state/a", "patient/p1-next patient/p2-next"}; !slices.Equal(calls, want) {
+			t.Errorf("calls %q, want %q", calls, want)
+		}
+		var body struct {
+			Fetched map[string]struct{ ID string }
+		}
+		_ = json.Unmarshal(r.outbox()[1].Body, &body)
+		for name, want := range map[string]string{"patient": canary + "p2", "next": canary + "p2-next", "state": "a"} {
+			if got := body.Fetched[name].ID; got != want {
+				t.Errorf("fetched.%s has the id %s, want %s", name, got, want)
+			}
+		}
+	})
+}
+
+func TestFetchesThatNeedEachOtherAreRefused(t *testing.T) {
+	r := newRig(t, tiny)
+	r.config.Fetches = []pipeline.Fetch{{Name: "a", Needs: []string{"b"}}, {Name: "b", Needs: []string{"a"}}}
+	if _, err := pipeline.New(r.config); err == nil || !strings.Contains(err.Error(), "visits") {
+		t.Errorf("error %v, want one that names the pipeline", err)
+	}
+}
+
+func TestWithoutAnIDNothingIsFetched(t *testing.T) {
+	simulate(t, func(r *rig) {
+		r.config.Fetches = []pipeline.Fetch{patients(), {Name: "empty", Resource: "patient", ID: expr(func(*record.Record) (string, bool, error) {
+			return "", true, nil // an empty id would list all patients
+		})}}
+		r.ehr.set("1", "a", "")
+		r.run(time.Second)
+		if len(r.ehr.fetches) > 0 {
+			t.Errorf("fetched %q", r.ehr.fetched())
+		}
+		if body := string(r.outbox()[0].Body); !strings.Contains(body, `"fetched":{"empty":null,"patient":null}`) {
+			t.Errorf("the mapping saw %s", body)
+		}
+	})
+}
+
+// TestResultsAreBelievedOnlyWhenTheyAreAsPromised: what a defect of an adapter gives is neither matched by guess nor lost.
+func TestResultsAreBelievedOnlyWhenTheyAreAsPromised(t *testing.T) {
+	for name, test := range map[string]struct {
+		results func([]sdk.Result) []sdk.Result
+		log     string
+	}{
+		"too few":    {func(r []sdk.Result) []sdk.Result { return r[1:] }, "gave 1 results for 2 refs"},
+		"too many":   {func(r []sdk.Result) []sdk.Result { return append(r, r...) }, "gave 4 results for 2 refs"},
+		"none":       {func([]sdk.Result) []sdk.Result { return nil }, "gave 0 results for 2 refs"},
+		"no content": {func(r []sdk.Result) []sdk.Result { return make([]sdk.Result, len(r)) }, "no valid JSON"},
+		"no JSON": {func(r []sdk.Result) []sdk.Result {
+			r[0].Data, r[1].Data = json.RawMessage("<html>"+canary), json.RawMessage("{")
+			return r
+		}, "no valid JSON"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(r *rig) {
+				r.config.Fetches = []pipeline.Fetch{patients()}
+				r.ehr.set("1", "a", "p1")
+				r.ehr.set("2", "a", "p2")
+				bad := true
+				r.ehr.onFetch = func(_ context.Context, refs []sdk.Ref) ([]sdk.Result, error) {
+					if bad {
+						bad = false
+						return test.results(r.ehr.results(refs)), nil
+					}
+					return r.ehr.results(refs), nil
+				}
+				r.run(time.Minute)
+				r.expectLog(test.log, 1)
+				r.expect("1@a", "2@a")
+				r.expectDead()
+			})
+		})
+	}
+}
+
+// TestWhatBelongedToADeletedRecordMayBeGone: the deletion is told all the same.
+func TestWhatBelongedToADeletedRecordMayBeGone(t *testing.T) {
+	simulate(t, func(r *rig) {
+		r.config.Fetches = []pipeline.Fetch{patients()}
+		r.ehr.onRef = func(ref sdk.Ref) error {
+			if ref.ID == canary+"gone" {
+				return sdk.Gone("GET /patient/{id}: 410")
+			}
+			return nil
+		}
+		r.ehr.set("0", "a", "there")
+		c := change("1", "a", "gone", time.Now())
+		c.Op = sdk.Deleted
+		r.ehr.do(func() { r.ehr.log = append(r.ehr.log, c) })
+		r.run(time.Second)
+		r.expect("0@a", "1@a")
+		r.expectDead()
+	})
+}
+
+// TestADeletionIsNoProofThatAFetchWorks: what is gone of a deleted record tells nothing of a resource whose path is wrong.
+func TestADeletionIsNoProofThatAFetchWorks(t *testing.T) {
+	simulate(t, func(r *rig) {
+		r.config.Fetches = []pipeline.Fetch{patients()}
+		r.ehr.onRef = func(sdk.Ref) error { return sdk.NotFound("GET /patinet/{id}: 404") }
+		r.ehr.fill(3, "a")
+		c := change("3", "a", "gone", time.Now())
+		c.Op = sdk.Deleted
+		r.ehr.do(func() { r.ehr.log = append(r.ehr.log, c) })
+		r.run(time.Minute)
+		r.expect()
+		r.expectDead()
+	})
+}
+
+// TestAFetchCannotPauseAPipeline: a watermark expires in a poll only.
+func TestAFetchCannotPauseAPipeline(t *testing.T) {
+	simulate(t, func(r *rig) {
+		r.config.Fetches = []pipeline.Fetch{patients()}
+		r.ehr.onRef = func(ref sdk.Ref) error {
+			if ref.ID == canary+"odd" {
+				return sdk.WatermarkExpired("odd")
+			}
+			return nil
+		}
+		r.ehr.set("0", "a", "there")
+		r.ehr.set("1", "a", "odd")
+		r.run(time.Second)
+		r.ehr.set("2", "a", "there")
+		r.run(2 * time.Minute)
+		r.expect("0@a", "2@a")
+		if dead := r.dead(); len(dead) != 1 || dead[0].Cause.Code != string(sdk.CodePermanent) {
+			t.Errorf("dead letters %+v", dead)
+		}
+	})
+}
+
+// TestWhatALimitLetsThroughIsNoFailure: a limit that lets some of each batch through slows a pipeline down to that, not to the
+// longest back-off.
+func TestWhatALimitLetsThroughIsNoFailure(t *testing.T) {
+	simulate(t, func(r *rig) {
+		r.config.Fetches = []pipeline.Fetch{patients()}
+		r.ehr.onFetch = func(_ context.Context, refs []sdk.Ref) ([]sdk.Result, error) {
+			results := r.ehr.results(refs)
+			for i := 2; i < len(results); i++ {
+				results[i] = sdk.Result{Err: sdk.RateLimited(0, "GET /patient/{id}: not called")}
+			}
+			return results, nil
+		}
+		r.ehr.fill(160, "a") // of 40 patients
+		r.run(2 * time.Minute)
+		if n := len(r.delivered()); n != 160 {
+			t.Errorf("%d of 160 are delivered", n)
+		}
+		r.expectDead()
+	})
+}

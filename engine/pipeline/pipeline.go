@@ -1,0 +1,300 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package pipeline is the loop that polls a feed, drops what was seen, fetches details, maps and commits. What was committed
+// is the delivery loop's; the two meet only in the store.
+//
+// One batch walks at a time through the steps, as a slice; only the fetches of the next batch run beside it.
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/engine/store"
+	"github.com/rounds-engine/rounds/sdk"
+)
+
+// Source is what a pipeline needs of an opened source.
+type Source interface {
+	Feed(ctx context.Context, name string) (sdk.Feed, error)
+	Poll(context.Context, sdk.Query) (sdk.Page, error)
+	Fetch(context.Context, []sdk.Ref) ([]sdk.Result, error)
+	Ack(ctx context.Context, feed string, token []byte) error
+}
+
+// Expr is an expression over one record. A value that is null, missing or empty is not present. The error names the place of the
+// expression and no value.
+type Expr interface {
+	Eval(*record.Record) (value string, present bool, err error)
+}
+
+// Limiter spaces the overdue polls of all pipelines; *rate.Limiter is one.
+type Limiter interface{ Wait(context.Context) error }
+
+// Start is where a pipeline begins that has no watermark yet: at the instant of its first start, or at At; the zero value is
+// the beginning of all records.
+type Start struct {
+	Now bool
+	At  time.Time
+}
+
+// Fetch asks for the details of each change: the resource's record whose id the expression gives.
+type Fetch struct {
+	Name     string // key in Record.Fetched
+	Resource string
+	ID       Expr
+	Needs    []string // names of the fetches that ID uses
+}
+
+// Deliver makes one notification of each change for one destination.
+type Deliver struct {
+	Name        string
+	Destination string
+	OrderBy     Expr // nil: the record's own id
+	// Map gives the body, or nil when the mapping filters the change out. The error is a *MapError when the mapping is to
+	// blame, any other means that mapping could not be tried.
+	Map func(context.Context, *record.Record, MapContext) ([]byte, error)
+	// KeepRecord keeps the record with the notification, to be mapped again if the destination rejects it.
+	KeepRecord bool
+}
+
+// MapContext is what a mapping may know beside the record.
+type MapContext struct {
+	Pipeline string
+	Source   string
+	Deliver  string
+	Now      time.Time
+	Attempt  int
+}
+
+// MapError says why a mapping made nothing of a record. Text may be logged, Detail may hold what the record held. A mapping
+// that only took too long is tried again before the record becomes a dead letter.
+type MapError struct {
+	Text, Detail string
+	TimedOut     bool
+}
+
+func (e *MapError) Error() string { return e.Text }
+
+// Config is one pipeline with everything it works on.
+type Config struct {
+	Name       string
+	SourceName string // as in HCL, "rest.clinic"
+	Feed       string
+	Every      time.Duration
+	Overlap    time.Duration
+	Timeout    time.Duration // of each call to the adapter
+	Start      Start
+	Fetches    []Fetch
+	Delivers   []Deliver
+
+	Source   Source
+	Claim    func(ctx context.Context, pipeline string) (store.Feed, error)
+	Limits   store.Limits
+	Secret   []byte // key of the hashes that name records in logs
+	Parallel int    // mappings at a time
+	Hurry    Limiter
+	Logger   *slog.Logger
+}
+
+const (
+	batchRecords = 256             // records that walk together
+	fetchCache   = 64 << 20        // bytes of fetched records remembered within one window
+	maxPasses    = 10              // readings of one window of a feed whose pages drift
+	maxAttempts  = 5               // of a record that alone can't be fetched, before it becomes a dead letter
+	firstBackOff = time.Second     // after the first failure; doubled after each further one
+	lastBackOff  = 5 * time.Minute // the longest
+	commitLimit  = time.Minute     // for a commit that began before the stop
+)
+
+// Pipeline is one running pipeline.
+type Pipeline struct {
+	Config
+	log      *slog.Logger
+	levels   [][]int // indices of Fetches
+	feed     store.Feed
+	recover  bool            // something may have been read that was not committed
+	rest     time.Time       // the server wants no poll before
+	worked   []bool          // by step: succeeded for some record since the start
+	witness  []sdk.Ref       // by fetch: what could be fetched last
+	attempts map[sdk.Ref]int // of records that could not be read or fetched while others could
+}
+
+// New makes a pipeline. Fetches that need each other in a circle are an error.
+func New(c Config) (*Pipeline, error) {
+	if c.Every <= 0 || c.Timeout <= 0 || c.Parallel <= 0 || len(c.Delivers) == 0 {
+		return nil, fmt.Errorf("pipeline %s: every, timeout and parallel have to be positive, and a deliver block is needed", c.Name)
+	}
+	levels, err := fetchLevels(c.Fetches)
+	if err != nil {
+		return nil, fmt.Errorf("pipeline %s: %w", c.Name, err)
+	}
+	return &Pipeline{
+		Config: c, levels: levels, log: c.Logger.With("pipeline", c.Name),
+		worked: make([]bool, 1+len(c.Fetches)+len(c.Delivers)), witness: make([]sdk.Ref, len(c.Fetches)),
+		attempts: map[sdk.Ref]int{},
+	}, nil
+}
+
+// Run works until ctx is done. It mends itself: whatever fails is tried again with back-off, a lost ownership is claimed
+// again. What was under way at the end and is not committed will be read again.
+//
+// Invariant 8: nothing that happens in here, a panic included, reaches another pipeline.
+func (p *Pipeline) Run(ctx context.Context) {
+	failures := 0
+	for ctx.Err() == nil {
+		err := contain(func() error { return p.own(ctx, &failures) })
+		if ctx.Err() != nil {
+			return
+		}
+		failures++
+		wait := backOff(failures)
+		p.log.Warn("the state of the pipeline is claimed again", "error", err, "retry_in", wait.Round(time.Millisecond))
+		sleep(ctx, wait)
+	}
+}
+
+// own claims the pipeline and polls until the ownership is gone or ctx is done.
+func (p *Pipeline) own(ctx context.Context, failures *int) error {
+	feed, err := p.Claim(ctx, p.Name)
+	if err != nil {
+		return fmt.Errorf("claiming the pipeline's state: %w", err)
+	}
+	defer func() {
+		// The owner goes with the loop; a handle that can't be released any more is fenced by the next claim.
+		_ = feed.Release(context.WithoutCancel(ctx))
+	}()
+	p.feed, p.recover = feed, true
+
+	due, err := p.firstPoll(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		if !p.until(ctx, due) {
+			return store.ErrFenced
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		before := p.feed.Position().Commit
+		err := contain(func() error { return p.window(ctx) })
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil:
+			if *failures > 0 {
+				p.log.Info("the pipeline works again", "after_failures", *failures)
+			}
+			*failures = 0
+			due = p.nextTick(time.Now())
+			if due.Before(p.rest) {
+				due = p.rest
+			}
+		case errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrUnknown), errors.Is(err, store.ErrStale):
+			return err
+		case sdk.CodeOf(err) == sdk.CodeWatermarkExpired:
+			p.log.Error("there is a gap in the feed, the pipeline pauses: the server no longer has all changes since the last poll",
+				"error", sdk.Safe(err), "to_resume", "rounds resume "+p.Name+" --from now|beginning|INSTANT")
+			p.until(ctx, time.Time{})
+			return err
+		default:
+			if sdk.CodeOf(err) == sdk.CodeRateLimited && p.feed.Position().Commit > before {
+				*failures = 0 // the limit let some through, and will again
+			}
+			*failures++
+			wait := backOff(*failures)
+			var e *sdk.Error
+			if errors.As(err, &e) {
+				wait = max(wait, e.After)
+			}
+			wait = max(wait, time.Until(p.rest))
+			p.log.Warn("the poll failed and will be repeated", "error", text(err), "failures", *failures,
+				"retry_in", wait.Round(time.Millisecond))
+			due = time.Now().Add(wait)
+		}
+	}
+}
+
+// safe is the error of an adapter as it may be logged: what it was wrapped in is withheld.
+func safe(err error) error { return sdk.Safe(err) }
+
+// text is the text of an error of this loop. All but the errors of adapters are made in the engine.
+func text(err error) string {
+	if e := (*sdk.Error)(nil); errors.As(err, &e) {
+		return err.Error()
+	}
+	if e := (*stepError)(nil); errors.As(err, &e) || isStoreError(err) {
+		return err.Error()
+	}
+	return sdk.Safe(err).Text
+}
+
+func isStoreError(err error) bool {
+	for _, e := range []error{store.ErrHeld, store.ErrBusy, store.ErrFull, store.ErrTooLarge} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// stepError is an error of a whole page, made here.
+type stepError struct{ text string }
+
+func (e *stepError) Error() string { return e.text }
+
+func failf(format string, args ...any) error { return &stepError{fmt.Sprintf(format, args...)} }
+
+// until waits for an instant, for ever when it is zero; false when the ownership was lost.
+func (p *Pipeline) until(ctx context.Context, due time.Time) bool {
+	var timer <-chan time.Time
+	if !due.IsZero() {
+		t := time.NewTimer(time.Until(due))
+		defer t.Stop()
+		timer = t.C
+	}
+	select {
+	case <-ctx.Done():
+	case <-timer:
+	case <-p.feed.Lost():
+		return false
+	}
+	return true
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// backOff grows from firstBackOff to lastBackOff, with jitter over its upper half so that what failed together does not come
+// back together.
+func backOff(failures int) time.Duration {
+	d := lastBackOff
+	if shift := failures - 1; shift < 16 {
+		d = min(d, firstBackOff<<max(shift, 0))
+	}
+	return d/2 + rand.N(d/2+1)
+}
+
+// contain turns a panic into an error. Its value may quote a record and is withheld; the stack holds no values.
+func contain(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = failf("internal error (%T), please report it with this stack:\n%s", v, debug.Stack())
+		}
+	}()
+	return f()
+}

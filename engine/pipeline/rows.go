@@ -1,0 +1,315 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/engine/store"
+	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/rawjson"
+)
+
+// A row remembers so many states of its record, to tell an old state that comes again (a stale replica, a drifting page) from
+// a new one. A feed that lists every version gives all of the overlap again at each poll.
+const (
+	recentStates  = 4
+	recentHistory = 64
+)
+
+// item is one new change on its way through the steps.
+type item struct {
+	rec      *record.Record
+	row      store.Row     // as it will be committed
+	previous *item         // the change before it of the same record on this page
+	steps    []result      // how it fared, by step
+	asked    []sdk.Ref     // what was fetched for it, by fetch block
+	cause    *record.Cause // why the change is a dead letter as a whole
+	waits    error         // why it could not be read, fetched or mapped this time; it is not committed
+	waitStep int           // the step that waits
+	outcomes []outcome     // one per deliver block
+}
+
+// outcome is what one deliver block made of a change: a body, nothing (filtered), or a failure.
+type outcome struct {
+	key   string // "": order_by says nothing
+	body  []byte
+	cause *record.Cause
+}
+
+// sieve drops the changes of a page that are seen or stale and gives the others, in the order of the page, each with the row
+// that it will have.
+func (w *window) sieve(ctx context.Context, page sdk.Page) ([]*item, error) {
+	changes, states := make([]sdk.Change, len(page.Changes)), make([]state, len(page.Changes))
+	for i, c := range page.Changes {
+		changes[i] = w.readable(c)
+		states[i] = w.state(changes[i])
+	}
+	rows, err := w.rows(ctx, changes)
+	if err != nil {
+		return nil, err
+	}
+	// Where the page last shows what the row holds: what stands before it led there and is repeated.
+	current := map[sdk.Ref]int{}
+	for i, c := range changes {
+		if row, known := rows[c.Ref]; known && w.comparable(row) && w.same(row, c, states[i]) {
+			current[c.Ref] = i
+		}
+	}
+	var fresh []*item
+	previous := map[sdk.Ref]*item{}
+	for i, c := range changes {
+		before, known := rows[c.Ref]
+		if known && !w.comparable(before) {
+			before.Recent = nil
+		}
+		shown := w.shows(c, states[i])
+		repeated := i < current[c.Ref] || repeats(shown, before.Recent)
+		switch w.judge(before, known && w.comparable(before), c, states[i], repeated) {
+		case seen:
+			w.stats.seen++
+			continue
+		case stale:
+			w.stats.stale++
+			continue
+		}
+		hash, sum := states[i].hash, states[i].sum
+		if c.Err != nil {
+			hash, sum = unreadable, states[i].unread
+		}
+		row := store.Row{
+			Ref: c.Ref, Generation: before.Generation + 1, Epoch: w.feed.Position().Epoch, Version: c.Version, Hash: hash,
+			Time: c.Time, Key: before.Key, Deleted: c.Op == sdk.Deleted, Recent: append([]uint64{sum}, before.Recent...),
+		}
+		row.Recent = row.Recent[:min(len(row.Recent), w.remembered())]
+		if c.Op == sdk.Upsert || c.Op == "" {
+			c.Op = sdk.Updated
+			if !known || before.Deleted {
+				c.Op = sdk.Created
+			}
+		}
+		if w.predates(c) {
+			rows[c.Ref] = row
+			w.primed = append(w.primed, row)
+			continue
+		}
+		it := w.item(c, row)
+		it.previous = previous[c.Ref]
+		rows[c.Ref], previous[c.Ref] = row, it
+		fresh = append(fresh, it)
+	}
+	w.stats.fresh += len(fresh)
+	return fresh, nil
+}
+
+// predates says whether a change of the very first window is provably from before the start. Such a change is remembered and
+// not delivered: the overlap before the start is read so that what becomes visible late is told from what was there.
+func (w *window) predates(c sdk.Change) bool {
+	unit := cmp.Or(w.info.Precision, time.Second) // where it is not known, as most times are told
+	return !c.Time.IsZero() && c.Time.Before(w.from) && !c.Time.Add(unit).After(w.from)
+}
+
+func (w *window) item(c sdk.Change, row store.Row) *item {
+	return &item{rec: &record.Record{Change: c}, row: row, steps: make([]result, len(w.worked)), asked: make([]sdk.Ref, len(w.Fetches))}
+}
+
+func (w *window) remembered() int {
+	if w.info.History {
+		return recentHistory
+	}
+	return recentStates
+}
+
+// readable is the change as it goes on. One without an id, which could not be read, gets an id that is the same at each
+// poll: it becomes one dead letter, not one per poll.
+func (w *window) readable(c sdk.Change) sdk.Change {
+	if c.Ref.ID == "" {
+		h := sha256.Sum256(c.Data)
+		c.Ref = sdk.Ref{Kind: w.info.Kind, ID: "unidentified:" + hex.EncodeToString(h[:16])}
+		if c.Err == nil {
+			c.Err = sdk.Permanent("the change has no id")
+		}
+	}
+	if len(c.Data) == 0 {
+		c.Data = json.RawMessage("null")
+	} else if !json.Valid(c.Data) {
+		c.Err, c.Data = sdk.Permanent("the adapter gave no valid JSON"), json.RawMessage("null")
+	}
+	return c
+}
+
+// rows looks up what is known of the records of a page.
+func (w *window) rows(ctx context.Context, changes []sdk.Change) (map[sdk.Ref]store.Row, error) {
+	rows := make(map[sdk.Ref]store.Row, len(changes))
+	refs := make([]sdk.Ref, 0, len(changes))
+	for _, c := range changes {
+		refs = append(refs, c.Ref)
+	}
+	for part := range slices.Chunk(refs, w.Limits.Refs) {
+		known, err := w.feed.Seen(ctx, part)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range known {
+			rows[r.Ref] = r
+		}
+	}
+	return rows, nil
+}
+
+// versionKind is what the version of a change is worth. Without one, only the data can tell.
+func (w *window) versionKind(c sdk.Change) sdk.VersionKind {
+	if c.Version == "" {
+		return sdk.None
+	}
+	return w.info.Version
+}
+
+// state is what makes two readings of a record the same.
+type state struct {
+	hash   [16]byte // of the data; zero where the version alone decides
+	sum    uint64   // of version and hash
+	unread uint64   // of a change that can't be read: the sum by which a row remembers that
+}
+
+// unreadable is the hash of a change that could not be read: another than any that can, so that the record is new when it
+// can be read, with the same version too.
+var unreadable = [16]byte{'u', 'n', 'r', 'e', 'a', 'd', 'a', 'b', 'l', 'e'}
+
+func (w *window) state(c sdk.Change) state {
+	var s state
+	kind := w.versionKind(c)
+	sum := func(hash [16]byte) uint64 {
+		h := fnv.New64a()
+		if kind != sdk.None {
+			h.Write([]byte(c.Version))
+		}
+		h.Write(hash[:])
+		if c.Op == sdk.Deleted {
+			h.Write([]byte{1})
+		}
+		return h.Sum64()
+	}
+	if c.Err != nil {
+		s.unread = sum(unreadable)
+	}
+	switch {
+	case kind == sdk.Exact:
+		// The version tells what was seen, also of a change that can't be read now.
+	case c.Err != nil:
+		s.hash = unreadable
+	default:
+		s.hash = rawjson.Hash(c.Data)
+	}
+	s.sum = sum(s.hash)
+	return s
+}
+
+// comparable says whether what a row holds can be compared with what the feed gives now. The numbers of a sequence that was
+// reset begin anew; timestamps stay what they were.
+func (w *window) comparable(row store.Row) bool {
+	return w.info.Class != sdk.Sequence || row.Epoch == w.feed.Position().Epoch
+}
+
+type verdict int
+
+const (
+	fresh verdict = iota
+	seen
+	stale
+)
+
+// judge decides whether a change is new. Equal to the row: seen. Known and provably older than the row: stale. All else is
+// new, a return to an earlier state included: when in doubt repeat, never lose.
+//
+// repeated says that the feed shows how the row came about: what is known and not younger than the row is then no return.
+func (w *window) judge(row store.Row, known bool, c sdk.Change, s state, repeated bool) verdict {
+	switch {
+	case !known:
+		return fresh
+	case w.same(row, c, s):
+		return seen
+	case row.Hash == unreadable && len(row.Recent) > 1 && row.Recent[1] == s.sum:
+		return seen // what it was before it could not be read
+	case !slices.Contains(row.Recent, s.sum) && (c.Err == nil || !slices.Contains(row.Recent, s.unread)), c.Time.After(row.Time):
+		return fresh
+	case repeated || !c.Time.IsZero() && c.Time.Before(row.Time):
+		return stale
+	case w.info.History && w.versionKind(c) == sdk.Exact && !c.Time.IsZero():
+		return stale // a list of all versions uses none twice
+	}
+	return fresh
+}
+
+// same says whether the row holds the change's state.
+func (w *window) same(row store.Row, c sdk.Change, s state) bool {
+	kind := w.versionKind(c)
+	return row.Deleted == (c.Op == sdk.Deleted) && (row.Hash == s.hash || kind == sdk.Exact && c.Err != nil) &&
+		(kind == sdk.None || row.Version == c.Version)
+}
+
+// shown are the states of a record of one instant that a feed of all versions has listed in this pass.
+type shown struct {
+	at   time.Time
+	sums []uint64
+}
+
+// shows adds a change to what the pass has shown of its record. It gives nothing where the pass may not have shown all of the
+// instant: of other feeds, and when it was not read from its begin.
+func (w *window) shows(c sdk.Change, s state) []uint64 {
+	if w.shown == nil || !w.info.History || c.Time.IsZero() {
+		return nil
+	}
+	of := w.shown[c.Ref]
+	if !of.at.Equal(c.Time) {
+		of = shown{at: c.Time}
+	}
+	if n := len(of.sums); n == 0 || of.sums[n-1] != s.sum {
+		of.sums = append(of.sums, s.sum)
+	}
+	w.shown[c.Ref] = of
+	return of.sums
+}
+
+// repeats says whether the states that were shown are among those that a row remembers, newest first, in the same order: then
+// nothing new is among them. A return to one of them is one state more.
+func repeats(shown, recent []uint64) bool {
+	n := 0
+	for _, sum := range slices.Backward(recent) {
+		if n < len(shown) && shown[n] == sum {
+			n++
+		}
+	}
+	return n > 0 && n == len(shown)
+}
+
+// notificationID is the same in every attempt, after every crash, and for no other generation, deliver block or destination.
+//
+// Invariant 2: what overlaps, retries and crashes bring again gets the id that it had.
+func notificationID(pipeline string, row *store.Row, d *Deliver) string {
+	return hashID(row.Generation, "notification", pipeline, row.Ref.Kind, row.Ref.ID, row.Ref.Args, row.Version, d.Name, d.Destination)
+}
+
+func deadLetterID(pipeline string, row *store.Row, deliver string) string {
+	return hashID(row.Generation, "dead letter", pipeline, row.Ref.Kind, row.Ref.ID, row.Ref.Args, row.Version, deliver)
+}
+
+func hashID(generation uint64, parts ...string) string {
+	h := sha256.New()
+	for _, s := range parts {
+		h.Write(binary.AppendUvarint(nil, uint64(len(s))))
+		h.Write([]byte(s))
+	}
+	h.Write(binary.AppendUvarint(nil, generation))
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}

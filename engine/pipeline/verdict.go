@@ -1,0 +1,220 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pipeline
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/sdk"
+)
+
+// Every change passes the same steps: it is read from the page, enriched by each fetch, mapped by each deliver block. They
+// are numbered in this order.
+const pollStep = 0
+
+func (p *Pipeline) fetchStep(i int) int { return 1 + i }
+func (p *Pipeline) mapStep(i int) int   { return 1 + len(p.Fetches) + i }
+
+func (p *Pipeline) stepName(step int) string {
+	switch {
+	case step == pollStep:
+		return "reading the page"
+	case step < p.mapStep(0):
+		return fmt.Sprintf("fetch %q", p.Fetches[step-1].Name)
+	}
+	return fmt.Sprintf("deliver %q", p.Delivers[step-p.mapStep(0)].Name)
+}
+
+func (p *Pipeline) stage(step int) record.Stage {
+	switch {
+	case step == pollStep:
+		return record.StagePoll
+	case step < p.mapStep(0):
+		return record.StageFetch
+	}
+	return record.StageMap
+}
+
+func (it *item) pass(step int) { it.steps[step] = passed }
+func (it *item) fail(step int) { it.steps[step] = failed }
+
+type result uint8
+
+const (
+	notTried result = iota
+	passed
+	failed
+)
+
+// pageVerdict gathers, batch by batch, how the new changes of one page fare. It tells a broken pipeline from a broken record.
+type pageVerdict struct {
+	passed, failed []int            // per step
+	waits          []int            // per step: those that may pass it later
+	waiting        error            // some changes have to be tried again: why
+	hopeless       bool             // so much is in vain now that the rest of the page can wait
+	refs           map[sdk.Ref]bool // the records that wait
+	works          map[int]bool     // by step: what could be fetched last can be fetched now
+}
+
+func newVerdict(steps int) *pageVerdict {
+	return &pageVerdict{passed: make([]int, steps), failed: make([]int, steps), waits: make([]int, steps), refs: map[sdk.Ref]bool{}, works: map[int]bool{}}
+}
+
+// count adds how a batch fared.
+func (v *pageVerdict) count(w *window, batch []*item) {
+	for _, it := range batch {
+		if it.waits != nil {
+			v.waits[it.waitStep]++
+		}
+		for step, r := range it.steps {
+			switch r {
+			case passed:
+				v.passed[step]++
+				if step != pollStep && step < w.mapStep(0) {
+					w.witness[step-w.fetchStep(0)] = it.asked[step-w.fetchStep(0)]
+				}
+			case failed:
+				v.failed[step]++
+			}
+		}
+	}
+}
+
+// broken is the step in which every change failed that came to it, -1 if there is none. A change that fails alone, in a step
+// that worked since the start, is to blame itself.
+func (v *pageVerdict) broken(w *window) int {
+	for step := range v.failed {
+		alone := v.failed[step] == 1 && w.worked[step]
+		if v.failed[step] > 0 && v.passed[step] == 0 && !alone {
+			return step
+		}
+	}
+	return -1
+}
+
+// judgeBatch decides what becomes of the failures of a batch that was counted.
+//
+// When every new change fails in one step, the configuration, the script or the server is to blame: an error, and nothing
+// of the batch is committed. One that fails alone, or some among many, become dead letters.
+//
+// A fetch that may succeed later leaves its change uncommitted, to be tried with the next reading of the page. If others
+// succeed meanwhile it gets maxAttempts, then it becomes a dead letter, so that one record can't hold the watermark.
+func (w *window) judgeBatch(ctx context.Context, v *pageVerdict, batch []*item) error {
+	if step := v.broken(w); step >= 0 {
+		return failf("every new change failed at %s, nothing of the page was committed (%d changes): %s",
+			w.stepName(step), v.failed[step], w.firstCause(batch, step))
+	}
+	for step := range v.passed {
+		w.worked[step] = w.worked[step] || v.passed[step] > 0
+	}
+	var dead *item
+	deadCount := 0
+	for _, it := range batch {
+		w.settle(ctx, v, it)
+		if it.waits == nil && it.lost() {
+			deadCount++
+			if dead == nil {
+				dead = it
+			}
+		}
+	}
+	if dead != nil {
+		w.log.Error("changes became dead letters", "count", deadCount, "first", dead.firstCause().Text,
+			"record", record.Name(w.Secret, w.Name, dead.row.Ref))
+	}
+	return nil
+}
+
+// settle decides about an item that could not be read, fetched or mapped this time.
+func (w *window) settle(ctx context.Context, v *pageVerdict, it *item) {
+	ref := it.row.Ref
+	if v.refs[ref] && it.waits == nil {
+		// An earlier state of the same record waits; this one may not overtake it.
+		it.waits = v.waiting
+		return
+	}
+	if it.waits == nil {
+		delete(w.attempts, ref)
+		return
+	}
+	code := sdk.CodeOf(it.waits)
+	retryable := code == sdk.CodeRetryable
+	others := retryable && w.works(ctx, v, it.waitStep)
+	if others {
+		w.attempts[ref]++
+		if w.attempts[ref] >= maxAttempts {
+			it.cause = &record.Cause{
+				Stage: w.stage(it.waitStep), Code: string(code), Attempts: maxAttempts,
+				Text: fmt.Sprintf("%s: %s", w.stepName(it.waitStep), sdk.Safe(it.waits).Error()),
+			}
+			it.waits = nil
+			delete(w.attempts, ref)
+			return
+		}
+	}
+	v.refs[ref] = true
+	v.hopeless = v.hopeless || !others
+	if v.waiting == nil || !retryable {
+		v.waiting = fmt.Errorf("%s: %w", w.stepName(it.waitStep), sdk.Safe(it.waits))
+	}
+}
+
+// works says whether a step that failed for one record works for others, so that the record is to blame: on this page; or
+// when what could be fetched last is fetched again; or when the mapping worked since the start; or when it is the only item of
+// the page that can't be read.
+func (w *window) works(ctx context.Context, v *pageVerdict, step int) bool {
+	switch {
+	case v.passed[step] > 0:
+		return true
+	case step == pollStep:
+		return v.waits[step] == 1 && w.worked[step]
+	case step >= w.mapStep(0):
+		return w.worked[step]
+	}
+	if _, asked := v.works[step]; !asked {
+		v.works[step] = w.answers(ctx, w.witness[step-w.fetchStep(0)])
+	}
+	return v.works[step]
+}
+
+func (w *window) answers(ctx context.Context, ref sdk.Ref) bool {
+	if ref == (sdk.Ref{}) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
+	defer cancel()
+	results, err := w.Source.Fetch(ctx, []sdk.Ref{ref})
+	return err == nil && len(results) == 1 && (results[0].Err == nil || definitive(sdk.CodeOf(results[0].Err)))
+}
+
+// lost says whether something of the item becomes a dead letter.
+func (it *item) lost() bool { return it.firstCause() != nil }
+
+func (it *item) firstCause() *record.Cause {
+	if it.cause != nil {
+		return it.cause
+	}
+	for i := range it.outcomes {
+		if it.outcomes[i].cause != nil {
+			return it.outcomes[i].cause
+		}
+	}
+	return nil
+}
+
+// firstCause is the text of the first failure in a step.
+func (w *window) firstCause(batch []*item, step int) string {
+	for _, it := range batch {
+		if it.steps[step] != failed {
+			continue
+		}
+		if i := step - w.mapStep(0); i >= 0 && it.cause == nil {
+			return it.outcomes[i].cause.Text
+		}
+		return it.firstCause().Text
+	}
+	return ""
+}

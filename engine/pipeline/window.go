@@ -1,0 +1,267 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"time"
+
+	"github.com/rounds-engine/rounds/engine/store"
+	"github.com/rounds-engine/rounds/sdk"
+)
+
+// window is one reading of a feed from the watermark to now.
+type window struct {
+	*Pipeline
+	info    sdk.Feed
+	begin   time.Time
+	from    time.Time         // in the very first window: the start, by the server's clock; else zero
+	primed  []store.Row       // of changes from before the start
+	shown   map[sdk.Ref]shown // in this pass; nil when it was not read from its begin
+	fetched cache
+	stats   stats
+}
+
+type stats struct {
+	pages, calls, changes, fresh, seen, stale, primed, fetched, mapped, filtered, dead int
+}
+
+// window reads until the feed has no further page. Everything that was committed on the way stays, also when it fails.
+func (p *Pipeline) window(ctx context.Context) error {
+	info, err := p.describe(ctx)
+	if err != nil {
+		return err
+	}
+	w := &window{Pipeline: p, info: info, begin: time.Now(), fetched: newCache(fetchCache)}
+	if err := w.start(ctx); err != nil {
+		return err
+	}
+	err = w.read(ctx)
+	if err == nil {
+		clear(p.attempts)
+	}
+	w.report(ctx, err)
+	return err
+}
+
+// describe looks the feed up in the source's catalog. It is asked anew for each window, as a source that was opened again
+// may have changed.
+func (p *Pipeline) describe(ctx context.Context) (sdk.Feed, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
+	defer cancel()
+	info, err := p.Source.Feed(ctx, p.Feed)
+	if err != nil {
+		return info, safe(err)
+	}
+	if info.Class == sdk.Scan {
+		return info, failf("feed %s of source %s has to be scanned, which this version of rounds can't do yet", p.Feed, p.SourceName)
+	}
+	return info, nil
+}
+
+// start decides, once in the life of a pipeline's state, what `start` means, and commits it before the first poll: what
+// changes between this instant and the first good poll is in that poll's window.
+func (w *window) start(ctx context.Context) error {
+	pos := w.feed.Position()
+	if pos.Started {
+		return nil
+	}
+	pos.Started, pos.Start = true, w.Start.At
+	if w.Start.Now {
+		pos.Start = w.begin
+	}
+	return w.commit(ctx, store.Batch{Position: &pos})
+}
+
+// startOf is the instant that changes of the very first window have to reach to be delivered; zero in any other window. A
+// start of "now" is by the engine's clock: where the server's is behind, what changes after the start is dated before it.
+func (w *window) startOf(pos store.Position, page sdk.Page) time.Time {
+	if len(pos.Watermark) > 0 {
+		return time.Time{}
+	}
+	from := pos.Start
+	if behind := time.Since(page.Now); w.Start.Now && !page.Now.IsZero() && behind > 0 {
+		from = from.Add(-behind)
+	}
+	return from
+}
+
+// prime commits the rows of changes from before the start, of each record the last one.
+func (w *window) prime(ctx context.Context) error {
+	w.stats.primed += len(w.primed)
+	last := make(map[sdk.Ref]int, len(w.primed))
+	for i, row := range w.primed {
+		last[row.Ref] = i
+	}
+	var b store.Batch
+	for i, row := range w.primed {
+		if last[row.Ref] != i {
+			continue
+		}
+		if len(b.Rows) > 0 && (len(b.Rows) >= min(w.Limits.Items/2, batchRecords) || b.Size()+store.RowSize(&row) > w.Limits.Bytes/2) {
+			if err := w.commit(ctx, b); err != nil {
+				return err
+			}
+			b = store.Batch{}
+		}
+		b.Rows = append(b.Rows, row)
+	}
+	w.primed = nil
+	if len(b.Rows) == 0 {
+		return nil
+	}
+	return w.commit(ctx, b)
+}
+
+// read polls page after page.
+func (w *window) read(ctx context.Context) error {
+	expired, passes := 0, 1
+	// Whether this pass, from the window's begin on, showed nothing that was not seen. One that a stop cut in two did not
+	// see what drifted meanwhile.
+	clean := w.feed.Position().Cursor == nil
+	cursors := map[string]bool{}
+	if clean {
+		w.shown = map[sdk.Ref]shown{}
+	}
+	for {
+		pos := w.feed.Position()
+		page, err := w.poll(ctx, pos)
+		if sdk.CodeOf(err) == sdk.CodeCursorExpired && pos.Cursor != nil && expired < 3 {
+			expired++
+			w.log.Info("the cursor expired, the window is read again from the watermark")
+			pos.Cursor = nil
+			if err := w.commit(ctx, store.Batch{Position: &pos}); err != nil {
+				return err
+			}
+			clean, w.shown = true, map[sdk.Ref]shown{}
+			clear(cursors)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		cursors[string(pos.Cursor)] = true
+		if err := w.sound(page, cursors); err != nil {
+			return err
+		}
+		for _, r := range page.Included {
+			if r.Err == nil && json.Valid(r.Data) {
+				w.fetched.put(r)
+			}
+		}
+
+		last := len(page.Cursor) == 0
+		next := pos
+		next.Cursor = page.Cursor
+		w.from = w.startOf(pos, page)
+		fresh, err := w.sieve(ctx, page)
+		if err != nil {
+			return err
+		}
+		clean = clean && len(fresh) == 0 && len(w.primed) == 0
+		if err := w.prime(ctx); err != nil {
+			return err
+		}
+		// A window of one page was read at one instant.
+		again := last && pos.Cursor != nil && w.info.Drifts && !clean
+		if last {
+			next.Cursor = nil
+			if !again {
+				next.Watermark, next.Polled = page.Watermark, w.begin
+			}
+		}
+		if err := w.work(ctx, fresh, next); err != nil {
+			return err
+		}
+		if err := w.ack(ctx, page); err != nil {
+			return err
+		}
+		switch {
+		case again && passes == maxPasses:
+			return failf("feed %s brought unseen changes in each of %d readings of one window; its pages shift while they are read", w.Feed, maxPasses)
+		case again:
+			passes, clean, w.shown = passes+1, true, map[sdk.Ref]shown{}
+			clear(cursors)
+		case last:
+			return nil
+		}
+		if !w.until(ctx, w.rest) {
+			return store.ErrFenced
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// poll asks for the page at pos.
+func (w *window) poll(ctx context.Context, pos store.Position) (sdk.Page, error) {
+	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
+	defer cancel()
+	query := sdk.Query{
+		Feed: w.Feed, Watermark: pos.Watermark, Cursor: pos.Cursor, Start: sdk.Start{At: pos.Start}, Overlap: w.Overlap, Recover: w.recover,
+	}
+	w.recover = true
+	page, err := w.Source.Poll(ctx, query)
+	if err != nil {
+		return page, safe(err)
+	}
+	w.rest = time.Now().Add(page.Wait)
+	w.stats.pages++
+	w.stats.calls += page.Calls
+	w.stats.changes += len(page.Changes)
+	for _, n := range page.Notes {
+		w.log.Warn("the adapter remarks", "code", n.Code, "text", n.Text)
+	}
+	return page, nil
+}
+
+// sound refuses a page from which the window could not go on.
+func (w *window) sound(page sdk.Page, asked map[string]bool) error {
+	switch {
+	case len(page.Cursor) == 0 && len(page.Watermark) == 0:
+		return failf("the adapter gave a last page without a watermark (feed %s of source %s); this is a defect of the adapter", w.Feed, w.SourceName)
+	case len(page.Cursor) > 0 && asked[string(page.Cursor)]:
+		return failf("the server gave the same cursor again (feed %s of source %s); reading on would never end", w.Feed, w.SourceName)
+	}
+	return nil
+}
+
+// ack tells a queue that the page's changes are committed. Should the engine die before it, the queue gives them again.
+func (w *window) ack(ctx context.Context, page sdk.Page) error {
+	if len(page.Ack) > 0 {
+		ctx, cancel := context.WithTimeout(ctx, w.Timeout)
+		defer cancel()
+		if err := w.Source.Ack(ctx, w.Feed, page.Ack); err != nil {
+			return safe(err)
+		}
+	}
+	w.recover = false
+	return nil
+}
+
+// commit writes a batch on top of the last one. A commit that began is not cut off by the stop.
+func (w *window) commit(ctx context.Context, b store.Batch) error {
+	b.Base = w.feed.Position().Commit
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitLimit)
+	defer cancel()
+	return w.feed.Commit(ctx, b)
+}
+
+// report logs one line a window: at info when something happened, else at debug.
+func (w *window) report(ctx context.Context, err error) {
+	level := slog.LevelDebug
+	if s := w.stats; s.fresh > 0 || s.dead > 0 {
+		level = slog.LevelInfo
+	}
+	if ctx.Err() != nil {
+		level = slog.LevelDebug
+	}
+	s := w.stats
+	w.log.Log(ctx, level, "window read", "complete", err == nil, "pages", s.pages, "calls", s.calls, "changes", s.changes, "new", s.fresh,
+		"seen", s.seen, "stale", s.stale, "before_start", s.primed, "fetched", s.fetched, "mapped", s.mapped, "filtered", s.filtered, "dead", s.dead,
+		"took", time.Since(w.begin).Round(time.Millisecond))
+}

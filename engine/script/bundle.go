@@ -1,0 +1,302 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package script
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dop251/goja"
+	"github.com/dop251/goja/parser"
+	"github.com/evanw/esbuild/pkg/api"
+	"github.com/go-sourcemap/sourcemap"
+
+	"github.com/rounds-engine/rounds/scripts"
+)
+
+const (
+	entryImport = "rounds:script" // what the generated entry module imports: the script
+	exportName  = "__rounds_map"  // variable that holds the default export
+	nativeName  = "__rounds"      // function that the library's modules call
+	libraryName = "rounds"        // esbuild's name space of the library
+	bundleName  = "rounds-bundle.js"
+)
+
+// extensions are tried in this order where an import names none.
+var extensions = []string{".ts", ".js", ".mts", ".mjs", ".json"}
+
+// Compile reads the script at path and all that it imports, checks it and compiles it. The error is an *Error, or several
+// joined, one for each mistake.
+func Compile(path string, o Options) (*Script, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	root := filepath.Dir(path)
+	if o.Root != "" {
+		if root, err = filepath.Abs(o.Root); err != nil {
+			return nil, err
+		}
+	}
+	s := &Script{name: relative(root, path)}
+	s.export = position{file: s.name, line: 1, column: 1}
+	// esbuild follows links in the name of its working directory, and names of files are relative to that.
+	real, err := filepath.EvalSymlinks(root)
+	switch {
+	case err != nil:
+		return nil, s.fail(s.export, "the directory of the script or of the configuration can't be read")
+	case !below(root, path):
+		return nil, s.fail(s.export, "the script is outside of the configuration's directory")
+	}
+	b := &bundler{root: real, script: filepath.Join(real, filepath.FromSlash(s.name))}
+	if _, err := b.find(b.script, s.name); err != nil {
+		return nil, s.fail(s.export, err.Error())
+	}
+	code, positions, meta, errs := b.build()
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	if meta.Inputs[s.name].Format != "esm" {
+		return nil, s.fail(s.export, noDefault)
+	}
+	s.code, s.positions = code, positions
+	for name := range meta.Inputs {
+		switch {
+		case strings.HasPrefix(name, libraryName+":"):
+			s.library = true
+		case name != entryName:
+			s.files = append(s.files, filepath.Join(root, filepath.FromSlash(name)))
+		}
+	}
+	slices.Sort(s.files)
+	if err := s.compile(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+const (
+	entryName = "rounds-entry"
+	noDefault = `no default export; a mapping is "export default function ({ change, fetched }, context) { … }"`
+)
+
+// compile makes the program and evaluates the module once, to see what it exports.
+func (s *Script) compile() error {
+	tree, err := goja.Parse(bundleName, s.code, parser.WithDisableSourceMaps)
+	if err == nil {
+		s.program, err = goja.CompileAST(tree, true)
+	}
+	if err != nil {
+		// esbuild has parsed it before: this is syntax that goja does not have. Messages at this point quote the script only.
+		return s.syntaxError(err)
+	}
+	return s.run(context.Background(), time.Now(), 0, func(k *call, export goja.Value) error {
+		if export == nil || goja.IsUndefined(export) {
+			return s.fail(s.export, noDefault)
+		}
+		if _, ok := goja.AssertFunction(export); !ok {
+			return s.fail(s.export, "the default export is "+k.describe(export)+", not a function")
+		}
+		s.export = s.exportPosition(export.String())
+		f := export.(*goja.Object)
+		switch name := f.Get("constructor").ToObject(k.vm).Get("name").String(); {
+		case strings.HasPrefix(name, "Async"):
+			return s.fail(s.export, "the default export is an async function; a mapping returns its result at once, "+
+				"there is nothing to wait for")
+		case strings.HasPrefix(name, "Generator"):
+			return s.fail(s.export, "the default export is a generator function; a mapping returns one object")
+		case strings.HasPrefix(export.String(), "class"):
+			return s.fail(s.export, "the default export is a class; export a function")
+		}
+		return nil
+	})
+}
+
+// metafile is what of esbuild's metafile is used here.
+type metafile struct {
+	Inputs map[string]struct{ Format string } `json:"inputs"`
+}
+
+// bundler makes one program of a script and its imports.
+type bundler struct {
+	root   string // directory that imports may not leave, its links followed
+	script string
+}
+
+func (b *bundler) build() (string, *sourcemap.Consumer, metafile, []error) {
+	result := api.Build(api.BuildOptions{
+		Stdin: &api.StdinOptions{
+			Contents:   "import map from " + quoted(entryImport) + ";" + exportName + " = map;",
+			Sourcefile: entryName,
+			ResolveDir: b.root,
+		},
+		Banner:         map[string]string{"js": "(function(){var " + exportName + ";"},
+		Footer:         map[string]string{"js": "return " + exportName + "})()"},
+		AbsWorkingDir:  b.root,
+		Outfile:        bundleName,
+		Bundle:         true,
+		Format:         api.FormatIIFE,
+		Platform:       api.PlatformNeutral,
+		Target:         api.ES2022,
+		Charset:        api.CharsetASCII, // positions in the generated code are the same in bytes and in UTF-16
+		Sourcemap:      api.SourceMapExternal,
+		SourcesContent: api.SourcesContentExclude,
+		LegalComments:  api.LegalCommentsNone,
+		TreeShaking:    api.TreeShakingTrue,
+		Metafile:       true,
+		TsconfigRaw:    "{}", // what a tsconfig.json says is for the editor
+		// What goja does not have. It would take \p{L} for the letters "p{L}" without a word.
+		Supported: map[string]bool{
+			"regexp-match-indices": false, "regexp-set-notation": false, "regexp-unicode-property-escapes": false,
+		},
+		LogOverride: map[string]api.LogLevel{
+			"unsupported-regexp": api.LogLevelError, "direct-eval": api.LogLevelError,
+			"assign-to-constant": api.LogLevelError, "empty-import-meta": api.LogLevelError,
+		},
+		Plugins: []api.Plugin{{Name: "rounds", Setup: b.setup}},
+	})
+	if len(result.Errors) > 0 {
+		return "", nil, metafile{}, b.errors(result.Errors)
+	}
+	var (
+		code      string
+		positions *sourcemap.Consumer
+		meta      metafile
+	)
+	for _, f := range result.OutputFiles {
+		if strings.HasSuffix(f.Path, ".map") {
+			var err error
+			if positions, err = sourcemap.Parse("", f.Contents); err != nil {
+				return "", nil, metafile{}, []error{fmt.Errorf("source map of %s: %w", b.script, err)}
+			}
+		} else {
+			code = string(f.Contents)
+		}
+	}
+	if err := json.Unmarshal([]byte(result.Metafile), &meta); err != nil {
+		return "", nil, metafile{}, []error{fmt.Errorf("metafile of %s: %w", b.script, err)}
+	}
+	return code, positions, meta, nil
+}
+
+// errors turns esbuild's messages into errors at the author's line. They speak of scripts only: there is no record yet.
+func (b *bundler) errors(messages []api.Message) []error {
+	var errs []error
+	for _, m := range messages {
+		text := m.Text
+		if what, ok := strings.CutSuffix(text, ")"); ok && strings.Contains(what, " in the configured target environment (") {
+			text, _, _ = strings.Cut(what, " in the configured target environment (")
+		}
+		e := &Error{File: relative(b.root, b.script), Line: 1, Column: 1, Text: text}
+		if l := m.Location; l != nil && l.File != entryName {
+			e.File, e.Line, e.Column = strings.TrimPrefix(l.File, libraryName+":"), l.Line, column(l.LineText, l.Column)
+		} else if strings.HasPrefix(m.Text, "No matching export") {
+			e.Text = noDefault
+		}
+		errs = append(errs, e)
+	}
+	return errs
+}
+
+// column counts characters from 1, offset is in bytes from 0.
+func column(line string, offset int) int {
+	return len([]rune(line[:min(offset, len(line))])) + 1
+}
+
+func (b *bundler) setup(build api.PluginBuild) {
+	build.OnResolve(api.OnResolveOptions{Filter: "."}, func(args api.OnResolveArgs) (api.OnResolveResult, error) {
+		return b.resolve(args)
+	})
+	build.OnLoad(api.OnLoadOptions{Filter: ".", Namespace: libraryName}, func(args api.OnLoadArgs) (api.OnLoadResult, error) {
+		text, err := fs.ReadFile(scripts.FS, args.Path)
+		if err != nil {
+			return api.OnLoadResult{}, err
+		}
+		contents := string(text)
+		return api.OnLoadResult{Contents: &contents, Loader: api.LoaderJS}, nil
+	})
+}
+
+// resolve finds what an import means. Its errors are shown at the import's line.
+func (b *bundler) resolve(args api.OnResolveArgs) (api.OnResolveResult, error) {
+	switch path := args.Path; {
+	case path == entryImport:
+		return api.OnResolveResult{Path: b.script}, nil
+	case args.Kind == api.ResolveJSDynamicImport:
+		return api.OnResolveResult{}, errors.New("import() gives a promise, which a mapping can't wait for; " +
+			`write "import … from" at the top`)
+	case args.Kind != api.ResolveJSImportStatement:
+		return api.OnResolveResult{}, errors.New(
+			`scripts are ES modules; write "import … from" at the top instead of require`)
+	case path == libraryName || strings.HasPrefix(path, libraryName+"/"):
+		name := path + ".js"
+		if _, err := fs.Stat(scripts.FS, name); err != nil {
+			return api.OnResolveResult{}, fmt.Errorf("there is no %q in the library; it has %s", path,
+				strings.Join(scripts.Modules(), ", "))
+		}
+		return api.OnResolveResult{Path: name, Namespace: libraryName}, nil
+	case strings.HasPrefix(path, "./") || strings.HasPrefix(path, "../"):
+		found, err := b.find(filepath.Join(filepath.Dir(args.Importer), filepath.FromSlash(path)), path)
+		return api.OnResolveResult{Path: found}, err
+	}
+	return api.OnResolveResult{}, fmt.Errorf("can't import %q; a script imports files beside it (\"./name.js\") and the "+
+		"library (%s), no packages, absolute paths or URLs", args.Path, strings.Join(scripts.Modules(), ", "))
+}
+
+// find gives the file that is meant by an absolute path, which may lack its extension. shown is how the author wrote it.
+func (b *bundler) find(path, shown string) (string, error) {
+	candidates := []string{path}
+	if !slices.Contains(extensions, filepath.Ext(path)) {
+		candidates = candidates[:0]
+		for _, e := range extensions {
+			candidates = append(candidates, path+e)
+		}
+	} else if stem, ok := strings.CutSuffix(path, ".js"); ok {
+		candidates = append(candidates, stem+".ts") // as TypeScript's authors write it
+	}
+	for _, c := range candidates {
+		if info, err := os.Stat(c); err != nil || info.IsDir() {
+			continue
+		}
+		if !b.inside(c) {
+			return "", fmt.Errorf("%q is outside of the configuration's directory", shown)
+		}
+		return c, nil
+	}
+	return "", fmt.Errorf("there is no file %q (a script's name ends in %s)", shown, strings.Join(extensions, ", "))
+}
+
+// inside reports whether path is below the root, by its name and by where its links lead.
+func (b *bundler) inside(path string) bool {
+	real, err := filepath.EvalSymlinks(path)
+	return err == nil && below(b.root, path) && below(b.root, real)
+}
+
+func below(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
+}
+
+// relative is path as shown to people: relative to root where it is below it.
+func relative(root, path string) string {
+	if below(root, path) {
+		if rel, err := filepath.Rel(root, path); err == nil {
+			return filepath.ToSlash(rel)
+		}
+	}
+	return path
+}
+
+func quoted(s string) string {
+	text, _ := json.Marshal(s) // a string always marshals
+	return string(text)
+}

@@ -1,0 +1,86 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package script
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dop251/goja"
+
+	"github.com/rounds-engine/rounds/engine/record"
+)
+
+// record makes the first argument of a mapping.
+func (k *call) record(r *record.Record) (goja.Value, error) {
+	data, err := k.json("change.data", r.Change.Data)
+	if err != nil {
+		return nil, err
+	}
+	labels := make([]string, 0, len(r.Fetched))
+	for label := range r.Fetched {
+		labels = append(labels, label)
+	}
+	slices.Sort(labels)
+	fetched := k.vm.NewObject()
+	for _, label := range labels {
+		v, err := k.json("fetched."+label, r.Fetched[label])
+		if err != nil {
+			return nil, err
+		}
+		put(fetched, label, v)
+	}
+	c := &r.Change
+	var at any
+	if !c.Time.IsZero() {
+		at = c.Time.UTC().Format(time.RFC3339Nano)
+	}
+	change := k.vm.NewObject()
+	for _, m := range []struct {
+		name  string
+		value any
+	}{
+		{"id", c.Ref.ID}, {"kind", c.Ref.Kind}, {"version", c.Version}, {"op", string(c.Op)}, {"event", c.Event},
+		{"actor", c.Actor}, {"time", at}, {"data", data},
+	} {
+		put(change, m.name, k.vm.ToValue(m.value))
+	}
+	input := k.vm.NewObject()
+	put(input, "change", change)
+	put(input, "fetched", fetched)
+	return input, nil
+}
+
+// context makes the second argument of a mapping. The names previous, changed and tables are reserved: nothing else may
+// ever be called so.
+func (k *call) context(c Context) goja.Value {
+	context := k.vm.NewObject()
+	for _, m := range []struct {
+		name  string
+		value any
+	}{
+		{"pipeline", c.Pipeline}, {"source", c.Source}, {"deliver", c.Deliver},
+		{"now", c.Now.UTC().Format("2006-01-02T15:04:05.000Z")}, {"attempt", c.Attempt},
+		{"previous", goja.Undefined()}, {"changed", goja.Undefined()}, {"tables", k.vm.NewObject()},
+	} {
+		put(context, m.name, k.vm.ToValue(m.value))
+	}
+	return context
+}
+
+// json makes JavaScript's value of a JSON document. The document is checked as it is read; where is what it is called in
+// an error, which holds nothing of it.
+func (k *call) json(where string, doc json.RawMessage) (goja.Value, error) {
+	if len(doc) == 0 {
+		return goja.Null(), nil
+	}
+	p := decoder{vm: k.vm, text: string(doc)}
+	v, ok := p.value(0)
+	if p.space(); !ok || p.at != len(p.text) {
+		return nil, k.script.fail(k.script.export, fmt.Sprintf("%s is not valid JSON at byte %d of %d", where, p.at, len(p.text)))
+	}
+	return v, nil
+}

@@ -1,0 +1,267 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package script
+
+import (
+	"fmt"
+	"reflect"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/dop251/goja"
+)
+
+// output makes the notification's body of what a mapping returned: the JSON that JSON.stringify would make, but for what
+// that loses without a word (NaN becomes null there, a function or a Map disappears). It is nil for null.
+func (k *call) output(result goja.Value) ([]byte, error) {
+	if goja.IsNull(result) {
+		return nil, nil
+	}
+	if what := k.describe(result); what != "an object" {
+		return nil, k.script.fail(k.script.export, "returned "+what+"; return an object, or null to filter the change out")
+	}
+	w := writer{call: k, plain: k.vm.NewObject().Prototype()}
+	w.value(result, nil)
+	if w.err != nil {
+		return nil, w.err
+	}
+	return w.out, nil
+}
+
+// writer walks a value and writes it. It stops at the first error.
+type writer struct {
+	*call
+	plain *goja.Object // prototype of plain objects
+	out   []byte
+	err   error
+}
+
+// step is the way from the result to a value: the members' names and indexes, and the objects that they are in.
+type step struct {
+	up     *step
+	object *goja.Object // the object or array that this step leads out of
+	name   string
+	index  int // -1: a member
+	depth  int
+}
+
+// fail says what is wrong with the value at a place.
+func (w *writer) fail(at *step, what string) {
+	if w.err != nil {
+		return
+	}
+	path := w.path(at)
+	if path == "" {
+		path = "the result"
+	}
+	w.err = w.script.fail(w.script.export, "returned an object that can't be sent: "+path+" "+what)
+}
+
+// path is written with the script's own names; a name that isn't in the script may be content of the record.
+func (w *writer) path(at *step) string {
+	if at == nil {
+		return ""
+	}
+	switch up := w.path(at.up); {
+	case at.index >= 0:
+		return up + "[" + strconv.Itoa(at.index) + "]"
+	case !w.script.isAuthors(at.name):
+		return up + "[…]"
+	case up == "":
+		return at.name
+	default:
+		return up + "." + at.name
+	}
+}
+
+func (w *writer) value(v goja.Value, at *step) {
+	if object, ok := v.(*goja.Object); ok {
+		w.object(object, at)
+		return
+	}
+	switch {
+	case goja.IsNull(v):
+		w.out = append(w.out, "null"...)
+	case goja.IsString(v):
+		w.string(v.String())
+	case goja.IsNumber(v):
+		if goja.IsNaN(v) || goja.IsInfinity(v) {
+			w.fail(at, "is "+v.String())
+			return
+		}
+		w.out = append(w.out, v.String()...)
+	default:
+		if b, ok := v.Export().(bool); ok {
+			w.out = strconv.AppendBool(w.out, b)
+			return
+		}
+		w.fail(at, "is "+w.describe(v)+", which JSON can't hold")
+	}
+	if len(w.out) > OutputLimit {
+		w.err = w.script.fail(w.script.export, fmt.Sprintf("returned more than the limit of %d MiB", OutputLimit>>20))
+	}
+}
+
+func (w *writer) object(object *goja.Object, at *step) {
+	depth := 0
+	if at != nil {
+		depth = at.depth
+	}
+	for up := at; up != nil; up = up.up {
+		if up.object == object {
+			w.fail(at, "contains itself")
+			return
+		}
+	}
+	if depth > DepthLimit {
+		w.err = w.script.fail(w.script.export, fmt.Sprintf("returned objects nested deeper than %d", DepthLimit))
+		return
+	}
+	if _, ok := goja.AssertFunction(object); ok {
+		w.fail(at, "is a function, which JSON can't hold")
+		return
+	}
+	switch class := object.ClassName(); class {
+	case "Array":
+		w.array(object, at, depth)
+	case "Object", "Arguments":
+		w.plainOrClass(object, at, depth)
+	case "Date":
+		if object.Export() == nil {
+			w.fail(at, "is an invalid Date")
+			return
+		}
+		w.method(object, "toISOString", at)
+	case "String": // new String("…")
+		w.string(object.String())
+	case "Number", "Boolean":
+		w.value(w.vm.ToValue(object.Export()), at)
+	default:
+		w.fail(at, "is "+w.describe(object)+", which JSON can't hold")
+	}
+}
+
+// method writes what a method of object returns.
+func (w *writer) method(object *goja.Object, name string, at *step) {
+	f, ok := goja.AssertFunction(object.Get(name))
+	if !ok {
+		w.fail(at, "has no "+name)
+		return
+	}
+	v, err := f(object)
+	if err != nil {
+		w.err = err
+		return
+	}
+	w.value(v, &step{up: at, object: object, name: name, index: -1, depth: depthOf(at) + 1})
+}
+
+func depthOf(at *step) int {
+	if at == nil {
+		return 0
+	}
+	return at.depth
+}
+
+var proxyType = reflect.TypeFor[goja.Proxy]()
+
+// plainOrClass writes an object of members, which may be an instance of an author's class with a toJSON of its own.
+func (w *writer) plainOrClass(object *goja.Object, at *step, depth int) {
+	if p := object.Prototype(); p != nil && p != w.plain {
+		if _, ok := goja.AssertFunction(object.Get("toJSON")); ok {
+			w.method(object, "toJSON", at)
+			return
+		}
+		if object.ExportType() == proxyType { // of an array or of a Date: it looks like an object from here
+			w.fail(at, "is a Proxy, which JSON can't hold")
+			return
+		}
+		if what := w.describe(object); what != "an object" { // a Map, of which JSON.stringify makes {}
+			w.fail(at, "is "+what+", which JSON can't hold")
+			return
+		}
+	}
+	w.members(object, at, depth)
+}
+
+func (w *writer) members(object *goja.Object, at *step, depth int) {
+	w.out = append(w.out, '{')
+	first := true
+	here := step{up: at, object: object, index: -1, depth: depth + 1}
+	for _, name := range object.Keys() {
+		v := object.Get(name)
+		if v == nil || goja.IsUndefined(v) {
+			continue
+		}
+		if !first {
+			w.out = append(w.out, ',')
+		}
+		first = false
+		w.string(name)
+		w.out = append(w.out, ':')
+		here.name = name
+		if w.value(v, &here); w.err != nil {
+			return
+		}
+	}
+	w.out = append(w.out, '}')
+}
+
+func (w *writer) array(array *goja.Object, at *step, depth int) {
+	w.out = append(w.out, '[')
+	here := step{up: at, object: array, depth: depth + 1}
+	length := int(array.Get("length").ToInteger())
+	for i := range length {
+		if i > 0 {
+			w.out = append(w.out, ',')
+		}
+		here.index = i
+		v := array.Get(strconv.Itoa(i))
+		if v == nil || goja.IsUndefined(v) { // a hole, too
+			v = goja.Null()
+		}
+		if w.value(v, &here); w.err != nil {
+			return
+		}
+	}
+	w.out = append(w.out, ']')
+}
+
+const hex = "0123456789abcdef"
+
+// string writes a JSON string in valid UTF-8.
+func (w *writer) string(s string) {
+	if !utf8.ValidString(s) {
+		s = string([]rune(s))
+	}
+	w.out = append(w.out, '"')
+	from := 0
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		w.out = append(w.out, s[from:i]...)
+		from = i + 1
+		switch c {
+		case '"', '\\':
+			w.out = append(w.out, '\\', c)
+		case '\b':
+			w.out = append(w.out, `\b`...)
+		case '\f':
+			w.out = append(w.out, `\f`...)
+		case '\n':
+			w.out = append(w.out, `\n`...)
+		case '\r':
+			w.out = append(w.out, `\r`...)
+		case '\t':
+			w.out = append(w.out, `\t`...)
+		default:
+			w.out = append(w.out, `\u00`...)
+			w.out = append(w.out, hex[c>>4], hex[c&15])
+		}
+	}
+	w.out = append(w.out, s[from:]...)
+	w.out = append(w.out, '"')
+}

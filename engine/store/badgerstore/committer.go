@@ -1,0 +1,227 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package badgerstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/rounds-engine/rounds/engine/store"
+)
+
+// request asks the committer for a write, or for a change of ownership.
+type request struct {
+	size    int  // bytes that it adds to a transaction, about
+	durable bool // it must be on disk before the caller hears of it
+	alone   bool // it changes ownership: those before it see the old owner, those after it the new one
+	// apply writes. It first checks and then writes, so that a request that is refused leaves nothing in a transaction that
+	// it shares; and it changes nothing else, as it may be called twice.
+	apply func(*tx) error
+	// after runs when the writes are visible, with s.mu held: it may change what only the committer changes.
+	after func()
+
+	ctx   context.Context
+	state atomic.Int32
+	done  chan error // has room for the answer
+}
+
+// states of a request
+const (
+	waiting = iota
+	taken
+	withdrawn
+)
+
+// do hands a request to the committer and waits for the answer.
+func (s *Store) do(ctx context.Context, r *request) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r.ctx, r.done = ctx, make(chan error, 1)
+	select {
+	case s.queue <- r:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.stopped:
+		return errClosed
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-s.stopped:
+		select {
+		case err := <-r.done:
+			return err
+		default:
+			return errClosed
+		}
+	case <-ctx.Done():
+		if r.state.CompareAndSwap(waiting, withdrawn) {
+			return ctx.Err()
+		}
+		select {
+		case err := <-r.done:
+			return err
+		default:
+			return fmt.Errorf("%w: %w while it was written", store.ErrUnknown, ctx.Err())
+		}
+	}
+}
+
+// commitLoop is the committer.
+func (s *Store) commitLoop() {
+	defer close(s.stopped)
+	var next *request // did not fit the group before
+	for {
+		first := next
+		next = nil
+		if first == nil {
+			select {
+			case <-s.stop:
+				return
+			case first = <-s.queue:
+			}
+		}
+		requests, size := []*request{first}, first.size
+	gather:
+		for !first.alone && len(requests) < cap(s.queue) {
+			select {
+			case r := <-s.queue:
+				if r.alone || size+r.size > group {
+					next = r
+					break gather
+				}
+				requests, size = append(requests, r), size+r.size
+			default:
+				break gather
+			}
+		}
+		open := requests[:0]
+		for _, r := range requests {
+			if r.state.CompareAndSwap(waiting, taken) {
+				open = append(open, r)
+			}
+		}
+		whole := wholeValue
+		if size > group {
+			whole = crowdedValue
+		}
+		s.commit(open, whole)
+	}
+}
+
+// commit writes the requests in one transaction and answers them.
+func (s *Store) commit(requests []*request, whole int) {
+	if s.failed != nil {
+		err := fmt.Errorf("%w: an earlier write failed, so the engine must be started again: %w", store.ErrBusy, s.failed)
+		answer(requests, err)
+		return
+	}
+	t := s.begin(whole)
+	var applied []*request
+	durable := false
+	for _, r := range requests {
+		if err := r.apply(t); err != nil {
+			r.done <- err
+			continue
+		}
+		applied = append(applied, r)
+		durable = durable || r.durable
+	}
+	known, err := t.write()
+	switch {
+	case err != nil && known && len(applied) > 1:
+		for _, r := range applied {
+			s.commit([]*request{r}, whole)
+		}
+		return
+	case errors.Is(err, badger.ErrTxnTooBig) && whole > crowdedValue:
+		s.commit(applied, crowdedValue)
+		return
+	case errors.Is(err, badger.ErrTxnTooBig):
+		answer(applied, store.ErrTooLarge)
+		return
+	case err != nil && known:
+		answer(applied, err)
+		return
+	case err != nil:
+		s.broken(applied, err)
+		return
+	}
+
+	// Acknowledgements are where a kill can't reach them; they need not wait for the sync.
+	s.publish(t, applied, false)
+	if durable {
+		if t.wrote {
+			if err := s.sync(); err != nil {
+				s.broken(applied, err)
+				return
+			}
+		}
+		s.publish(nil, applied, true)
+	}
+	for _, o := range s.outboxes {
+		if n := s.counts[o.destination]; o.lanes.few(n) {
+			// Should this fail, places are still looked up on disk, where the error is met again.
+			_ = o.lanes.load(s.db, n)
+		}
+	}
+}
+
+// publish makes the writes of requests known inside the process, and answers those that are as durable as asked.
+func (s *Store) publish(t *tx, requests []*request, durable bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t != nil {
+		t.published()
+	}
+	for _, r := range requests {
+		if r.durable != durable {
+			continue
+		}
+		if r.after != nil {
+			r.after()
+		}
+		r.done <- nil
+	}
+}
+
+// broken ends all writing: after a failed sync the system may have dropped the pages and call the next sync a success.
+func (s *Store) broken(requests []*request, err error) {
+	s.failed = err
+	for _, r := range requests {
+		select {
+		case r.done <- fmt.Errorf("%w: write the state in %s: %w", store.ErrUnknown, s.dir, err):
+		default: // answered before the sync
+		}
+	}
+}
+
+func answer(requests []*request, err error) {
+	for _, r := range requests {
+		r.done <- err
+	}
+}
+
+// checkSpace refuses a commit when the disk is nearly full: Badger writes by memory maps, and where the disk is full the
+// system kills a process that does so.
+func (s *Store) checkSpace() error {
+	if now := time.Now(); now.Sub(s.spaceAt) > time.Second {
+		free, err := s.opt.FreeSpace(s.dir)
+		if err != nil {
+			return fmt.Errorf("look for free space in %s: %w", s.dir, err)
+		}
+		if free < s.opt.MinFree {
+			return fmt.Errorf("%w: %s has %d MiB free and must keep %d MiB: make room; polling goes on then",
+				store.ErrFull, s.dir, free>>20, s.opt.MinFree>>20)
+		}
+		s.spaceAt = now
+	}
+	return nil
+}

@@ -1,0 +1,236 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build unix
+
+package badgerstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/engine/store"
+	"github.com/rounds-engine/rounds/engine/store/badgerstore"
+)
+
+func emptyCommit(ctx context.Context, f store.Feed) error {
+	return f.Commit(ctx, store.Batch{Base: f.Position().Commit})
+}
+
+// held lets the committer's syncs wait: begun receives when one begins, and end lets it end.
+func held(s *badgerstore.Store) (begun chan struct{}, end chan error, syncs *atomic.Int64) {
+	begun, end, syncs = make(chan struct{}), make(chan error), new(atomic.Int64)
+	badgerstore.OnSync(s, func(sync func() error) error {
+		syncs.Add(1)
+		begun <- struct{}{}
+		if err := <-end; err != nil {
+			return err
+		}
+		return sync()
+	})
+	return begun, end, syncs
+}
+
+func TestCommitsThatWaitShareASync(t *testing.T) {
+	s := open(t, t.TempDir(), badgerstore.Options{})
+	feeds := make([]store.Feed, 20)
+	for i := range feeds {
+		var err error
+		feeds[i], err = s.Claim(t.Context(), fmt.Sprint("p", i))
+		must(t, err)
+	}
+	begun, end, syncs := held(s)
+	var all sync.WaitGroup
+	all.Go(func() {
+		if err := emptyCommit(t.Context(), feeds[0]); err != nil {
+			t.Error(err)
+		}
+	})
+	<-begun
+	for _, f := range feeds[1:] {
+		all.Go(func() {
+			if err := emptyCommit(t.Context(), f); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	badgerstore.Waiting(s, len(feeds)-1)
+	end <- nil
+	<-begun
+	end <- nil
+	all.Wait()
+	if n := syncs.Load(); n != 2 {
+		t.Errorf("%d syncs for a commit and %d that waited for it, want 2", n, len(feeds)-1)
+	}
+}
+
+func TestAckIsNotSynced(t *testing.T) {
+	s := open(t, t.TempDir(), badgerstore.Options{})
+	fill(t, s, 100)
+	o := attach(t, s)
+	badgerstore.OnSync(s, func(sync func() error) error {
+		t.Error("an acknowledgement was synced")
+		return sync()
+	})
+	must(t, o.Ack(t.Context(), oldest(t, o, 100)...))
+}
+
+// Who gives up while the write is under way hears that the outcome is unknown; who gives up before, that nothing was written.
+func TestGivingUp(t *testing.T) {
+	s := open(t, t.TempDir(), badgerstore.Options{})
+	one, err := s.Claim(t.Context(), "one")
+	must(t, err)
+	two, err := s.Claim(t.Context(), "two")
+	must(t, err)
+	begun, end, _ := held(s)
+	ctx, cancel := context.WithCancel(t.Context())
+	first, second := make(chan error), make(chan error)
+	go func() { first <- emptyCommit(ctx, one) }()
+	<-begun
+	go func() { second <- emptyCommit(ctx, two) }()
+	badgerstore.Waiting(s, 1)
+	cancel()
+	if err := <-first; !errors.Is(err, store.ErrUnknown) || !errors.Is(err, context.Canceled) {
+		t.Errorf("while it was written: %v, want ErrUnknown and context.Canceled", err)
+	}
+	if err := <-second; errors.Is(err, store.ErrUnknown) || !errors.Is(err, context.Canceled) {
+		t.Errorf("before it was written: %v, want context.Canceled alone", err)
+	}
+	end <- nil
+	badgerstore.OnSync(s, nil)
+	for name, want := range map[string]uint64{"one": 1, "two": 0} {
+		f, err := s.Claim(t.Context(), name)
+		must(t, err)
+		if got := f.Position().Commit; got != want {
+			t.Errorf("pipeline %s stands at commit %d, want %d", name, got, want)
+		}
+	}
+}
+
+// After a failed sync nobody knows what is on disk, and the next sync may say nil for what was dropped.
+func TestNothingIsWrittenAfterAFailedSync(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, badgerstore.Options{})
+	fill(t, s, 10)
+	f, o := claim(t, s), attach(t, s)
+	before := f.Position().Commit
+	badgerstore.OnSync(s, func(func() error) error { return errors.New("disk") })
+	if err := emptyCommit(t.Context(), f); !errors.Is(err, store.ErrUnknown) {
+		t.Errorf("commit: %v, want ErrUnknown", err)
+	}
+	badgerstore.OnSync(s, nil)
+	if err := emptyCommit(t.Context(), f); !errors.Is(err, store.ErrBusy) || !strings.Contains(err.Error(), "started again") {
+		t.Errorf("next commit: %v, want ErrBusy and what to do", err)
+	}
+	if err := o.Ack(t.Context(), oldest(t, o, 1)...); !errors.Is(err, store.ErrBusy) {
+		t.Errorf("ack: %v, want ErrBusy", err)
+	}
+	must(t, s.Close())
+	f = claim(t, open(t, dir, badgerstore.Options{}))
+	if now := f.Position().Commit; now != before && now != before+1 {
+		t.Errorf("commit %d, want %d or the next", now, before)
+	}
+	must(t, emptyCommit(t.Context(), f))
+}
+
+func TestNoCommitWhenTheDiskIsNearlyFull(t *testing.T) {
+	var free atomic.Uint64
+	free.Store(math.MaxUint64)
+	s := open(t, t.TempDir(), badgerstore.Options{FreeSpace: func(string) (uint64, error) { return free.Load(), nil }})
+	free.Store(100 << 20)
+	f := claim(t, s)
+	err := f.Commit(t.Context(), batchOf(f, 0, 10, 1, true))
+	if !errors.Is(err, store.ErrFull) || !strings.Contains(err.Error(), "100 MiB free and must keep 256 MiB") {
+		t.Errorf("%v, want ErrFull and the figures", err)
+	}
+	if p := f.Position(); p.Commit != 0 {
+		t.Errorf("position %+v after a refused commit", p)
+	}
+	free.Store(1 << 40)
+	must(t, f.Commit(t.Context(), batchOf(f, 0, 10, 1, true)))
+	o := attach(t, s)
+	free.Store(0) // what waits can still leave
+	must(t, o.Ack(t.Context(), oldest(t, o, 9)...))
+	must(t, o.Bury(t.Context(), oldest(t, o, 1)[0], record.Cause{}))
+}
+
+// A large value is stored in parts; they go when it goes, and those of a batch that never came go too.
+func TestPartsAreSwept(t *testing.T) {
+	s := open(t, t.TempDir(), badgerstore.Options{})
+	f, o := claim(t, s), attach(t, s)
+	b := batchOf(f, 0, 3, 1, true)
+	for i := range b.Entries {
+		b.Entries[i].Body = make([]byte, 2<<20)
+	}
+	must(t, f.Commit(t.Context(), b))
+	if n := badgerstore.Parts(t, s); n < 12 {
+		t.Fatalf("%d parts of 6 MiB", n)
+	}
+	must(t, o.Ack(t.Context(), oldest(t, o, 2)...))
+	must(t, badgerstore.Sweep(s))
+	if n := badgerstore.Parts(t, s); n == 0 || n > 6 {
+		t.Errorf("%d parts for the 2 MiB that are left", n)
+	}
+	last := oldest(t, o, 1)[0]
+	for range 3 {
+		must(t, o.Defer(t.Context(), last, store.Attempt{Attempts: 1}))
+	}
+	must(t, badgerstore.Sweep(s))
+	if n := badgerstore.Parts(t, s); n > 6 {
+		t.Errorf("%d parts after the same was written again", n)
+	}
+	if head, err := o.Head(t.Context(), last.Lane, 1); err != nil || len(head) != 1 || len(head[0].Body) != 2<<20 {
+		t.Errorf("what is left is damaged: %v", err)
+	}
+	must(t, o.Ack(t.Context(), last))
+
+	// Every sync fails, so that the parts are written and the batch is not.
+	badgerstore.OnSync(s, func(func() error) error { return errors.New("disk") })
+	b.Base = f.Position().Commit
+	if err := f.Commit(t.Context(), b); !errors.Is(err, store.ErrUnknown) {
+		t.Fatalf("%v, want ErrUnknown", err)
+	}
+	if n := badgerstore.Parts(t, s); n == 0 {
+		t.Fatal("no parts were written")
+	}
+	badgerstore.Repair(s)
+	must(t, badgerstore.Sweep(s))
+	if n := badgerstore.Parts(t, s); n > 0 {
+		t.Errorf("%d parts that belong to nothing", n)
+	}
+}
+
+// A destination's backlog may outgrow the index and shrink again: its lanes keep their order, and nothing is lost.
+func TestInvariant4HoldsBeyondTheIndex(t *testing.T) {
+	s := open(t, t.TempDir(), badgerstore.Options{Indexed: 100})
+	o := attach(t, s)
+	const n = 1500
+	for round := range 2 {
+		fill(t, s, n)
+		last := map[string]uint64{}
+		seen := map[string]bool{}
+		for len(seen) < n {
+			ids := oldest(t, o, 40)
+			if len(ids) == 0 {
+				t.Fatalf("round %d: %d of %d came", round, len(seen), n)
+			}
+			for _, id := range ids {
+				if seen[id.ID] || id.Seq <= last[id.Lane] {
+					t.Fatalf("round %d: %d came after %d in its lane", round, id.Seq, last[id.Lane])
+				}
+				seen[id.ID], last[id.Lane] = true, id.Seq
+			}
+			must(t, o.Ack(t.Context(), ids...))
+		}
+		if lanes, _, err := o.Lanes(t.Context(), nil, 10); err != nil || len(lanes) > 0 {
+			t.Errorf("%d lanes are left, %v", len(lanes), err)
+		}
+	}
+}

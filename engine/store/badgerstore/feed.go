@@ -1,0 +1,253 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package badgerstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/engine/store"
+	"github.com/rounds-engine/rounds/sdk"
+)
+
+// feed is the ownership of a pipeline. It is the owner as long as s.feeds says so.
+type feed struct {
+	s        *Store
+	name     string
+	pipeline uint32
+	position store.Position // under s.mu
+	lost     chan struct{}
+}
+
+// Claim implements store.Store. Another process can't own the pipeline, since it can't open the directory.
+func (s *Store) Claim(ctx context.Context, pipeline string) (store.Feed, error) {
+	f := &feed{s: s, name: pipeline, lost: make(chan struct{})}
+	err := s.do(ctx, &request{alone: true, durable: true,
+		apply: func(t *tx) (err error) {
+			if f.pipeline, err = t.id(pipelineName, pipeline); err != nil {
+				return err
+			}
+			f.position, err = position(t.txn, f.pipeline)
+			return err
+		},
+		after: func() {
+			if old := s.feeds[f.pipeline]; old != nil {
+				close(old.lost)
+			}
+			s.feeds[f.pipeline] = f
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("claim pipeline %s: %w", pipeline, err)
+	}
+	return f, nil
+}
+
+func position(txn *badger.Txn, pipeline uint32) (store.Position, error) {
+	b, err := readValue(txn, keyNumber(positionKey, pipeline))
+	if err != nil || b == nil {
+		return store.Position{}, err
+	}
+	return decodePosition(b)
+}
+
+// Position implements store.Feed.
+func (f *feed) Position() store.Position {
+	f.s.mu.RLock()
+	defer f.s.mu.RUnlock()
+	return f.position
+}
+
+// Seen implements store.Feed.
+func (f *feed) Seen(ctx context.Context, refs []sdk.Ref) ([]store.Row, error) {
+	if len(refs) > f.s.limits.Refs {
+		return nil, store.ErrTooLarge
+	}
+	if !f.owns() {
+		return nil, store.ErrFenced
+	}
+	rows := make([]store.Row, 0, len(refs))
+	err := f.s.view(ctx, func(txn *badger.Txn) error {
+		for _, ref := range refs {
+			row, err := readRow(txn, f.pipeline, ref)
+			if err != nil {
+				return err
+			}
+			if row != nil {
+				rows = append(rows, *row)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return rows, nil
+}
+
+// readRow returns nil when there is no row.
+func readRow(txn *badger.Txn, pipeline uint32, ref sdk.Ref) (*store.Row, error) {
+	i, err := txn.Get(keyRow(pipeline, ref))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var row store.Row
+	err = i.Value(func(b []byte) error {
+		if len(b) > 0 && b[0] == valueInParts {
+			if b, err = itemValue(txn, i); err != nil {
+				return err
+			}
+		}
+		row, err = decodeRow(b)
+		return err
+	})
+	return &row, err
+}
+
+// Commit implements store.Feed.
+//
+// Invariant 1: what a batch holds (rows, entries, dead letters, position) is written in one transaction, or not at all.
+func (f *feed) Commit(ctx context.Context, b store.Batch) error {
+	size := b.Size()
+	if b.Items() > f.s.limits.Items || size > f.s.limits.Bytes {
+		return store.ErrTooLarge
+	}
+	// What takes time is done here, in the caller's goroutine.
+	entries, err := encodeEntries(b.Entries, f.name, f.pipeline)
+	if err != nil {
+		return err
+	}
+	rows := make([][]byte, len(b.Rows))
+	for i := range b.Rows {
+		rows[i] = encodeRow(&b.Rows[i])
+	}
+	var next store.Position
+	return f.s.do(ctx, &request{size: size + 64, durable: true,
+		apply: func(t *tx) error {
+			if f.s.feeds[f.pipeline] != f {
+				return store.ErrFenced
+			}
+			stored, err := position(t.txn, f.pipeline)
+			if err != nil {
+				return err
+			}
+			if stored.Commit != b.Base {
+				return store.ErrStale
+			}
+			if err := f.s.checkSpace(); err != nil {
+				return err
+			}
+			next = stored
+			if b.Position != nil {
+				next = *b.Position
+			}
+			next.Commit = stored.Commit + 1
+			if err := t.enter(entries); err != nil {
+				return err
+			}
+			for i := range b.Rows {
+				t.set(keyRow(f.pipeline, b.Rows[i].Ref), rows[i])
+			}
+			for i := range b.Dead {
+				if err := t.bury(&b.Dead[i]); err != nil {
+					t.fail(err)
+				}
+			}
+			t.set(keyNumber(positionKey, f.pipeline), encodePosition(&next))
+			return nil
+		},
+		after: func() {
+			f.position = next
+			f.s.added(entries)
+		},
+	})
+}
+
+// Lost implements store.Feed.
+func (f *feed) Lost() <-chan struct{} { return f.lost }
+
+// Release implements store.Feed.
+func (f *feed) Release(ctx context.Context) error {
+	return f.s.do(ctx, &request{alone: true,
+		apply: func(*tx) error { return nil },
+		after: func() {
+			if f.s.feeds[f.pipeline] == f {
+				delete(f.s.feeds, f.pipeline)
+				close(f.lost)
+			}
+		},
+	})
+}
+
+func (f *feed) owns() bool {
+	f.s.mu.RLock()
+	defer f.s.mu.RUnlock()
+	return f.s.feeds[f.pipeline] == f
+}
+
+// outgoing is an entry on its way into the outbox.
+type outgoing struct {
+	destination string
+	lane        laneID
+	id          string
+	value       []byte
+	to          uint32 // number of the destination; given by the committer, as is item
+	item        item
+}
+
+func encodeEntries(entries []record.Entry, name string, pipeline uint32) ([]outgoing, error) {
+	out := make([]outgoing, len(entries))
+	for i := range entries {
+		n := &entries[i]
+		if n.Pipeline != name {
+			return nil, errors.New("an entry is of another pipeline than its batch")
+		}
+		out[i] = outgoing{destination: n.Destination, lane: laneOf(pipeline, n.Key), id: n.ID, value: encodeEntry(n, pipeline)}
+	}
+	return out, nil
+}
+
+// enter puts entries at the ends of their lanes.
+//
+// Invariant 4: numbers are given here and nowhere else, by the one committer, in the order of the batch; so the order of a
+// lane, which is the order of its numbers, is the order of commit.
+func (t *tx) enter(entries []outgoing) error {
+	for i := range entries {
+		id, err := t.id(destinationName, entries[i].destination)
+		if err != nil {
+			return err
+		}
+		entries[i].to = id
+	}
+	for i := range entries {
+		e := &entries[i]
+		e.item = itemOf(t.number(), e.id)
+		t.set(keyEntry(e.to, e.lane, e.item), e.value)
+		t.counts[e.to]++
+	}
+	return nil
+}
+
+// added tells the outboxes of new entries. The committer holds s.mu.
+func (s *Store) added(entries []outgoing) {
+	for i := range entries {
+		e := &entries[i]
+		o := s.outboxes[e.to]
+		if o == nil {
+			continue
+		}
+		o.lanes.add(e.lane, e.item)
+		select {
+		case o.wake <- struct{}{}:
+		default:
+		}
+	}
+}

@@ -1,0 +1,174 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package badgerstore
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// tidying counts what was written, for maintain.
+type tidying struct {
+	writes  atomic.Int64 // ever
+	deletes atomic.Int64 // since the last Flatten
+}
+
+const (
+	tidyEvery    = time.Minute
+	tidyDeletes  = 100_000 // as many deletions make it worth while to compact when the store is idle
+	sweepAtATime = 256
+)
+
+// maintain keeps the directory small: it sweeps parts of values that are gone, and compacts when there is nothing else to
+// do. Badger compacts as it is written to, which bounds a queue that is written and emptied all the time; but when a large
+// backlog was worked off and few writes come after it, what was deleted would lie on disk for long.
+func (s *Store) maintain() {
+	tick := time.NewTicker(tidyEvery)
+	defer tick.Stop()
+	before := int64(0)
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+		now := s.work.writes.Load()
+		idle := now-before < 1000
+		before = now
+		if err := s.sweep(context.Background()); err != nil {
+			s.opt.Logger.Warn("the state could not be swept; it is tried again", "cause", err.Error())
+		}
+		if idle && s.work.deletes.Load() >= tidyDeletes {
+			if err := s.flatten(); err != nil {
+				s.opt.Logger.Warn("the state could not be compacted; it is tried again", "cause", err.Error())
+			}
+		}
+	}
+}
+
+// flatten compacts all there is. The deletions may still be in the log, which Badger turns into a table only when it is
+// full: so it is filled first, with what compacts to nothing.
+func (s *Store) flatten() error {
+	s.work.deletes.Store(0)
+	ctx := context.Background()
+	for range memtable/wholeValue + 1 {
+		filler := make([]byte, wholeValue-1)
+		err := s.do(ctx, &request{size: len(filler), apply: func(t *tx) error {
+			if err := s.checkSpace(); err != nil {
+				return err
+			}
+			t.set(keyMeta("filler"), filler)
+			return nil
+		}})
+		if err != nil {
+			return err
+		}
+	}
+	if err := s.do(ctx, &request{durable: true, apply: func(t *tx) error { t.set(keyMeta("filler"), nil); return nil }}); err != nil {
+		return err
+	}
+	// A log is removed when its table stands.
+	for range 100 {
+		logs, err := logsIn(s.dir)
+		if err != nil {
+			return err
+		}
+		if len(logs) <= 1 {
+			break
+		}
+		select {
+		case <-s.stop:
+			return nil
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	return s.db.Flatten(1)
+}
+
+// logsIn lists Badger's logs: the one in use, and any that is about to become a table.
+func logsIn(dir string) ([]os.DirEntry, error) {
+	files, err := os.ReadDir(dir)
+	return slices.DeleteFunc(files, func(f os.DirEntry) bool { return filepath.Ext(f.Name()) != ".mem" }), err
+}
+
+// sweep deletes parts whose value is gone or was never written.
+func (s *Store) sweep(ctx context.Context) error {
+	for swept := sweepAtATime; swept == sweepAtATime; {
+		if err := s.do(ctx, &request{apply: func(t *tx) (err error) {
+			swept, err = t.sweep()
+			return err
+		}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tx) sweep() (swept int, err error) {
+	it := t.txn.NewIterator(badger.IteratorOptions{Prefix: []byte{partKey}})
+	defer it.Close()
+	var free [][]byte
+	for it.Rewind(); it.Valid() && len(free) < sweepAtATime; it.Next() {
+		key := it.Item().KeyCopy(nil)
+		used, err := t.uses(key)
+		if err != nil {
+			return 0, err
+		}
+		if !used {
+			free = append(free, key)
+		}
+	}
+	if len(free) == 0 {
+		return 0, nil
+	}
+	if synced, err := t.s.syncAll(); !synced {
+		return 0, err
+	}
+	for _, key := range free {
+		t.delete(key)
+	}
+	return len(free), nil
+}
+
+// syncAll makes what set parts free durable, such as an acknowledgement: a loss of power that undid it after the parts are gone
+// would leave half an entry. It is false when there is a log that can't be synced, as Badger is about to make a table of it.
+func (s *Store) syncAll() (bool, error) {
+	logs, err := logsIn(s.dir)
+	if err != nil || len(logs) > 1 {
+		return false, err
+	}
+	if err := s.sync(); err != nil {
+		s.failed = err
+		return false, err
+	}
+	return true, nil
+}
+
+// uses says whether a part belongs to a value that is there.
+func (t *tx) uses(part []byte) (bool, error) {
+	if len(part) < 1+partSuffix {
+		return false, errCorrupt
+	}
+	key := part[1 : len(part)-partSuffix]
+	there, err := t.has(key)
+	if err != nil || !there {
+		return false, err
+	}
+	i, err := t.txn.Get(key)
+	if err != nil {
+		return false, err
+	}
+	value, err := i.ValueCopy(nil)
+	if err != nil || len(value) == 0 || value[0] != valueInParts {
+		return false, err
+	}
+	blob, _, err := readStub(value)
+	return err == nil && string(keyPart(key, blob, 0)[:len(part)-2]) == string(part[:len(part)-2]), err
+}

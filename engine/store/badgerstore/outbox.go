@@ -1,0 +1,266 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package badgerstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/engine/store"
+)
+
+// outbox is the ownership of a destination. It is the owner as long as s.outboxes says so.
+type outbox struct {
+	s           *Store
+	name        string
+	destination uint32
+	lanes       lanes
+	wake        chan struct{}
+	lost        chan struct{}
+}
+
+// Attach implements store.Store.
+func (s *Store) Attach(ctx context.Context, destination string) (store.Outbox, error) {
+	o := &outbox{s: s, name: destination, wake: make(chan struct{}, 1), lost: make(chan struct{})}
+	var failed error
+	err := s.do(ctx, &request{alone: true, durable: true,
+		apply: func(t *tx) (err error) {
+			o.destination, err = t.id(destinationName, destination)
+			return err
+		},
+		after: func() {
+			o.lanes.destination, o.lanes.most = o.destination, s.opt.Indexed
+			if failed = o.lanes.load(s.db, s.counts[o.destination]); failed != nil {
+				return
+			}
+			if old := s.outboxes[o.destination]; old != nil {
+				close(old.lost)
+			}
+			s.outboxes[o.destination] = o
+		},
+	})
+	if err == nil {
+		err = failed
+	}
+	if err != nil {
+		return nil, fmt.Errorf("attach destination %s: %w", destination, err)
+	}
+	return o, nil
+}
+
+// Lanes implements store.Outbox.
+func (o *outbox) Lanes(ctx context.Context, token []byte, limit int) (ids []string, next []byte, err error) {
+	if !o.owns() {
+		return nil, nil, store.ErrFenced
+	}
+	limit = max(limit, 1)
+	ids, next, inMemory, err := o.lanes.list(token, limit)
+	if inMemory || err != nil {
+		return ids, next, err
+	}
+	from, err := o.lanes.from(token)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = o.s.view(ctx, func(txn *badger.Txn) error {
+		ids, next, err = o.lanes.listOnDisk(txn, from, limit)
+		return err
+	})
+	return ids, next, err
+}
+
+// Head implements store.Outbox.
+func (o *outbox) Head(ctx context.Context, lane string, n int) ([]record.Entry, error) {
+	if !o.owns() {
+		return nil, store.ErrFenced
+	}
+	var id laneID
+	if copy(id[:], lane) != len(lane) || len(lane) != len(id) || n <= 0 {
+		return nil, nil
+	}
+	var entries []record.Entry
+	err := o.s.view(ctx, func(txn *badger.Txn) error {
+		items, inMemory := o.lanes.head(id, n)
+		if !inMemory {
+			var err error
+			if items, err = o.lanes.headOnDisk(txn, id, n); err != nil {
+				return err
+			}
+		}
+		for _, at := range items {
+			value, err := readValue(txn, keyEntry(o.destination, id, at))
+			if err != nil {
+				return err
+			}
+			if value == nil {
+				continue // acknowledged in between
+			}
+			e, err := o.decode(value, at.seq)
+			if err != nil {
+				return err
+			}
+			entries = append(entries, e)
+		}
+		return nil
+	})
+	return entries, err
+}
+
+func (o *outbox) decode(value []byte, seq uint64) (record.Entry, error) {
+	e, pipeline, err := decodeEntry(value)
+	if err != nil {
+		return e, err
+	}
+	e.Seq, e.Destination = seq, o.name
+	o.s.mu.RLock()
+	e.Pipeline = o.s.names.name(pipeline)
+	o.s.mu.RUnlock()
+	return e, nil
+}
+
+// Ack implements store.Outbox.
+func (o *outbox) Ack(ctx context.Context, done ...store.EntryID) error {
+	if len(done) > o.s.limits.Items {
+		return store.ErrTooLarge
+	}
+	gone := make([]*entryAt, 0, len(done))
+	for _, id := range done {
+		if at := o.at(id); at != nil {
+			gone = append(gone, at)
+		}
+	}
+	return o.s.do(ctx, &request{size: 128 * len(gone),
+		apply: func(t *tx) error {
+			if o.s.outboxes[o.destination] != o {
+				return store.ErrFenced
+			}
+			for _, at := range gone {
+				there, err := t.has(at.key)
+				if err != nil {
+					t.fail(err)
+				}
+				if there {
+					t.remove(o, at)
+				}
+			}
+			return nil
+		},
+		after: func() { o.removed(gone...) },
+	})
+}
+
+// entryAt is where an entry lies.
+type entryAt struct {
+	lane laneID
+	item item
+	key  []byte
+}
+
+// at returns nil for what can't be an entry of this store.
+func (o *outbox) at(id store.EntryID) *entryAt {
+	a := &entryAt{item: itemOf(id.Seq, id.ID)}
+	if len(id.Lane) != len(a.lane) {
+		return nil
+	}
+	copy(a.lane[:], id.Lane)
+	a.key = keyEntry(o.destination, a.lane, a.item)
+	return a
+}
+
+// remove takes an entry out of the outbox.
+//
+// Invariant 3: this is the only place where an entry is deleted. It is called for what the destination accepted (Ack) and
+// for what becomes a dead letter in the same transaction (Bury).
+func (t *tx) remove(o *outbox, at *entryAt) {
+	t.delete(at.key)
+	t.counts[o.destination]--
+}
+
+// removed forgets the places. The committer holds s.mu.
+func (o *outbox) removed(gone ...*entryAt) {
+	for _, at := range gone {
+		o.lanes.remove(at.lane, at.item)
+	}
+}
+
+// Defer implements store.Outbox.
+func (o *outbox) Defer(ctx context.Context, id store.EntryID, a store.Attempt) error {
+	return o.rewrite(ctx, id, func(t *tx, e *record.Entry, pipeline uint32, at *entryAt) error {
+		e.Attempts, e.NextAttempt = a.Attempts, a.Next
+		t.set(at.key, encodeEntry(e, pipeline))
+		return nil
+	}, false)
+}
+
+// Bury implements store.Outbox.
+func (o *outbox) Bury(ctx context.Context, id store.EntryID, cause record.Cause) error {
+	return o.rewrite(ctx, id, func(t *tx, e *record.Entry, _ uint32, at *entryAt) error {
+		t.remove(o, at)
+		t.fail(t.bury(&record.DeadLetter{
+			ID: e.ID, Pipeline: e.Pipeline, Deliver: e.Deliver, Key: e.Key, Ref: e.Ref, Version: e.Version,
+			Generation: e.Generation, Time: time.Now(), Cause: cause, Record: e.Record, Entry: e,
+		}))
+		return nil
+	}, true)
+}
+
+// rewrite changes an entry, unless it is gone.
+func (o *outbox) rewrite(ctx context.Context, id store.EntryID,
+	change func(*tx, *record.Entry, uint32, *entryAt) error, removes bool) error {
+	at := o.at(id)
+	if at == nil {
+		return nil
+	}
+	return o.s.do(ctx, &request{durable: true,
+		apply: func(t *tx) error {
+			if o.s.outboxes[o.destination] != o {
+				return store.ErrFenced
+			}
+			value, err := t.get(at.key)
+			if err != nil || value == nil {
+				return err
+			}
+			e, pipeline, err := decodeEntry(value)
+			if err != nil {
+				return err
+			}
+			e.Seq, e.Destination, e.Pipeline = at.item.seq, o.name, o.s.names.name(pipeline)
+			return change(t, &e, pipeline, at)
+		},
+		after: func() {
+			if removes {
+				o.removed(at)
+			}
+		},
+	})
+}
+
+// Wake implements store.Outbox.
+func (o *outbox) Wake() <-chan struct{} { return o.wake }
+
+// Lost implements store.Outbox.
+func (o *outbox) Lost() <-chan struct{} { return o.lost }
+
+// Release implements store.Outbox.
+func (o *outbox) Release(ctx context.Context) error {
+	return o.s.do(ctx, &request{alone: true,
+		apply: func(*tx) error { return nil },
+		after: func() {
+			if o.s.outboxes[o.destination] == o {
+				delete(o.s.outboxes, o.destination)
+				close(o.lost)
+			}
+		},
+	})
+}
+
+func (o *outbox) owns() bool {
+	o.s.mu.RLock()
+	defer o.s.mu.RUnlock()
+	return o.s.outboxes[o.destination] == o
+}

@@ -1,0 +1,328 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package badgerstore keeps the engine's state in an embedded Badger database: the default, for one engine on one machine.
+//
+// All writes pass one goroutine, the committer, which puts what waits (commits of all pipelines, acknowledgements of all
+// destinations) into as few transactions as fit and syncs once for each that holds more than acknowledgements. So numbers
+// of entries are given in the order in which entries become visible, and ownership needs no locks: the directory's lock
+// keeps other processes out, and inside the process a claim is a request to the committer like any other.
+//
+// Badger runs without its own syncing of writes, since an acknowledgement must survive the end of the process (it is in
+// the memory-mapped log, so it does) but a sync for each would cost a third of the engine's speed. That rests on two
+// things that the code must keep: nobody but the committer writes, so that what is synced after a transaction is the log
+// which holds it; and no value ever enters Badger's value log, whose order of syncing against that of the table log would
+// matter (see tx.set, which cuts large values into parts).
+package badgerstore
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/rounds-engine/rounds/engine/store"
+)
+
+// Sizes. Badger bounds a transaction to 15 % of the memtable, so all follows from the memtable.
+const (
+	memtable     = 16 << 20
+	transaction  = memtable * 15 / 100 // what Badger takes in one transaction
+	group        = transaction * 9 / 10
+	maxItems     = 512
+	maxBytes     = 16 << 20
+	maxRefs      = 1024
+	wholeValue   = 512 << 10 // longer values are cut into parts; Badger's bound for values outside the value log is 1 MiB
+	crowdedValue = 4 << 10   // the same in a batch that does not fit one transaction: maxItems of these do
+)
+
+// Options of Open. The zero value is good.
+type Options struct {
+	Logger *slog.Logger // nil: slog.Default()
+	// Existing asks for a state that was made before; without one, Open fails and leaves nothing behind.
+	Existing bool
+	// Limits lower the limits of the store, for tests; zero fields leave them.
+	Limits store.Limits
+	// EncryptionKey of 16, 24 or 32 bytes encrypts the state at rest. It must be given when the state is made, and ever after.
+	EncryptionKey []byte
+	// MinFree is the free space in bytes under which commits are refused with store.ErrFull. 0: 256 MiB.
+	MinFree uint64
+	// FreeSpace tells how many bytes are free for dir. nil: asks the operating system.
+	FreeSpace func(dir string) (uint64, error)
+	// Indexed is the number of entries of a destination up to which their places are kept in memory; beyond it they are
+	// looked up on disk. 0: 65,536, which take about 8 MB.
+	Indexed int
+}
+
+// Store is the state in one directory.
+type Store struct {
+	db     *badger.DB
+	sync   func() error // of db; tests make it fail
+	dir    string
+	opt    Options
+	limits store.Limits
+	secret []byte
+
+	queue   chan *request
+	stop    chan struct{} // closed: the committer ends
+	stopped chan struct{} // closed: the committer has ended
+
+	// Only the committer writes these, under mu; others read them under mu.
+	mu       sync.RWMutex
+	names    names
+	counts   map[uint32]int // entries by destination
+	feeds    map[uint32]*feed
+	outboxes map[uint32]*outbox
+
+	// Only the committer uses these.
+	last    uint64 // number given last
+	failed  error  // a write or a sync failed: what is on disk is not known, so nothing more is written
+	spaceAt time.Time
+
+	work tidying // what maintain goes by
+
+	alive   sync.RWMutex // read-locked by every use of db outside the committer, locked by Close
+	closed  bool
+	helpers sync.WaitGroup
+}
+
+var _ store.Store = (*Store)(nil)
+
+var errClosed = fmt.Errorf("the state is closed: %w", store.ErrFenced)
+
+// Open opens the state in dir, which is made if it does not exist. It returns store.ErrHeld when another process has it
+// open.
+func Open(dir string, o Options) (*Store, error) {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.MinFree == 0 {
+		o.MinFree = 256 << 20
+	}
+	if o.FreeSpace == nil {
+		o.FreeSpace = freeSpace
+	}
+	if o.Indexed == 0 {
+		o.Indexed = 1 << 16
+	}
+	if o.Existing && !exists(dir) {
+		return nil, fmt.Errorf("there is no state in %s", dir)
+	}
+	begun, err := prepare(dir)
+	if err != nil {
+		return nil, err
+	}
+	db, err := openBadger(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		db: db, sync: db.Sync, dir: dir, opt: o, limits: lower(o.Limits),
+		queue: make(chan *request, 256), stop: make(chan struct{}), stopped: make(chan struct{}),
+		names: newNames(), counts: map[uint32]int{}, feeds: map[uint32]*feed{}, outboxes: map[uint32]*outbox{},
+	}
+	err = s.load()
+	if err == nil && s.secret == nil {
+		err = s.beginState(begun)
+	}
+	if err == nil && !begun {
+		err = finishFormat(dir)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read the state in %s: %w", dir, err), db.Close())
+	}
+	go s.commitLoop()
+	s.helpers.Go(s.maintain)
+	return s, nil
+}
+
+func lower(l store.Limits) store.Limits {
+	at := func(want, most int) int {
+		if want <= 0 {
+			return most
+		}
+		return min(want, most)
+	}
+	return store.Limits{Items: at(l.Items, maxItems), Bytes: at(l.Bytes, maxBytes), Refs: at(l.Refs, maxRefs)}
+}
+
+// openBadger opens the database with settings for many small uses. It turns what Badger panics at into an error.
+func openBadger(dir string, o Options) (db *badger.DB, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			db, err = nil, fmt.Errorf("the state in %s is damaged: %v: restore it from a backup", dir, p)
+		}
+	}()
+	opt := badger.DefaultOptions(dir).
+		WithLogger(logger{o.Logger}).
+		WithSyncWrites(false). // see the package's comment
+		WithDetectConflicts(false).
+		WithMetricsEnabled(false).
+		WithNumGoroutines(1).
+		WithNumCompactors(2). // Badger's least
+		WithMemTableSize(memtable).
+		WithNumMemtables(1).
+		WithNumLevelZeroTables(2).
+		WithNumLevelZeroTablesStall(8).
+		WithValueThreshold(1 << 20).
+		WithValueLogFileSize(1 << 20).   // stays empty
+		WithCompression(options.Snappy). // against none: a quarter off the rows, half off the notifications, no slower
+		WithBlockCacheSize(8 << 20).
+		WithChecksumVerificationMode(options.OnBlockRead)
+	if len(o.EncryptionKey) > 0 {
+		opt = opt.WithEncryptionKey(o.EncryptionKey).WithIndexCacheSize(8 << 20) // indexes are decrypted too
+	}
+	if locked(dir) {
+		return nil, heldError(dir)
+	}
+	if err := checkTables(opt); err != nil {
+		return nil, err
+	}
+	// A log file that a kill left between its making and its first byte is empty. Badger gives it what a new one has, and fails
+	// for its being new; it is good the next time.
+	for tries := 0; ; tries++ {
+		db, err = badger.Open(opt)
+		if err == nil {
+			return db, nil
+		}
+		if tries == 4 || !strings.Contains(err.Error(), "Create a new file") {
+			return nil, openError(dir, err)
+		}
+	}
+}
+
+// load reads what is kept in memory.
+func (s *Store) load() error {
+	if err := checkBlocks(s.db); err != nil {
+		return fmt.Errorf("%w: restore it from a backup", err)
+	}
+	return s.db.View(func(txn *badger.Txn) error {
+		if err := s.names.load(txn); err != nil {
+			return err
+		}
+		if err := s.count(txn); err != nil {
+			return err
+		}
+		var err error
+		if s.last, err = readNumber(txn, keyMeta("last")); err != nil {
+			return err
+		}
+		s.secret, err = readValue(txn, keyMeta("secret"))
+		return err
+	})
+}
+
+// count counts the entries of each destination. A stored number would not do: a loss of power may undo acknowledgements and
+// keep what was committed after them, when Badger began a new log in between.
+func (s *Store) count(txn *badger.Txn) error {
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{entryKey}})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		key := it.Item().Key()
+		if _, _, ok := splitEntryKey(key); !ok {
+			return errCorrupt
+		}
+		s.counts[binary.BigEndian.Uint32(key[1:])]++
+	}
+	return nil
+}
+
+// beginState makes the secret of a new state.
+func (s *Store) beginState(begun bool) error {
+	if begun {
+		// Badger takes a manifest that was cut off for one whose last changes were not written.
+		return fmt.Errorf("%w: what every state holds is missing: restore it from a backup", errCorrupt)
+	}
+	s.secret = make([]byte, 32)
+	_, _ = rand.Read(s.secret) // never fails
+	err := s.db.Update(func(txn *badger.Txn) error { return txn.Set(keyMeta("secret"), s.secret) })
+	if err == nil {
+		err = s.db.Sync()
+	}
+	return err
+}
+
+// Limits implements store.Store.
+func (s *Store) Limits() store.Limits { return s.limits }
+
+// Secret implements store.Store.
+func (s *Store) Secret() []byte { return append([]byte(nil), s.secret...) }
+
+// LoadState implements store.Store.
+func (s *Store) LoadState(ctx context.Context, source string) (state []byte, err error) {
+	err = s.view(ctx, func(txn *badger.Txn) error {
+		b, err := readValue(txn, keySaved(source))
+		if err != nil || b == nil {
+			return err
+		}
+		d := newDecoder(b)
+		state = d.take(uint64(len(d.b)))
+		return d.err
+	})
+	return state, err
+}
+
+// SaveState implements store.Store.
+func (s *Store) SaveState(ctx context.Context, source string, state []byte) error {
+	if len(source) > maxName || len(state) > maxBytes {
+		return store.ErrTooLarge
+	}
+	return s.do(ctx, &request{size: len(state), durable: true, apply: func(t *tx) error {
+		e := newEncoder(1 + len(state))
+		e.b = append(e.b, state...)
+		t.set(keySaved(source), e.b)
+		return nil
+	}})
+}
+
+// Close waits for the commit under way, refuses those that wait, and closes the database.
+func (s *Store) Close() error {
+	s.alive.Lock()
+	already := s.closed
+	s.closed = true
+	s.alive.Unlock()
+	if already {
+		return nil
+	}
+	close(s.stop)
+	<-s.stopped
+	s.helpers.Wait()
+	s.mu.Lock()
+	for _, f := range s.feeds {
+		close(f.lost)
+	}
+	for _, o := range s.outboxes {
+		close(o.lost)
+	}
+	clear(s.feeds)
+	clear(s.outboxes)
+	s.mu.Unlock()
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("close the state in %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+// view runs a read, which sees all commits that have returned.
+func (s *Store) view(ctx context.Context, read func(*badger.Txn) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.alive.RLock()
+	defer s.alive.RUnlock()
+	if s.closed {
+		return errClosed
+	}
+	if err := s.db.View(read); err != nil {
+		return fmt.Errorf("read the state: %w", err)
+	}
+	return nil
+}

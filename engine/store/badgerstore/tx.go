@@ -1,0 +1,216 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package badgerstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// tx is one transaction of the committer. It reads what it wrote. The first error is kept, and nothing of the transaction
+// is written then.
+type tx struct {
+	s      *Store
+	txn    *badger.Txn
+	whole  int // values from this length on are cut into parts
+	parts  []part
+	last   uint64         // number given last
+	counts map[uint32]int // changes of the numbers of entries, by destination
+	names  []newName
+	wrote  bool
+	err    error
+}
+
+type part struct{ key, value []byte }
+
+func (s *Store) begin(whole int) *tx {
+	return &tx{s: s, txn: s.db.NewTransaction(true), whole: whole, last: s.last, counts: map[uint32]int{}}
+}
+
+// get returns nil when there is no such key.
+func (t *tx) get(key []byte) ([]byte, error) { return readValue(t.txn, key) }
+
+func (t *tx) has(key []byte) (bool, error) {
+	_, err := t.txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// set writes a value. A large one is cut into parts, which are written before the transaction, so that it need not hold
+// them: what it holds is a stub. Parts whose transaction never came, or whose value is gone, are swept in time.
+func (t *tx) set(key, value []byte) {
+	if len(value) >= t.whole {
+		blob := t.number()
+		stub := binary.BigEndian.AppendUint64([]byte{valueInParts}, blob)
+		stub = binary.AppendUvarint(stub, uint64(len(value)))
+		for i := 0; len(value) > 0; i++ {
+			n := min(len(value), wholeValue)
+			t.parts = append(t.parts, part{keyPart(key, blob, i), value[:n]})
+			value = value[n:]
+		}
+		value = stub
+	}
+	t.fail(t.txn.Set(key, value))
+	t.wrote = true
+	t.s.work.writes.Add(1)
+}
+
+func (t *tx) delete(key []byte) {
+	t.fail(t.txn.Delete(key))
+	t.wrote = true
+	t.s.work.writes.Add(1)
+	t.s.work.deletes.Add(1)
+}
+
+func (t *tx) fail(err error) {
+	if t.err == nil {
+		t.err = err
+	}
+}
+
+// number gives the next number. Numbers are never given twice to what was committed.
+func (t *tx) number() uint64 {
+	t.last++
+	return t.last
+}
+
+// id gives the number of a name, which is new if need be.
+func (t *tx) id(kind byte, name string) (uint32, error) {
+	if id, ok := t.s.names.id(kind, name); ok {
+		return id, nil
+	}
+	for _, n := range t.names {
+		if n.kind == kind && n.name == name {
+			return n.id, nil
+		}
+	}
+	if name == "" || len(name) > maxName {
+		return 0, fmt.Errorf("the name of a pipeline or destination must have 1 to %d bytes", maxName)
+	}
+	n := newName{kind, name, uint32(t.number())}
+	t.names = append(t.names, n)
+	t.set(keyName(kind, name), encodeNumber(uint64(n.id)))
+	return n.id, nil
+}
+
+// write makes the transaction visible. With an error, known says that certainly nothing was written.
+func (t *tx) write() (known bool, err error) {
+	defer t.txn.Discard()
+	if t.wrote && t.last != t.s.last {
+		t.fail(t.txn.Set(keyMeta("last"), encodeNumber(t.last)))
+	}
+	if t.err != nil {
+		return true, t.err
+	}
+	if err := t.writeParts(); err != nil {
+		return false, err
+	}
+	return false, t.txn.Commit()
+}
+
+// writeParts writes the parts, each transaction synced before the next: only the log in use is reached by a sync.
+func (t *tx) writeParts() error {
+	for len(t.parts) > 0 {
+		txn := t.s.db.NewTransaction(true)
+		size := 0
+		for len(t.parts) > 0 && (size == 0 || size+len(t.parts[0].value) < group) {
+			if err := txn.Set(t.parts[0].key, t.parts[0].value); err != nil {
+				txn.Discard()
+				return err
+			}
+			size += len(t.parts[0].value) + len(t.parts[0].key) + 64
+			t.parts = t.parts[1:]
+		}
+		if err := txn.Commit(); err != nil {
+			return err
+		}
+		if err := t.s.sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// published keeps in memory what was written. The committer holds s.mu.
+func (t *tx) published() {
+	t.s.last = t.last
+	for id, change := range t.counts {
+		t.s.counts[id] += change
+	}
+	for _, n := range t.names {
+		t.s.names.add(n)
+	}
+}
+
+// readValue returns nil when there is no such key.
+func readValue(txn *badger.Txn, key []byte) ([]byte, error) {
+	i, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return itemValue(txn, i)
+}
+
+// itemValue copies the value of an item and puts its parts together.
+func itemValue(txn *badger.Txn, i *badger.Item) ([]byte, error) {
+	value, err := i.ValueCopy(nil)
+	if err != nil || len(value) == 0 || value[0] != valueInParts || !canBeStub(i.Key()) {
+		return value, err
+	}
+	blob, size, err := readStub(value)
+	if err != nil {
+		return nil, err
+	}
+	whole := make([]byte, 0, min(size, maxBytes*2))
+	for n := 0; uint64(len(whole)) < size; n++ {
+		p, err := txn.Get(keyPart(i.Key(), blob, n))
+		if err != nil {
+			return nil, errCorrupt
+		}
+		before := len(whole)
+		if err := p.Value(func(v []byte) error { whole = append(whole, v...); return nil }); err != nil {
+			return nil, err
+		}
+		if len(whole) == before {
+			return nil, errCorrupt
+		}
+	}
+	return whole, nil
+}
+
+// canBeStub: numbers and the secret have no form byte, and may begin with zero.
+func canBeStub(key []byte) bool {
+	switch key[0] {
+	case metaKey, nameKey, deadIDKey, partKey:
+		return false
+	}
+	return true
+}
+
+func readStub(value []byte) (blob, size uint64, err error) {
+	if len(value) < 9 || value[0] != valueInParts {
+		return 0, 0, errCorrupt
+	}
+	size, n := binary.Uvarint(value[9:])
+	if n <= 0 {
+		return 0, 0, errCorrupt
+	}
+	return binary.BigEndian.Uint64(value[1:]), size, nil
+}
+
+func readNumber(txn *badger.Txn, key []byte) (uint64, error) {
+	b, err := readValue(txn, key)
+	if err != nil || b == nil {
+		return 0, err
+	}
+	return decodeNumber(b)
+}

@@ -1,0 +1,209 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package store says what the engine needs of a state: rows, watermarks and cursors, the outbox, dead letters, what adapters
+// saved. Two loops meet here and nowhere else. An implementation stands in a folder beside it; storetest holds every
+// implementation to the promises made here.
+//
+// What callers may not assume: key order or iteration; that an error means "not written" (see ErrUnknown); a transaction
+// across pipelines, or an Ack inside a commit; a global order in a lane (the order is per pipeline and ordering key);
+// acknowledging "everything up to X"; that a page fits one commit.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/sdk"
+)
+
+// The errors of a store. An implementation wraps them with what happened.
+var (
+	// ErrHeld: another owner holds the pipeline or the destination, or the whole state.
+	ErrHeld = errors.New("held by another owner")
+	// ErrFenced: this handle is no longer the owner; nothing was written. Claim or attach again.
+	ErrFenced = errors.New("no longer the owner")
+	// ErrUnknown: it is not known whether the commit was written. Claim again and read the position.
+	ErrUnknown = errors.New("outcome unknown")
+	// ErrBusy: not now; nothing was written; try later with back-off.
+	ErrBusy = errors.New("store is busy")
+	// ErrFull: free space is under the bound; nothing was written; try later.
+	ErrFull = errors.New("no space left for state")
+	// ErrTooLarge: the batch is beyond Limits; nothing was written.
+	ErrTooLarge = errors.New("batch is too large")
+	// ErrStale: the batch was built on another position than the stored one; nothing was written.
+	ErrStale = errors.New("built on an old position")
+	// ErrNotFound: there is no such dead letter.
+	ErrNotFound = errors.New("not found")
+	// ErrSuperseded: the record has a newer generation; retrying the older would deliver it after the newer.
+	ErrSuperseded = errors.New("superseded by a newer generation")
+)
+
+// Limits bound one call. All are positive.
+type Limits struct {
+	Items int // rows, entries and dead letters together, per commit; also acknowledgements per Ack
+	Bytes int // sum of Batch.Size per commit
+	Refs  int // refs per Seen
+}
+
+// Store is the engine's state.
+type Store interface {
+	Limits() Limits
+	// Claim makes the caller the one owner of a pipeline's rows and position, and fences the owner before it, before it
+	// returns. ErrHeld when another living engine owns it.
+	Claim(ctx context.Context, pipeline string) (Feed, error)
+	// Attach makes the caller the one owner of a destination's outbox. ErrHeld as in Claim.
+	Attach(ctx context.Context, destination string) (Outbox, error)
+	// LoadState gives what an adapter saved for a source, nil if nothing; SaveState keeps it, durable on nil.
+	LoadState(ctx context.Context, source string) ([]byte, error)
+	SaveState(ctx context.Context, source string, state []byte) error
+	// Secret is 32 random bytes, made with the state and kept with it: the key of the hashes that name records in logs.
+	Secret() []byte
+	Admin() Admin
+	Close() error
+}
+
+// Position is where a pipeline stands.
+type Position struct {
+	Watermark []byte
+	Cursor    []byte
+	Start     time.Time // the instant that `start` meant when the pipeline was first seen; zero: the beginning
+	Started   bool      // Start is decided
+	Epoch     uint64    // counts resets of the feed
+	Polled    time.Time // begin of the last window that was read to its end
+	Commit    uint64    // number of commits so far; given by the store
+}
+
+// Row is the engine's memory of one record of one pipeline.
+type Row struct {
+	Ref        sdk.Ref
+	Generation uint64
+	Epoch      uint64
+	Version    string
+	Hash       [16]byte  // of the data, canonical form, truncated SHA-256; zero where the version alone decides
+	Time       time.Time // of the change, by the server's clock
+	Key        string    // ordering keys of the last generation, in a form that is the pipeline loop's own
+	Deleted    bool
+	Recent     []uint64 // hashes of the last few states (version and data), newest first
+}
+
+// Batch is what one commit writes, all or nothing. The caller does not change it afterwards, as the store may still read it
+// after ErrUnknown. All entries and dead letters are of the pipeline that commits; no two rows are of one record.
+type Batch struct {
+	Base     uint64 // Position.Commit that the batch was built on
+	Rows     []Row
+	Entries  []record.Entry
+	Dead     []record.DeadLetter
+	Position *Position // the new position, on a page's last batch; Commit is ignored
+}
+
+// Feed is the ownership of one pipeline: the handle is the fencing token. One Commit at a time.
+type Feed interface {
+	// Position is that of the last commit.
+	Position() Position
+	// Seen gives the rows of refs, in any order, leaving out those that have none. It reflects every earlier commit,
+	// previous owners' included.
+	Seen(ctx context.Context, refs []sdk.Ref) ([]Row, error)
+	// Commit writes a batch: all or nothing, durable on nil, and only if this handle is still the owner and the stored
+	// position is the batch's Base. Entries get their Seq in the order of Batch.Entries, and become visible in that order.
+	Commit(ctx context.Context, b Batch) error
+	// Lost is closed when the ownership is gone.
+	Lost() <-chan struct{}
+	Release(ctx context.Context) error
+}
+
+// EntryID identifies an entry in its outbox. ID is the notification's id; Lane (as Lanes gave it: its form is the store's own
+// business) and Seq say where it lies.
+type EntryID struct {
+	Lane string
+	Seq  uint64
+	ID   string
+}
+
+// Attempt is an attempt that failed and will be repeated.
+type Attempt struct {
+	Attempts int       // failed so far
+	Next     time.Time // not before
+}
+
+// Outbox is the ownership of one destination's entries.
+type Outbox interface {
+	// Lanes lists lanes that have entries, limit at most, from token on (nil: the first); next is nil at the end. A lane
+	// that got its first entry during the listing may be missing: Wake tells. One that changed during it may come twice.
+	Lanes(ctx context.Context, token []byte, limit int) (lanes []string, next []byte, err error)
+	// Head gives the first n entries of a lane in the order of commit.
+	Head(ctx context.Context, lane string, n int) ([]record.Entry, error)
+	// Ack removes entries that were accepted. Idempotent. It survives the kill of the process on nil; after a loss of power
+	// an acknowledged entry may come again.
+	Ack(ctx context.Context, done ...EntryID) error
+	// Defer keeps the outcome of a failed attempt with the entry. For an entry that is gone it does nothing, as does Bury.
+	Defer(ctx context.Context, id EntryID, a Attempt) error
+	// Bury moves an entry to the dead letters, where it keeps its id.
+	Bury(ctx context.Context, id EntryID, cause record.Cause) error
+	// Wake receives after commits and retries that brought entries. It is a hint and may be lost: look as well.
+	Wake() <-chan struct{}
+	Lost() <-chan struct{}
+	Release(ctx context.Context) error
+}
+
+// Admin is for people: it works beside the owners.
+type Admin interface {
+	// Dead lists dead letters, oldest first, limit at most, from token on.
+	Dead(ctx context.Context, token []byte, limit int) (dead []record.DeadLetter, next []byte, err error)
+	// Retry puts a dead letter back into the outbox: its own notification when entries is nil, else entries, which were
+	// mapped again (none: they are filtered now). They go to the ends of their lanes. ErrSuperseded when the record has a
+	// newer generation, unless force.
+	Retry(ctx context.Context, id string, entries []record.Entry, force bool) error
+	// Discard removes a dead letter for good.
+	Discard(ctx context.Context, id string) error
+	// Pending counts the entries of each destination.
+	Pending(ctx context.Context) (map[string]int, error)
+	// Positions gives the position of every pipeline that the state knows.
+	Positions(ctx context.Context) (map[string]Position, error)
+}
+
+// Size is what a batch counts for Limits.Bytes.
+func (b *Batch) Size() int {
+	n := 0
+	for i := range b.Rows {
+		n += RowSize(&b.Rows[i])
+	}
+	for i := range b.Entries {
+		n += EntrySize(&b.Entries[i])
+	}
+	for i := range b.Dead {
+		n += DeadSize(&b.Dead[i])
+	}
+	if p := b.Position; p != nil {
+		n += 64 + len(p.Watermark) + len(p.Cursor)
+	}
+	return n
+}
+
+// Items is what a batch counts for Limits.Items.
+func (b *Batch) Items() int { return len(b.Rows) + len(b.Entries) + len(b.Dead) }
+
+func refSize(r sdk.Ref) int { return len(r.Kind) + len(r.ID) + len(r.Args) }
+
+// RowSize is what a row counts for Limits.Bytes.
+func RowSize(r *Row) int {
+	return 128 + refSize(r.Ref) + len(r.Version) + len(r.Key) + 8*len(r.Recent)
+}
+
+// EntrySize is what an entry counts for Limits.Bytes.
+func EntrySize(e *record.Entry) int {
+	return 256 + len(e.ID) + len(e.Pipeline) + len(e.Deliver) + len(e.Destination) + 2*len(e.Key) + refSize(e.Ref) +
+		len(e.Version) + len(e.Body) + len(e.Record)
+}
+
+// DeadSize is what a dead letter counts for Limits.Bytes.
+func DeadSize(d *record.DeadLetter) int {
+	n := 256 + len(d.ID) + len(d.Pipeline) + len(d.Deliver) + len(d.Key) + refSize(d.Ref) + len(d.Version) +
+		len(d.Record) + len(d.Cause.Text) + len(d.Cause.Detail)
+	if d.Entry != nil {
+		n += EntrySize(d.Entry)
+	}
+	return n
+}

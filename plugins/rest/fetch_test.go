@@ -1,0 +1,142 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rest_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rounds-engine/rounds/sdk"
+)
+
+func refs(kind string, ids ...string) []sdk.Ref {
+	var refs []sdk.Ref
+	for _, id := range ids {
+		refs = append(refs, sdk.Ref{Kind: kind, ID: id})
+	}
+	return refs
+}
+
+func TestEachRefGetsItsOwnResultInOrderAndDistinctOnesAreFetchedOnce(t *testing.T) {
+	api := newAPI(t)
+	api.serve(func(w http.ResponseWriter, r *http.Request) {
+		switch id := strings.TrimPrefix(r.URL.Path, "/patient/"); id {
+		case "404", "410", "401", "403", "422", "501":
+			var status int
+			fmt.Sscan(id, &status)
+			w.WriteHeader(status)
+			fmt.Fprint(w, `{"name": "c4n4ry"}`)
+		case "html":
+			w.Header().Set("Content-Type", "text/html")
+			fmt.Fprint(w, "<p>c4n4ry")
+		default:
+			fmt.Fprintf(w, `{"id": %q}`, id)
+		}
+	})
+	s := api.feed("")
+	asked := refs("patient", "a", "404", "b", "a", "410", "401", "403", "422", "501", "html", "b", "a")
+	asked = append(asked, sdk.Ref{Kind: "doctor", ID: "c4n4ry"}, sdk.Ref{Kind: "patient", ID: "a", Args: "c4n4ry"})
+	asked = append(asked, refs("patient", "", ".", "..")...)
+	results, err := s.Fetch(t.Context(), asked)
+	if err != nil || len(results) != len(asked) {
+		t.Fatalf("%v, %d results", err, len(results))
+	}
+	unfit := "GET /patient/{id}: the identifier is empty or not fit for a path"
+	for i, want := range []struct {
+		code sdk.Code
+		text string
+	}{
+		{}, {sdk.CodeNotFound, "GET /patient/{id}: 404 Not Found"}, {}, {},
+		{sdk.CodeGone, "GET /patient/{id}: 410 Gone"},
+		{sdk.CodeUnauthorized, "GET /patient/{id}: 401 Unauthorized"},
+		{sdk.CodeForbidden, "GET /patient/{id}: 403 Forbidden"},
+		{sdk.CodePermanent, "GET /patient/{id}: 422 Unprocessable Entity"},
+		{sdk.CodeRetryable, "GET /patient/{id}: 501 Not Implemented"},
+		{sdk.CodeRetryable, "GET /patient/{id}: answered text/html where JSON was expected"}, {}, {},
+		{sdk.CodePermanent, `resource "doctor" is not configured`},
+		{sdk.CodePermanent, "GET /patient/{id}: takes an identifier and no further arguments"},
+		{sdk.CodePermanent, unfit}, {sdk.CodePermanent, unfit}, {sdk.CodePermanent, unfit},
+	} {
+		r := results[i]
+		if r.Ref != asked[i] {
+			t.Errorf("result %d is of %v", i, r.Ref)
+		}
+		if want.code == "" {
+			if data := fmt.Sprintf(`{"id": %q}`, asked[i].ID); r.Err != nil || string(r.Data) != data {
+				t.Errorf("result %d: %v, %s", i, r.Err, r.Data)
+			}
+			continue
+		}
+		wantError(t, r.Err, want.code, want.text)
+		if r.Data != nil {
+			t.Errorf("result %d has data beside its error", i)
+		}
+	}
+	if len(api.asked) != 9 {
+		t.Errorf("%d calls for 9 distinct refs that can be fetched: %v", len(api.asked), api.asked)
+	}
+}
+
+func TestIdentifiersAreEncoded(t *testing.T) {
+	for _, tt := range []struct{ kind, id, want string }{
+		{"patient", "a/b?c#d%20e f+g", "/patient/a%2Fb%3Fc%23d%2520e%20f+g"},
+		{"patient", "../../admin", "/patient/..%2F..%2Fadmin"},
+		{"patient", "ä\n", "/patient/%C3%A4%0A"},
+		{"patient", "{id}", "/patient/%7Bid%7D"},
+		{"by query", "a&b=c+d e", "/p?q=id%3Aa%26b%3Dc%2Bd%20e"},
+	} {
+		api := newAPI(t)
+		api.answer(`{}`)
+		r, err := api.feed("").Fetch(t.Context(), refs(tt.kind, tt.id))
+		if err != nil || r[0].Err != nil {
+			t.Errorf("%q: %v, %v", tt.id, err, r[0].Err)
+		}
+		if got := api.last(); got != tt.want {
+			t.Errorf("%q: asked %s, want %s", tt.id, got, tt.want)
+		}
+	}
+}
+
+func TestFetchesRunSideBySideWithinTheLimit(t *testing.T) {
+	var now, most atomic.Int32
+	full := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := now.Add(1)
+		defer now.Add(-1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		if n == 3 {
+			select {
+			case <-full:
+			default:
+				close(full)
+			}
+		}
+		select { // the first calls wait until as many are under way as may be
+		case <-full:
+		case <-time.After(10 * time.Second):
+			t.Error("the limit was never reached")
+		}
+		fmt.Fprint(w, "{}")
+	}))
+	defer s.Close()
+	source := newAPI(t).open(`{"base_url": "` + s.URL + `", "limits": {"concurrency": 3}, "resource": [{"name": "p", "path": "/{id}"}]}`)
+	results, err := source.Fetch(t.Context(), refs("p", strings.Split("abcdefghijklmnopqrst", "")...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range results {
+		if r.Err != nil {
+			t.Error(r.Err)
+		}
+	}
+	if most.Load() != 3 {
+		t.Errorf("%d calls at once, want 3", most.Load())
+	}
+}

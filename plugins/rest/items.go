@@ -1,0 +1,124 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/rawjson"
+)
+
+// dotted is a path into JSON: names of members and numbers of elements.
+type dotted []string
+
+func (d dotted) String() string { return strings.Join(d, ".") }
+
+func parseDotted(s string) (dotted, error) {
+	if s == "" {
+		return nil, nil
+	}
+	d := dotted(strings.Split(s, "."))
+	if slices.Contains(d, "") {
+		return nil, errors.New("an empty name")
+	}
+	return d, nil
+}
+
+// read makes changes of an answer's items and notes their times. An item that can't be read is a change with an error; an
+// answer without the array of items is an error.
+func (f *feed) read(body []byte, p *position, now time.Time) ([]sdk.Change, []sdk.Note, error) {
+	array, ok := rawjson.Get(body, f.items...)
+	if !ok || len(array) == 0 || array[0] != '[' {
+		if f.items == nil {
+			return nil, nil, sdk.Retryable("GET %s: the answer is not an array: found %s; is items missing?", f.request.path, found(array, ok))
+		}
+		return nil, nil, sdk.Retryable("GET %s: no array at %q: found %s", f.request.path, f.items, found(array, ok))
+	}
+	var asked time.Time
+	if !p.Since.IsZero() {
+		asked, _, _ = f.format.Parse(f.format.Since(p.Since)) // what it writes, it reads
+	}
+	var changes []sdk.Change
+	var unversioned, older int
+	for item := range rawjson.Elements(array) {
+		c := sdk.Change{Ref: sdk.Ref{Kind: f.name}, Op: sdk.Upsert, Data: item}
+		early, late, err := f.item(item, &c)
+		if err != nil {
+			c.Err = sdk.Permanent("GET %s: item %d of the page: %s", f.request.path, len(changes)+1, err)
+			changes = append(changes, c)
+			continue
+		}
+		p.Reading.Saw(early)
+		if c.Time = late; late.After(now.Add(time.Second)) { // a Date header is cut to the second
+			c.Time = early
+		}
+		if late.Before(asked) {
+			older++
+		}
+		if f.version != nil && c.Version == "" {
+			unversioned++
+		}
+		changes = append(changes, c)
+	}
+	var notes []sdk.Note
+	if older > 0 {
+		notes = append(notes, sdk.Note{Code: "filter-ignored", Text: fmt.Sprintf("%d of %d items are older than what was asked for: "+
+			"the server ignores {since}, or since.format or since.zone are wrong", older, len(changes))})
+	}
+	if unversioned > 0 {
+		notes = append(notes, sdk.Note{Code: "version-missing",
+			Text: fmt.Sprintf("%d of %d items have no version at %q", unversioned, len(changes), f.version)})
+	}
+	return changes, notes, nil
+}
+
+// item reads identifier, version and time of an item; early and late differ where its local time exists twice. The error's text
+// tells paths and types, never values.
+func (f *feed) item(item []byte, c *sdk.Change) (early, late time.Time, err error) {
+	raw, ok := rawjson.Get(item, f.id...)
+	if c.Ref.ID, _ = rawjson.Text(raw); c.Ref.ID == "" {
+		return early, late, fmt.Errorf("no identifier at %q: found %s", f.id, found(raw, ok))
+	}
+	if f.version != nil {
+		raw, _ := rawjson.Get(item, f.version...)
+		c.Version, _ = rawjson.Text(raw)
+	}
+	raw, ok = rawjson.Get(item, f.time...)
+	text, _ := rawjson.Text(raw)
+	if text == "" {
+		return early, late, fmt.Errorf("no time at %q: found %s", f.time, found(raw, ok))
+	}
+	if early, late, err = f.format.Parse(text); err != nil {
+		return early, late, fmt.Errorf("the time at %q is neither %s nor RFC 3339", f.time, f.written)
+	}
+	return early, late, nil
+}
+
+// found says what stands at a path, by its type alone.
+func found(raw []byte, ok bool) string {
+	if !ok || len(raw) == 0 {
+		return "nothing there"
+	}
+	switch raw[0] {
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case '"':
+		if len(raw) == 2 {
+			return "an empty string"
+		}
+		return "a string"
+	case 'n':
+		return "null"
+	case 't', 'f':
+		return "true or false"
+	}
+	return "a number"
+}

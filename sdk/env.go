@@ -1,0 +1,62 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sdk
+
+import (
+	"context"
+	"io"
+	"log/slog"
+)
+
+// Env is what the engine gives to a source.
+type Env struct {
+	// Logger writes to the engine's log, at the engine's level. Log no record content, record ids or secrets; of an error
+	// that is not an *Error only the type is logged.
+	Logger *slog.Logger
+	// Source is the source's name, "rest.clinic".
+	Source string
+	// State is what was saved last, nil if nothing.
+	State []byte
+	// SaveState has the engine keep a few bytes that must survive a restart: a rotated refresh token, a call budget, the id
+	// of a subscription. They are durable when it returns nil. It replaces what was saved before.
+	SaveState func(ctx context.Context, state []byte) error
+}
+
+// The variables that the engine sets for an adapter's process, besides those of go-plugin.
+const (
+	CookieVariable   = "ROUNDS_ADAPTER" // says that the process was started by an engine
+	CookieValue      = "adapter-v1"
+	LogLevelVariable = "ROUNDS_LOG_LEVEL" // as slog.Level reads it: what is below is not sent
+)
+
+// newLogger writes lines in the form of hclog, which the engine reads. The attributes stand in a group of their own, so that
+// none of them can be taken for the line's time, level or message.
+func newLogger(w io.Writer, level string) *slog.Logger {
+	var least slog.Level
+	if least.UnmarshalText([]byte(level)) != nil {
+		least = slog.LevelInfo
+	}
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: least, ReplaceAttr: logged}).WithGroup(LogAttributes))
+}
+
+// LogAttributes is the member of a log line that holds the attributes.
+const LogAttributes = "attributes"
+
+func logged(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 {
+		switch a.Key {
+		case slog.TimeKey:
+			a.Key = "@timestamp"
+		case slog.LevelKey:
+			a.Key = "@level"
+		case slog.MessageKey:
+			a.Key = "@message"
+		}
+		return a
+	}
+	if err, ok := a.Value.Any().(error); ok {
+		a.Value = slog.StringValue(errorFromWire(errorToWire(err)).Error())
+	}
+	return a
+}

@@ -1,0 +1,165 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpx
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rounds-engine/rounds/sdk"
+)
+
+// named is how errors name the call.
+func (r *Request) named() string { return r.method() + " " + r.Template }
+
+// interrupted is the error of a call whose context ended, or will end before it can go on.
+func interrupted(ctx context.Context, named string) *sdk.Error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return sdk.Retryable("%s: canceled", named).Because(ctx.Err())
+	}
+	return sdk.Retryable("%s: deadline exceeded", named).Because(context.DeadlineExceeded)
+}
+
+// uncalled is the error of an attempt whose turn did not come. When it was the first, there were more calls to make than the
+// limits allow in the time given, which is not the fault of what would have been asked for, as a Retryable may be.
+func uncalled(ctx context.Context, named string, calls int) *sdk.Error {
+	if calls > 0 || errors.Is(ctx.Err(), context.Canceled) {
+		return interrupted(ctx, named)
+	}
+	return sdk.RateLimited(0, "%s: not called, the limits of the source left no time for it before the deadline", named)
+}
+
+// networkFailure names the class of a network error. The error itself is kept as the cause only: it quotes the URL.
+func (c *Client) networkFailure(parent, ctx context.Context, named string, err error) *failure {
+	switch {
+	case parent.Err() != nil:
+		return &failure{err: interrupted(parent, named)}
+	case errors.Is(err, errOrigin):
+		return &failure{err: sdk.Permanent("%s: redirected to another scheme, host or port, where the credentials would leak; "+
+			"if that is where the API lives, configure it as the base URL", named)}
+	case errors.Is(err, errRedirect):
+		return &failure{err: sdk.Permanent("%s: redirected, which only GET and HEAD follow", named)}
+	case errors.Is(err, errRedirects):
+		return &failure{err: sdk.Permanent("%s: redirected more than %d times", named, maxRedirects)}
+	case ctx.Err() != nil:
+		return &failure{err: sdk.Retryable("%s: timed out after %s", named, c.timeout).Because(err), again: true}
+	}
+	class, again := classify(err)
+	return &failure{err: sdk.Retryable("%s: %s", named, class).Because(err), again: again}
+}
+
+// classify gives a network error's class, and whether it is of the kind that passes within seconds.
+func classify(err error) (class string, again bool) {
+	var (
+		dns         *net.DNSError
+		authority   x509.UnknownAuthorityError
+		hostname    x509.HostnameError
+		certificate x509.CertificateInvalidError
+		verify      *tls.CertificateVerificationError
+		noTLS       tls.RecordHeaderError
+		operation   *net.OpError
+		timeout     net.Error
+	)
+	switch {
+	case errors.As(err, &dns):
+		if dns.IsNotFound {
+			return "DNS lookup failed: no such host", true
+		}
+		return "DNS lookup failed", true
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connection refused", true
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "connection reset", true
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return "host unreachable", true
+	case errors.As(err, &hostname):
+		return "TLS: certificate is for another host", false
+	case errors.As(err, &certificate) && certificate.Reason == x509.Expired:
+		return "TLS: certificate has expired or is not yet valid", false
+	case errors.As(err, &authority), errors.As(err, &certificate), errors.As(err, &verify):
+		return "TLS: certificate is not trusted", false
+	case errors.As(err, &noTLS), errors.Is(err, http.ErrSchemeMismatch):
+		return "TLS: the server does not speak it", false
+	case errors.As(err, &operation) && operation.Op == "remote error": // how crypto/tls reports an alert of the other side
+		return "TLS: handshake failed", false
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "connection closed before the answer was complete", true
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "timed out while connecting", true
+	}
+	return "network error", true
+}
+
+// statusFailure is the meaning of a status that is not one of the 200s.
+func statusFailure(named string, answer *http.Response) *failure {
+	status := answer.StatusCode
+	text := strconv.Itoa(status)
+	if name := http.StatusText(status); name != "" { // ours, not the server's own words
+		text += " " + name
+	}
+	text = named + ": " + text
+	f := &failure{}
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		f.again = true
+		if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
+			f.after = retryAfter(answer.Header)
+		}
+	}
+	switch {
+	case f.after > 0, status == http.StatusTooManyRequests:
+		f.err = sdk.RateLimited(f.after, "%s", text)
+	case status == http.StatusUnauthorized:
+		f.err = sdk.Unauthorized("%s", text)
+	case status == http.StatusForbidden:
+		f.err = sdk.Forbidden("%s", text)
+	case status == http.StatusNotFound:
+		f.err = sdk.NotFound("%s", text)
+	case status == http.StatusGone:
+		f.err = sdk.Gone("%s", text)
+	case f.again, status >= 500:
+		f.err = sdk.Retryable("%s", text)
+	default:
+		f.err = sdk.Permanent("%s", text)
+	}
+	f.err = f.err.Because(&StatusError{Status: status})
+	return f
+}
+
+// StatusError is the cause of an error that a status made, for errors.As.
+type StatusError struct{ Status int }
+
+func (e *StatusError) Error() string { return fmt.Sprintf("status %d", e.Status) }
+
+// retryAfter reads the pause that the server asks for: seconds, or a date, which is compared with the server's own clock
+// when it tells, as the two clocks may differ. Zero: none, or one that can't be read.
+func retryAfter(h http.Header) time.Duration {
+	v := strings.TrimSpace(h.Get("Retry-After"))
+	if v == "" {
+		return 0
+	}
+	if seconds, err := strconv.ParseUint(v, 10, 63); err == nil || errors.Is(err, strconv.ErrRange) {
+		return time.Duration(min(seconds, uint64(maxPause/time.Second))) * time.Second
+	}
+	at, err := http.ParseTime(v)
+	if err != nil {
+		return 0
+	}
+	now, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		now = time.Now()
+	}
+	return min(max(at.Sub(now), 0), maxPause)
+}

@@ -1,0 +1,383 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package httpx is the HTTP client of an adapter: it keeps to the limits that a source has, repeats what may be repeated,
+// pauses when the server asks for it, and its errors are *sdk.Error with a text that may be logged: method, path template,
+// status, and no URL, header or body.
+//
+// One Client serves all calls of one source, so that its limits hold for all of them together.
+package httpx
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"math"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/rounds-engine/rounds/sdk"
+)
+
+// What a zero field of Config means.
+const (
+	DefaultTimeout     = 30 * time.Second
+	DefaultConcurrency = 8
+	DefaultAttempts    = 4
+	// DefaultMaxBody is half of the largest message between adapter and engine, so that a page made of a body always fits.
+	DefaultMaxBody = 128 << 20
+)
+
+const (
+	dialTimeout = 10 * time.Second
+	idleTimeout = 90 * time.Second
+
+	backoffBase = 250 * time.Millisecond
+	backoffCap  = 5 * time.Second
+
+	// A pause that the server asks for is waited for in the client up to patience; a longer one is the engine's to keep,
+	// which learns of it by sdk.RateLimited. maxPause bounds what a server can ask for (a daily quota is the longest known).
+	patience = 10 * time.Second
+	maxPause = 24 * time.Hour
+
+	maxRedirects = 5
+	maxDrain     = 64 << 10 // of a body that nobody reads, so that its connection can be used again
+)
+
+// Config says how to call. The zero value is good.
+type Config struct {
+	Timeout     time.Duration // for one attempt, from dialling to the body's last byte
+	Concurrency int           // attempts under way at once
+	PerSecond   float64       // attempts a second, evenly spaced, repetitions and redirects included; 0: no limit
+	Attempts    int           // of one call
+	MaxBody     int64         // bytes of a decompressed body; a larger one is an error
+	TLS         *tls.Config   // nil: the system's roots. Versions before 1.2 are never spoken
+	// Proxy for all calls. Without it the proxy variables of the environment count, as in most programs; which of them
+	// reach an adapter is the engine's decision.
+	Proxy *url.URL
+	// Transport takes the place of the client's own, which is made from TLS and Proxy.
+	Transport http.RoundTripper
+}
+
+// Client makes calls. It is safe for concurrent use.
+type Client struct {
+	http      http.Client
+	transport *http.Transport // its own; nil when it was given one
+	timeout   time.Duration
+	attempts  int
+	maxBody   int64
+	slots     chan struct{}
+	limiter   *rate.Limiter
+
+	mu     sync.Mutex
+	paused time.Time // until then the server wants no calls
+}
+
+// New makes a client. It calls nobody.
+func New(c Config) (*Client, error) {
+	if c.Timeout < 0 || c.Concurrency < 0 || c.Attempts < 0 || c.MaxBody < 0 || c.PerSecond < 0 ||
+		math.IsNaN(c.PerSecond) || math.IsInf(c.PerSecond, 0) {
+		return nil, errors.New("httpx: a limit is negative or not a number")
+	}
+	cl := &Client{
+		timeout:  or(c.Timeout, DefaultTimeout),
+		attempts: or(c.Attempts, DefaultAttempts),
+		maxBody:  or(c.MaxBody, DefaultMaxBody),
+		slots:    make(chan struct{}, or(c.Concurrency, DefaultConcurrency)),
+		limiter:  rate.NewLimiter(rate.Inf, 1),
+	}
+	if c.PerSecond > 0 {
+		// A burst of one spaces the calls evenly: no second, wherever it begins, sees more than the limit.
+		cl.limiter.SetLimit(rate.Limit(c.PerSecond))
+	}
+	cl.http = http.Client{Transport: c.Transport, CheckRedirect: cl.redirect}
+	if c.Transport == nil {
+		cl.transport = newTransport(c, cap(cl.slots))
+		cl.http.Transport = cl.transport
+	}
+	return cl, nil
+}
+
+func or[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+func newTransport(c Config, concurrency int) *http.Transport {
+	t := &tls.Config{}
+	if c.TLS != nil {
+		t = c.TLS.Clone()
+	}
+	t.MinVersion = max(t.MinVersion, tls.VersionTLS12)
+	proxy := http.ProxyFromEnvironment
+	if c.Proxy != nil {
+		proxy = http.ProxyURL(c.Proxy)
+	}
+	return &http.Transport{
+		Proxy:               proxy,
+		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSClientConfig:     t,
+		TLSHandshakeTimeout: dialTimeout,
+		ForceAttemptHTTP2:   true,
+		// The attempt's own time-out covers the wait for a header; connections are bounded by the client's slots.
+		MaxIdleConns:           concurrency,
+		MaxIdleConnsPerHost:    concurrency,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: 1 << 20,
+	}
+}
+
+// Close closes the connections that idle. Calls under way are not touched.
+func (c *Client) Close() {
+	if c.transport != nil {
+		c.transport.CloseIdleConnections()
+	}
+}
+
+// Request is one call.
+type Request struct {
+	Method string // "": GET
+	URL    string
+	// Template names the call in errors, which may be logged: a path with its placeholders, "/patient/{id}", never with values.
+	Template string
+	Header   http.Header
+	Body     []byte
+	Repeat   bool // may be repeated although its method is neither GET nor HEAD
+}
+
+func (r *Request) method() string { return or(r.Method, http.MethodGet) }
+
+func (r *Request) repeatable() bool {
+	return r.Repeat || r.method() == http.MethodGet || r.method() == http.MethodHead
+}
+
+// Response is an answer of the 200s, read to its end.
+type Response struct {
+	Status int
+	Header http.Header
+	Body   []byte
+	Calls  int       // calls that were made, repetitions and redirects included
+	Date   time.Time // the server's clock when it answered; zero: it does not tell
+	// Asked is the server's clock when it was asked, at the latest: Date less the time that the answer took. What the
+	// server stored before Asked was there to be seen by the answer. Zero: the server does not tell its clock.
+	Asked time.Time
+}
+
+// Do makes a call and repeats it while that can help: a GET or HEAD (others only if Request.Repeat) that met a network
+// error, 408, 425, 429, 500, 502, 503 or 504, with growing random delays, at most Config.Attempts times.
+//
+// All errors are *sdk.Error: NotFound (404), Gone (410), Unauthorized (401), Forbidden (403), RateLimited (429, and whatever
+// comes with a Retry-After), Retryable (network, 408, 425, 5xx), else Permanent. When the server asks for a pause of more than
+// ten seconds, the error is RateLimited, and until the pause ends all calls fail so without reaching the server. So does a call
+// that was not made because the client's own limits left no time for it before the deadline.
+func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
+	calls := 0
+	for n := 1; ; n++ {
+		res, f := c.attempt(ctx, &r, &calls)
+		if f == nil {
+			res.Calls = calls
+			return res, nil
+		}
+		if !f.again || n >= c.attempts || !r.repeatable() || f.after > patience {
+			return nil, f.err
+		}
+		if f.after > 0 {
+			continue // the next attempt waits for the pause to end
+		}
+		if sleep(ctx, backoff(n)) != nil {
+			return nil, interrupted(ctx, r.named())
+		}
+	}
+}
+
+// backoff is a random delay before the attempt after the nth: "full jitter", which spreads the calls of many best.
+func backoff(n int) time.Duration {
+	return rand.N(min(backoffCap, backoffBase<<min(n-1, 10))) + 1
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// failure is an attempt that did not succeed.
+type failure struct {
+	err   *sdk.Error
+	again bool          // another attempt may help
+	after time.Duration // the pause that the server asks for; zero: none
+}
+
+func (c *Client) attempt(parent context.Context, r *Request, calls *int) (*Response, *failure) {
+	named := r.named()
+	if parent.Err() != nil {
+		return nil, &failure{err: uncalled(parent, named, *calls)}
+	}
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-parent.Done():
+		return nil, &failure{err: uncalled(parent, named, *calls)}
+	}
+	if err := c.turn(parent, named, *calls); err != nil {
+		return nil, &failure{err: err}
+	}
+
+	ctx, cancel := context.WithTimeout(context.WithValue(parent, callsKey{}, calls), c.timeout)
+	defer cancel()
+	var body io.Reader
+	if r.Body != nil {
+		body = bytes.NewReader(r.Body)
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method(), r.URL, body)
+	if err != nil {
+		return nil, &failure{err: sdk.Permanent("%s: the address can't be called", named).Because(err)}
+	}
+	if r.Header != nil {
+		req.Header = r.Header.Clone()
+	}
+	*calls++
+	began := time.Now()
+	answer, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.networkFailure(parent, ctx, named, err)
+	}
+	defer answer.Body.Close() // it was read, or its connection is given up
+	took := time.Since(began)
+	if answer.StatusCode < 200 || answer.StatusCode > 299 {
+		f := statusFailure(named, answer)
+		if f.after > 0 {
+			c.pause(f.after)
+		}
+		io.CopyN(io.Discard, answer.Body, maxDrain) //nolint:errcheck // only to use the connection again
+		return nil, f
+	}
+	res := &Response{Status: answer.StatusCode, Header: answer.Header}
+	if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
+		res.Date, res.Asked = date.UTC(), date.UTC().Add(-took)
+	}
+	if answer.Header.Get("Content-Encoding") != "" {
+		return nil, &failure{err: sdk.Permanent("%s: answered in a content encoding that was not asked for", named)}
+	}
+	res.Body, err = readAll(answer, c.maxBody)
+	if err != nil {
+		return nil, c.networkFailure(parent, ctx, named, err)
+	}
+	if int64(len(res.Body)) > c.maxBody {
+		return nil, &failure{err: sdk.Permanent("%s: the answer is larger than %d bytes; ask for smaller pages", named, c.maxBody)}
+	}
+	return res, nil
+}
+
+// readAll reads up to one byte more than limit. A known length is trusted only as far as a first guess of the size.
+func readAll(answer *http.Response, limit int64) ([]byte, error) {
+	size := min(max(answer.ContentLength, 512), 4<<20, limit) + 1
+	b := make([]byte, 0, size)
+	body := io.LimitReader(answer.Body, limit+1)
+	for {
+		n, err := body.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if err == io.EOF {
+			return b, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+	}
+}
+
+// turn waits until the limits allow an attempt.
+func (c *Client) turn(ctx context.Context, named string, calls int) *sdk.Error {
+	for {
+		if err := c.limiter.Wait(ctx); err != nil {
+			return uncalled(ctx, named, calls)
+		}
+		c.mu.Lock()
+		left := time.Until(c.paused)
+		c.mu.Unlock()
+		if left <= 0 {
+			return nil
+		}
+		if left > patience {
+			return sdk.RateLimited(left, "%s: not called, the server asked for a pause", named)
+		}
+		if sleep(ctx, left) != nil {
+			return uncalled(ctx, named, calls)
+		}
+	}
+}
+
+// pause keeps all calls of this client from the server: it counts them together.
+func (c *Client) pause(d time.Duration) {
+	until := time.Now().Add(d)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if until.After(c.paused) {
+		c.paused = until
+	}
+}
+
+type callsKey struct{}
+
+var (
+	errOrigin    = errors.New("redirected to another origin")
+	errRedirect  = errors.New("redirected where no redirect is followed")
+	errRedirects = errors.New("redirected too often")
+)
+
+// redirect follows only to the same origin: elsewhere the credentials would leak.
+func (c *Client) redirect(req *http.Request, via []*http.Request) error {
+	switch first := via[0]; {
+	case first.Method != http.MethodGet && first.Method != http.MethodHead:
+		return errRedirect
+	case !SameOrigin(first.URL, req.URL):
+		return errOrigin
+	case len(via) > maxRedirects:
+		return errRedirects
+	}
+	if err := c.limiter.Wait(req.Context()); err != nil {
+		return err
+	}
+	if calls, ok := req.Context().Value(callsKey{}).(*int); ok {
+		*calls++
+	}
+	return nil
+}
+
+// SameOrigin says whether a and b have the same scheme, host and port.
+func SameOrigin(a, b *url.URL) bool {
+	return strings.EqualFold(a.Scheme, b.Scheme) && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
+}
+
+func port(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	switch strings.ToLower(u.Scheme) {
+	case "https":
+		return "443"
+	case "http":
+		return "80"
+	}
+	return ""
+}

@@ -1,0 +1,157 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rawjson_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"testing"
+
+	"github.com/rounds-engine/rounds/sdk/rawjson"
+)
+
+func TestGetFindsTheValueAsTheServerWroteIt(t *testing.T) {
+	doc := []byte(` {"a": {"b": [10, {"c\u0021": "x\ty"}, 12345678901234567890]}, "n": null, "d": 1, "d": 2.50, "e":{} } `)
+	for _, c := range []struct {
+		path []string
+		want string
+		ok   bool
+	}{
+		{nil, string(bytes.TrimSpace(doc)), true},
+		{[]string{"a", "b", "0"}, "10", true},
+		{[]string{"a", "b", "1", "c!"}, `"x\ty"`, true},
+		{[]string{"a", "b", "2"}, "12345678901234567890", true},
+		{[]string{"a", "b", "3"}, "", false},
+		{[]string{"a", "b", "-1"}, "", false},
+		{[]string{"a", "b", "x"}, "", false},
+		{[]string{"n"}, "null", true},
+		{[]string{"n", "x"}, "", false},
+		{[]string{"d"}, "2.50", true}, // the last counts
+		{[]string{"e", "x"}, "", false},
+		{[]string{"x"}, "", false},
+	} {
+		got, ok := rawjson.Get(doc, c.path...)
+		if string(got) != c.want || ok != c.ok {
+			t.Errorf("Get(%q) = %q, %v, want %q, %v", c.path, got, ok, c.want, c.ok)
+		}
+	}
+}
+
+func TestTextKeepsEveryDigit(t *testing.T) {
+	for _, c := range []struct {
+		raw, want string
+		ok        bool
+	}{
+		{`"a"`, "a", true}, {`"\u00e9\n"`, "é\n", true}, {`12345678901234567890123`, "12345678901234567890123", true},
+		{`-1.50`, "-1.50", true}, {`true`, "true", true}, {`false`, "false", true}, {`""`, "", true},
+		{`null`, "", false}, {`{}`, "", false}, {`[]`, "", false}, {``, "", false},
+	} {
+		if got, ok := rawjson.Text([]byte(c.raw)); got != c.want || ok != c.ok {
+			t.Errorf("Text(%s) = %q, %v, want %q, %v", c.raw, got, ok, c.want, c.ok)
+		}
+	}
+}
+
+func TestHashSeesWhatIsSaidNotHowItIsWritten(t *testing.T) {
+	same := []string{
+		`{"a":1,"b":[1,2,{"x":"é/","y":null}],"c":"A\"\n"}`,
+		" { \"c\" : \"\\u0041\\u0022\\u000a\", \"b\":[1, 2,{\"y\":null,\"x\":\"\\u00e9\\/\"}],\n\"\\u0061\":1 } ",
+		`{"a":7,"a":1,"b":[1,2,{"x":"é/","y":null}],"c":"A\"\u000A"}`,
+	}
+	want := rawjson.Hash([]byte(same[0]))
+	for _, doc := range same {
+		if got := rawjson.Hash([]byte(doc)); got != want {
+			t.Errorf("the hash of %s is another one", doc)
+		}
+	}
+	seen := map[[16]byte]string{want: same[0]}
+	for _, doc := range []string{
+		`{}`, `[]`, `null`, `""`, `"a"`, `["a"]`, `[["a"]]`, `{"a":"b"}`, `{"a":{"b":1}}`, `{"a":{},"b":1}`, `[1,2]`, `[12]`, `[1,[2]]`,
+		`1`, `1.0`, `"1"`, `{"a":1,"b":[2,1,{"x":"é/","y":null}],"c":"A\"\n"}`, `{"a,b":1}`, `{"a":"1,\"b\":2"}`, `{"a":1,"b":2}`,
+	} {
+		h := rawjson.Hash([]byte(doc))
+		if other, ok := seen[h]; ok {
+			t.Errorf("%s and %s have one hash", doc, other)
+		}
+		seen[h] = doc
+	}
+}
+
+// FuzzRawJSON compares with encoding/json: the same values at the same paths, and one hash before and after rewriting.
+func FuzzRawJSON(f *testing.F) {
+	for _, s := range []string{`{"a":[1,{"b":"c"}],"d":null}`, `"x\u00e9"`, ` [ 1 , 2 ] `, `{"a":1`, `{"a" 1}`, `[1 2]`, `{"\ud800":1}`, `]`, ``} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		rawjson.Hash(doc)
+		rawjson.Get(doc, "a", "0", "b")
+		if !rawjson.Valid(doc) {
+			return
+		}
+		compare(t, doc)
+		var buf bytes.Buffer
+		if err := json.Indent(&buf, doc, " ", "  "); err == nil && rawjson.Hash(buf.Bytes()) != rawjson.Hash(doc) {
+			t.Errorf("indenting %q changed its hash", doc)
+		}
+	})
+}
+
+func compare(t *testing.T, raw []byte) {
+	switch bytes.TrimSpace(raw)[0] {
+	case '{':
+		var want map[string]json.RawMessage
+		if err := json.Unmarshal(raw, &want); err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for name, v := range rawjson.Members(raw) {
+			seen[name] = true
+			compare(t, v)
+		}
+		for name := range want {
+			if !seen[name] {
+				t.Errorf("member %q of %q was not walked", name, raw)
+			}
+			if _, ok := rawjson.Get(raw, name); !ok {
+				t.Errorf("member %q of %q was not found", name, raw)
+			}
+		}
+	case '[':
+		var want []json.RawMessage
+		if err := json.Unmarshal(raw, &want); err != nil {
+			t.Fatal(err)
+		}
+		i := 0
+		for v := range rawjson.Elements(raw) {
+			if i >= len(want) || !bytes.Equal(bytes.TrimSpace(want[i]), v) {
+				t.Fatalf("element %d of %q is %q", i, raw, v)
+			}
+			if got, ok := rawjson.Get(raw, strconv.Itoa(i)); !ok || !bytes.Equal(got, v) {
+				t.Errorf("Get(%d) of %q is %q", i, raw, got)
+			}
+			i++
+		}
+		if i != len(want) {
+			t.Errorf("%d of %d elements of %q", i, len(want), raw)
+		}
+	case '"':
+		var want string
+		if err := json.Unmarshal(raw, &want); err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := rawjson.Text(raw); !ok || got != want {
+			t.Errorf("Text(%q) = %q, want %q", raw, got, want)
+		}
+	}
+}
+
+func BenchmarkHash(b *testing.B) {
+	doc := []byte(`{"id":"a-123","patientID":"p-1","lastUpdated":"2026-01-02T03:04:05","status":"booked","start":"2026-02-01T10:00:00","provider":{"id":"d1","name":{"first":"A","last":"B"},"phones":["1","2","3"]},"notes":"some text that is as long as such a text tends to be, or so"}`)
+	b.SetBytes(int64(len(doc)))
+	b.ReportAllocs()
+	for b.Loop() {
+		rawjson.Hash(doc)
+	}
+}
