@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -203,7 +204,7 @@ func beEngine(mode string) {
 		if err != nil {
 			panic(err)
 		}
-		stopProcess(pid)
+		_ = syscall.Kill(pid, syscall.SIGSTOP)
 	}
 	time.Sleep(time.Hour)
 }

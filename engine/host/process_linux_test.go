@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,7 +41,21 @@ func kill(t testing.TB, pid string) {
 	}
 }
 
-func stopProcess(pid int) { _ = syscall.Kill(pid, syscall.SIGSTOP) }
+// stopProcess stops a process, and waits until all its threads have: until then it may still answer.
+func stopProcess(t testing.TB, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the process has stopped", func() bool {
+		threads, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/stat")
+		return err == nil && len(threads) > 0 && !slices.ContainsFunc(threads, func(file string) bool {
+			stat, _ := os.ReadFile(file)
+			_, after, _ := strings.Cut(string(stat), ") ")
+			return !strings.HasPrefix(after, "T")
+		})
+	})
+}
 
 // alive says whether a process runs; one that has ended and was not waited for does not.
 func alive(pid string) bool {
@@ -121,7 +136,7 @@ func TestAnAdapterThatHangsIsFoundByPings(t *testing.T) {
 	host.Hurry(h, 30*time.Second, 100*time.Millisecond, time.Second)
 	s := h.Open(test, "test.one", []byte(`{}`), false)
 	pid := ask(t, s, "pid")
-	stopProcess(number(t, pid))
+	stopProcess(t, number(t, pid))
 	if _, err := s.Poll(t.Context(), sdk.Query{Feed: "pid"}); sdk.CodeOf(err) != sdk.CodeRetryable { // no deadline
 		t.Errorf("a call in flight: %v", err)
 	}
@@ -163,7 +178,7 @@ func TestNoAdapterSurvivesClose(t *testing.T) {
 	h, _, _ := newHost(t)
 	s, alone := h.Open(test, "test.one", []byte(`{}`), false), h.Open(test, "test.alone", []byte(`{}`), true)
 	pids := []string{ask(t, s, "pid"), ask(t, s, "child"), ask(t, alone, "pid")}
-	stopProcess(number(t, pids[2])) // hung
+	stopProcess(t, number(t, pids[2])) // hung
 	starting := h.Open(host.Adapter{Name: "silent"}, "silent.one", []byte(`{}`), false)
 	failed := make(chan error)
 	go func() {
