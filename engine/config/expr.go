@@ -12,7 +12,6 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
-	"github.com/zclconf/go-cty/cty/function"
 
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/sdk"
@@ -26,8 +25,8 @@ type Expr struct {
 	at        string // "main.hcl:23"
 	plain     *path  // the whole expression, when it is nothing but a path
 	expr      hclsyntax.Expression
-	inputs    []input // the paths that expr uses
-	functions map[string]function.Function
+	inputs    []input          // the paths that expr uses
+	constants *hcl.EvalContext // what is the same for every record: functions, var, local, table
 }
 
 // input is a path under the name that stands for it in the expression.
@@ -54,39 +53,85 @@ func (e *Expr) Eval(r *record.Record) (value string, present bool, err error) {
 		}
 		text, ok := rawjson.Text(v.raw)
 		if !ok && !rawjson.IsNull(v.raw) {
-			return "", false, e.errorf("%s is an object or a list; a text or a number is wanted", e.source)
+			return "", false, e.errorf("%s is an object or a list; %s", e.source, wanted[cty.String])
 		}
 		return text, text != "", nil
 	}
+	v, err := e.evaluate(r)
+	if err != nil || v.IsNull() {
+		return "", false, err
+	}
+	text, err := convert.Convert(v, cty.String)
+	if err != nil || !text.IsKnown() {
+		return "", false, e.errorf("the expression gives %s; %s", articled(v.Type()), wanted[cty.String])
+	}
+	return text.AsString(), text.AsString() != "", nil
+}
+
+// EvalBool returns whether an expression holds for a record. It has to give true or false, or a text that says so: null, as
+// from a path that leads nowhere, is an error. As in Eval, the error never holds a value.
+func (e *Expr) EvalBool(r *record.Record) (bool, error) {
+	var v cty.Value
+	if e.plain != nil {
+		found := e.plain.find(r)
+		text, ok := found.text, true
+		if found.raw != nil {
+			text, ok = rawjson.Text(found.raw)
+		}
+		switch {
+		case text == "" && (found.raw == nil || rawjson.IsNull(found.raw)):
+			v = cty.NullVal(cty.DynamicPseudoType)
+		case !ok:
+			v = cty.EmptyObjectVal
+		default:
+			v = cty.StringVal(text)
+		}
+	} else {
+		var err error
+		if v, err = e.evaluate(r); err != nil {
+			return false, err
+		}
+	}
+	if v.IsNull() {
+		return false, e.errorf("the expression gives null; %s (a path that leads nowhere is null: test for it with == null)", wanted[cty.Bool])
+	}
+	answer, err := convert.Convert(v, cty.Bool)
+	if err != nil || !answer.IsKnown() {
+		return false, e.errorf("the expression gives something else; %s", wanted[cty.Bool])
+	}
+	return answer.True(), nil
+}
+
+// evaluate evaluates what is more than a path. The value has no marks.
+func (e *Expr) evaluate(r *record.Record) (cty.Value, error) {
 	variables := make(map[string]cty.Value, len(e.inputs))
 	for _, in := range e.inputs {
 		v, err := in.value(r)
 		if err != nil {
-			return "", false, e.errorf("%s", err)
+			return cty.NilVal, e.errorf("%s", err)
 		}
 		variables[in.name] = v
 	}
-	v, diags := e.expr.Value(&hcl.EvalContext{Variables: variables, Functions: e.functions})
+	v, diags := e.expr.Value(e.context(variables))
 	if diags.HasErrors() {
+		if c := causeOf(diags[0]); c != nil {
+			return cty.NilVal, e.errorf("%s", c.summary)
+		}
 		// Only the summary: the details may quote a key that came from the record.
-		return "", false, e.errorf("%s (a path that leads nowhere is null: test for it with == null)", diags[0].Summary)
+		return cty.NilVal, e.errorf("%s (a path that leads nowhere is null: test for it with == null)", diags[0].Summary)
 	}
-	return e.result(v)
+	v, _ = v.UnmarkDeep()
+	if !sane(v) {
+		return cty.NilVal, e.errorf("the number is out of range")
+	}
+	return v, nil
 }
 
-func (e *Expr) result(v cty.Value) (string, bool, error) {
-	v, _ = v.UnmarkDeep()
-	if v.IsNull() {
-		return "", false, nil
-	}
-	if !sane(v) {
-		return "", false, e.errorf("the number is out of range")
-	}
-	text, err := convert.Convert(v, cty.String)
-	if err != nil || !text.IsKnown() {
-		return "", false, e.errorf("the expression gives %s; a text or a number is wanted", articled(v.Type()))
-	}
-	return text.AsString(), text.AsString() != "", nil
+// context is what the expression is evaluated in, with values for its inputs.
+func (e *Expr) context(inputs map[string]cty.Value) *hcl.EvalContext {
+	c := e.constants.NewChild()
+	c.Variables = inputs
+	return c
 }
 
 func (e *Expr) errorf(format string, args ...any) error {

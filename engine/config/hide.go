@@ -9,12 +9,50 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
 )
 
 // hide covers in the snippets whatever a person may have written out in node although it is secret: all but calls of env,
 // secret and file.
 func (l *loader) hide(node hclsyntax.Node) {
 	_ = hclsyntax.Walk(node, &hider{l: l}) // returns what the walker returns: nothing
+}
+
+// conceal is hide for what certainly is secret: the texts in it are not repeated by a message either.
+func (l *loader) conceal(expr hclsyntax.Expression) {
+	l.hide(expr)
+	_ = hclsyntax.VisitAll(expr, func(node hclsyntax.Node) hcl.Diagnostics {
+		if n, ok := node.(*hclsyntax.LiteralValueExpr); ok && n.Val.Type() == cty.String {
+			l.remember(n.Val, false)
+		}
+		return nil
+	})
+}
+
+// hideUsed covers where the locals and variables that an expression uses are written out.
+func (l *loader) hideUsed(expr hclsyntax.Expression, seen map[string]bool) {
+	for _, t := range hclsyntax.Variables(expr) {
+		if len(t) < 2 {
+			continue
+		}
+		name, _ := stepText(t[1])
+		id := t.RootName() + "." + name
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		switch t.RootName() {
+		case "var":
+			for _, written := range l.valuesOf[name] {
+				l.conceal(written)
+			}
+		case "local":
+			if attr := l.localOf[name]; attr != nil {
+				l.conceal(attr.Expr)
+				l.hideUsed(attr.Expr, seen)
+			}
+		}
+	}
 }
 
 type hider struct {

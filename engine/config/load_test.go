@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -163,6 +164,39 @@ func options(secrets string) config.Options {
 	}
 }
 
+// given adds to o what the lines of given.txt in dir give variables: "-var NAME=VALUE", "-var-file FILE" or, for the
+// environment, "NAME=VALUE".
+func given(t *testing.T, o config.Options, dir string) config.Options {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "given.txt"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return o
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := maps.Clone(environment)
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSuffix(line, "\n")
+		if file, ok := strings.CutPrefix(line, "-var-file "); ok {
+			o.Values = append(o.Values, config.Value{File: filepath.Join(dir, file)})
+			continue
+		}
+		line, isFlag := strings.CutPrefix(line, "-var ")
+		name, value, ok := strings.Cut(line, "=")
+		switch {
+		case !ok:
+			t.Fatalf("given.txt: %s", line)
+		case isFlag:
+			o.Values = append(o.Values, config.Value{Name: name, Text: value})
+		default:
+			env[name] = value
+		}
+	}
+	o.LookupEnv = func(name string) (string, bool) { v, ok := env[name]; return v, ok }
+	return o
+}
+
 // golden compares with a file, or writes it.
 func golden(t *testing.T, file string, got []byte) {
 	t.Helper()
@@ -198,7 +232,7 @@ func TestEveryMistakeIsShownWithItsLineAndNoneShowsASecret(t *testing.T) {
 	for _, name := range directories(t, "testdata/mistakes") {
 		t.Run(name, func(t *testing.T) {
 			t.Chdir(filepath.Join("testdata", "mistakes", name))
-			c, files, diags := config.Load(t.Context(), ".", options("../../secrets"))
+			c, files, diags := config.Load(t.Context(), ".", given(t, options("../../secrets"), "."))
 			if c != nil || !diags.HasErrors() {
 				t.Fatal("the mistake was accepted")
 			}
@@ -229,7 +263,7 @@ func TestGoodConfiguration(t *testing.T) {
 	for _, name := range directories(t, "testdata/good") {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join("testdata", "good", name)
-			c, files, diags := config.Load(t.Context(), dir, options("testdata/secrets"))
+			c, files, diags := config.Load(t.Context(), dir, given(t, options("testdata/secrets"), dir))
 			if len(diags) > 0 {
 				var text bytes.Buffer
 				config.WriteDiagnostics(&text, files, diags, false, 0)

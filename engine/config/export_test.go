@@ -1,0 +1,7 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+// Functions are the names of all functions that an expression can call.
+func Functions() []string { return keys((&outside{}).functions()) }
