@@ -196,6 +196,9 @@ func (e *Engine) pipelines(state store.Store, cfg *config.Config, sources map[st
 			to := pipeline.Deliver{
 				Name: d.Name, Destination: d.Destination, Map: mapWith(mapping), KeepRecord: onReject[d.Destination] == string(delivery.DeadLetter),
 			}
+			if d.Filter != nil {
+				to.Filter = d.Filter
+			}
 			if d.OrderBy != nil {
 				to.OrderBy = d.OrderBy
 			}

@@ -424,3 +424,24 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// FuzzReadCSV promises: no panic, every key once, and an error that quotes nothing but names of columns.
+func FuzzReadCSV(f *testing.F) {
+	f.Add("code,name\nA,a\n\"B\nB\",\"b \"\"b\"\"\"\n")
+	f.Add("\ufeffname;code\r\n")
+	f.Add("code,name\nA,CANARY\nA,CANARY\n")
+	f.Add("code,name\nA,\"CANARY\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		entries, err := config.ReadCSV(text, "code", "name")
+		if err == nil {
+			if len(entries) > strings.Count(text, ",") {
+				t.Errorf("%d entries", len(entries))
+			}
+			return
+		}
+		_, rows, _ := strings.Cut(text, "\n")
+		if strings.Contains(err.Error(), "CANARY") && strings.Contains(rows, "CANARY") && !strings.Contains(text[:len(text)-len(rows)], "CANARY") {
+			t.Errorf("content is shown: %v", err)
+		}
+	})
+}

@@ -143,13 +143,24 @@ func (w *window) mapItem(ctx context.Context, it *item) error {
 	it.outcomes = make([]outcome, len(w.Delivers))
 	for i := range w.Delivers {
 		d, out := &w.Delivers[i], &it.outcomes[i]
-		var err error
-		if d.OrderBy != nil {
-			if out.key, _, err = evaluate(d.OrderBy, it.rec); err != nil {
-				out.fail("expression", fmt.Sprintf("deliver %q: %v", d.Name, err), "")
-				it.fail(w.mapStep(i))
-				continue
-			}
+		wanted, err := true, error(nil)
+		if d.Filter != nil {
+			err = contain(func() (err error) {
+				wanted, err = d.Filter.EvalBool(it.rec)
+				return err
+			})
+		}
+		if wanted && err == nil && d.OrderBy != nil {
+			out.key, _, err = evaluate(d.OrderBy, it.rec)
+		}
+		switch {
+		case err != nil:
+			out.fail("expression", fmt.Sprintf("deliver %q: %v", d.Name, err), "")
+			it.fail(w.mapStep(i))
+			continue
+		case !wanted: // as when the mapping gives nothing
+			it.pass(w.mapStep(i))
+			continue
 		}
 		var body []byte
 		try := func() (err error) {
