@@ -20,13 +20,7 @@ func (l *loader) hide(node hclsyntax.Node) {
 
 // conceal is hide for what certainly is secret: the texts in it are not repeated by a message either.
 func (l *loader) conceal(expr hclsyntax.Expression) {
-	l.hide(expr)
-	_ = hclsyntax.VisitAll(expr, func(node hclsyntax.Node) hcl.Diagnostics {
-		if n, ok := node.(*hclsyntax.LiteralValueExpr); ok && n.Val.Type() == cty.String {
-			l.remember(n.Val, false)
-		}
-		return nil
-	})
+	_ = hclsyntax.Walk(expr, &hider{l: l, certain: true})
 }
 
 // hideUsed covers where the locals and variables that an expression uses are written out.
@@ -56,8 +50,9 @@ func (l *loader) hideUsed(expr hclsyntax.Expression, seen map[string]bool) {
 }
 
 type hider struct {
-	l    *loader
-	call int // depth of the calls whose arguments may be shown
+	l       *loader
+	certain bool
+	call    int // depth of the calls whose arguments may be shown
 }
 
 func (h *hider) Enter(node hclsyntax.Node) hcl.Diagnostics {
@@ -68,6 +63,9 @@ func (h *hider) Enter(node hclsyntax.Node) hcl.Diagnostics {
 		}
 	case *hclsyntax.LiteralValueExpr, *hclsyntax.ScopeTraversalExpr:
 		if h.call == 0 {
+			if text, ok := n.(*hclsyntax.LiteralValueExpr); ok && h.certain && text.Val.Type() == cty.String {
+				h.l.remember(text.Val, false)
+			}
 			at := node.Range()
 			h.l.hidden[at.Filename] = append(h.l.hidden[at.Filename], at)
 		}

@@ -21,7 +21,7 @@ import (
 
 // Value gives variables values: one by name, or those in a file.
 type Value struct {
-	Name, Text string
+	Name, Text string // without a name: a mistake
 	File       string // when it is not empty
 }
 
@@ -136,6 +136,10 @@ func (l *loader) given(declared []variable) (all map[string]given, complete bool
 	for _, v := range l.opts.Values {
 		if v.File != "" {
 			complete = l.givenIn(v.File, all, known, secret) && complete
+			continue
+		}
+		if v.Name == "" {
+			l.diags = append(l.diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Wrong -var", Detail: "-var is written NAME=VALUE."})
 			continue
 		}
 		if l.blocks["variable."+v.Name] == nil && len(l.broken) == 0 {
