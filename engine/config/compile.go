@@ -11,7 +11,6 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
-	"github.com/zclconf/go-cty/cty/convert"
 )
 
 // wanted says what a per-record expression of a type must give.
@@ -75,16 +74,19 @@ func (l *loader) compile(expr hclsyntax.Expression, labels []string, self string
 // gives says whether a value, which may be known in part, can be one of a type.
 func gives(v cty.Value, want cty.Type) bool {
 	v, _ = v.UnmarkDeep()
-	switch t := v.Type(); {
+	t := v.Type()
+	switch {
 	case v.IsNull():
 		return want != cty.Bool
 	case t == cty.DynamicPseudoType:
 		return true
-	case !t.IsPrimitiveType(), want == cty.Bool && t == cty.Number:
-		return false
+	case want == cty.Bool && v.IsKnown():
+		_, ok := truth(v)
+		return ok
+	case want == cty.Bool:
+		return t == cty.Bool || t == cty.String
 	}
-	_, err := convert.Convert(v, want)
-	return err == nil
+	return t.IsPrimitiveType()
 }
 
 // unwrap takes off what does not change a value: parentheses, and a template that is nothing but one interpolation.
@@ -105,13 +107,15 @@ func unwrap(expr hclsyntax.Expression) hclsyntax.Expression {
 type use struct {
 	expr *hclsyntax.ScopeTraversalExpr
 	text bool // as a part of a template, where only its text counts
-	// index is the expression that takes one element of it, if that is all that is done with it.
-	index *hclsyntax.IndexExpr
+	// index or lookup is the expression that takes one element of it, if that is all that is done with it.
+	index  *hclsyntax.IndexExpr
+	lookup *hclsyntax.FunctionCallExpr
 }
 
 // uses returns the uses in an expression, without those of the variables that the expression makes itself.
 func uses(expr hclsyntax.Expression) []use {
-	w := &useWalker{texts: map[hclsyntax.Node]bool{}, indexes: map[hclsyntax.Node]*hclsyntax.IndexExpr{}}
+	w := &useWalker{texts: map[hclsyntax.Node]bool{}, indexes: map[hclsyntax.Node]*hclsyntax.IndexExpr{},
+		lookups: map[hclsyntax.Node]*hclsyntax.FunctionCallExpr{}}
 	_ = hclsyntax.Walk(expr, w) // returns what the walker returns: nothing
 	return w.uses
 }
@@ -120,6 +124,7 @@ type useWalker struct {
 	uses    []use
 	texts   map[hclsyntax.Node]bool
 	indexes map[hclsyntax.Node]*hclsyntax.IndexExpr
+	lookups map[hclsyntax.Node]*hclsyntax.FunctionCallExpr
 	local   []map[string]struct{}
 }
 
@@ -131,6 +136,10 @@ func (w *useWalker) Enter(node hclsyntax.Node) hcl.Diagnostics {
 		}
 	case *hclsyntax.IndexExpr:
 		w.indexes[n.Collection] = n
+	case *hclsyntax.FunctionCallExpr:
+		if n.Name == "lookup" && len(n.Args) == 3 && !n.ExpandFinal {
+			w.lookups[n.Args[0]] = n
+		}
 	case hclsyntax.ChildScope:
 		w.local = append(w.local, n.LocalNames)
 		return nil
@@ -140,7 +149,7 @@ func (w *useWalker) Enter(node hclsyntax.Node) hcl.Diagnostics {
 				return nil
 			}
 		}
-		w.uses = append(w.uses, use{n, w.texts[node], w.indexes[node]})
+		w.uses = append(w.uses, use{n, w.texts[node], w.indexes[node], w.lookups[node]})
 	}
 	return nil
 }

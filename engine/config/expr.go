@@ -72,34 +72,36 @@ func (e *Expr) Eval(r *record.Record) (value string, present bool, err error) {
 // from a path that leads nowhere, is an error. As in Eval, the error never holds a value.
 func (e *Expr) EvalBool(r *record.Record) (bool, error) {
 	var v cty.Value
+	var err error
 	if e.plain != nil {
-		found := e.plain.find(r)
-		text, ok := found.text, true
-		if found.raw != nil {
-			text, ok = rawjson.Text(found.raw)
-		}
-		switch {
-		case text == "" && (found.raw == nil || rawjson.IsNull(found.raw)):
-			v = cty.NullVal(cty.DynamicPseudoType)
-		case !ok:
-			v = cty.EmptyObjectVal
-		default:
-			v = cty.StringVal(text)
+		if v, err = (&input{path: *e.plain}).value(r); err != nil {
+			err = e.errorf("%s", err)
 		}
 	} else {
-		var err error
-		if v, err = e.evaluate(r); err != nil {
-			return false, err
-		}
+		v, err = e.evaluate(r)
 	}
-	if v.IsNull() {
+	switch {
+	case err != nil:
+		return false, err
+	case v.IsNull():
 		return false, e.errorf("the expression gives null; %s (a path that leads nowhere is null: test for it with == null)", wanted[cty.Bool])
 	}
-	answer, err := convert.Convert(v, cty.Bool)
-	if err != nil || !answer.IsKnown() {
+	answer, ok := truth(v)
+	if !ok {
 		return false, e.errorf("the expression gives something else; %s", wanted[cty.Bool])
 	}
-	return answer.True(), nil
+	return answer, nil
+}
+
+// truth reads true or false, or a text that says so.
+func truth(v cty.Value) (answer, ok bool) {
+	switch v.Type() {
+	case cty.Bool:
+		return v.True(), true
+	case cty.String:
+		return v.AsString() == "true", v.AsString() == "true" || v.AsString() == "false"
+	}
+	return false, false
 }
 
 // evaluate evaluates what is more than a path. The value has no marks.

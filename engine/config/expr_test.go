@@ -48,12 +48,27 @@ variable "secret" {
   default   = "salt"
 }
 locals { list = ["x", "y"] }
+table "large" {
+  csv   = "large.csv"
+  key   = "code"
+  value = "name"
+}
 table "sites" { values = { s1 = "Main", "7" = "Seven" } }
 table "rest" {
   values  = { s1 = "Main" }
   default = "Other"
 }
 `
+
+// large is a table of 10,000 entries.
+var large = func() string {
+	var csv strings.Builder
+	csv.WriteString("code,name\n")
+	for i := range 10_000 {
+		fmt.Fprintf(&csv, "p-%d,name %d\n", i, i)
+	}
+	return csv.String()
+}()
 
 // expr compiles an expression as an order_by, which stands in line 22 of main.hcl.
 func expr(t testing.TB, text string) *config.Expr {
@@ -62,6 +77,7 @@ func expr(t testing.TB, text string) *config.Expr {
 	write(t, filepath.Join(dir, "main.hcl"), fmt.Sprintf(frame, text))
 	write(t, filepath.Join(dir, "a.js"), "")
 	write(t, filepath.Join(dir, "salt"), "CANARY-SALT")
+	write(t, filepath.Join(dir, "large.csv"), large)
 	c, files, diags := config.Load(t.Context(), dir, options(dir))
 	if diags.HasErrors() {
 		var out strings.Builder
@@ -75,7 +91,7 @@ var appointment = &record.Record{
 	Change: sdk.Change{
 		Ref: sdk.Ref{Kind: "appointment", ID: "a1"}, Version: "7", Op: sdk.Updated, Event: "appointment.moved", Actor: "front desk",
 		Time: time.Date(2026, 1, 31, 8, 0, 0, 500, time.FixedZone("", -5*3600)),
-		Data: json.RawMessage(`{"patientID": 12345678901234567890123, "ratio": 1.10, "big": 1e999999999, "new": true, "none": null, "empty": "",
+		Data: json.RawMessage(`{"patientID": 12345678901234567890123, "ratio": 1.10, "big": 1e999999999, "new": true, "none": null, "empty": "", "one": 1,
 			"mrn": "00123", "site": {"id": "s1", "odd key": 1}, "list": [{"id": "x"}, {"id": "y"}], "nested": [[1, [2, {"a": null}]], true, -0.5]}`),
 	},
 	Fetched: map[string]json.RawMessage{"patient": json.RawMessage(`{"id": "p1", "provider": "d1", "name": "PATIENT-NAME"}`), "provider": json.RawMessage("null")},
@@ -110,6 +126,10 @@ func TestExpression(t *testing.T) {
 		{`table.rest[change.data.site.id]`, "Main"}, {`table.rest[change.data.mrn]`, "Other"}, {`table.rest[change.data.none]`, "Other"},
 		{`"${table.rest[table.rest[change.data.missing]]}"`, "Other"}, {`[for table in [{ rest = { a = "b" } }] : table.rest["a"]][0]`, "b"},
 		{`lookup(table.sites, change.data.mrn, "none")`, "none"}, {`lookup(table.sites, change.data.site.id, "none")`, "Main"},
+		{`lookup(table.sites, change.data.missing, "none")`, "none"}, {`lookup(change.data.site, "id", "none")`, "s1"},
+		{`lookup(change.data.site, change.data.mrn, "none")`, "none"}, {`lookup({ a = var.secret, b = "5" }, "a", "")`, "salt"},
+		{`lookup(table.sites, change.data.mrn, 7)`, "7"}, {`lookup(table.rest, change.data.mrn, "none")`, "none"},
+		{`lookup(table.sites, lookup(table.sites, table.rest["s1"], "s1"), "none")`, "Main"},
 		// functions
 		{`upper(change.data.site.id)`, "S1"}, {`join("/", change.data.list[*].id)`, "x/y"}, {`split(".", change.event)[1]`, "moved"},
 		{`format("%05d-%s", length(change.data.list), change.id)`, "00002-a1"}, {`replace(change.data.mrn, "/^0+/", "")`, "123"},
@@ -151,6 +171,9 @@ func TestExpressionErrorsNameTheLineAndNoValue(t *testing.T) {
 		`{ for x in ["a", "b"] : fetched.patient.name => x }["a"]`: "Duplicate object key",
 		`table.sites[fetched.patient.name]`:                        "Invalid index",
 		`tonumber(fetched.patient.name)`:                           "Invalid function argument",
+		`lookup(change.data.list, change.id, "")`:                  "Invalid function argument",
+		`lookup(change.data.missing, change.id, "")`:               "Invalid function argument",
+		`lookup(table.sites, change.id, change.data.list)`:         "Invalid function argument",
 		`upper(change.data.missing)`:                               "Invalid function argument",
 		`jsondecode(fetched.patient.name)`:                         "Error in function call",
 		`format("%${change.data.patientID}d", 1)`:                  "Result out of range",
@@ -180,6 +203,7 @@ func filter(t testing.TB, text string) *config.Expr {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "main.hcl"), strings.Replace(fmt.Sprintf(frame, text), "order_by =", "filter =", 1))
 	write(t, filepath.Join(dir, "a.js"), "")
+	write(t, filepath.Join(dir, "large.csv"), large)
 	c, _, diags := config.Load(t.Context(), dir, options(dir))
 	if diags.HasErrors() {
 		t.Fatal(text, diags)
@@ -206,6 +230,8 @@ func TestFilterThatGivesNeitherTrueNorFalseIsAnError(t *testing.T) {
 		`change.data.missing`: "gives null", `change.event == "x" ? true : null`: "gives null", `change.data.none`: "gives null",
 		`change.data.mrn`: "gives something else", `change.data.site`: "gives something else", `change.data.ratio`: "gives something else",
 		`change.data.empty`: "gives something else", `change.id`: "gives something else", `"${change.data.mrn}"`: "gives something else",
+		`change.data.list[0]`: "gives something else", `change.data.one`: "gives something else",
+		`change.data.big`:              "a number in the record is out of range",
 		`fetched.patient.name && true`: "Invalid operand",
 	} {
 		got, err := filter(t, text).EvalBool(appointment)
@@ -264,6 +290,7 @@ func TestManyFetchesThatNeedEachOtherAreChecked(t *testing.T) {
 		hcl.WriteString("\"\n}\n")
 	}
 	dir := t.TempDir()
+	write(t, filepath.Join(dir, "large.csv"), large)
 	write(t, filepath.Join(dir, "a.js"), "")
 	text := strings.Replace(fmt.Sprintf(frame, "change.id"), `resource "provider" { path = "/provider/{id}" }`, "", 1)
 	text = strings.Replace(text, `fetch "provider" { id = fetched.patient.provider }`, hcl.String(), 1)
@@ -322,6 +349,9 @@ func BenchmarkExprEval(b *testing.B) {
 		{"look-up", `change.data.patient.id`},
 		{"template", `"${change.data.site}/${change.data.patient.id}"`},
 		{"conditional", `change.data.site == "s1" ? change.data.patient.id : change.id`},
+		{"function", `upper(trimprefix(change.data.site, "x"))`},
+		{"table", `table.large[change.data.patient.id]`},
+		{"lookup", `lookup(table.large, change.data.patient.id, "none")`},
 		{"whole-list", `[for code in change.data.items[*].code : code][0]`},
 	} {
 		b.Run(c.name, func(b *testing.B) {

@@ -198,8 +198,8 @@ func (l *loader) declare(file string, body *hclsyntax.Body) {
 	if !broken {
 		for _, attr := range inOrder(body.Attributes) {
 			l.hide(attr)
-			l.errorf(attr.NameRange, "Unexpected attribute", "A file holds only blocks: %s.%s "+
-				"Values of variables stand in a file of their own, in another directory, which -var-file names.", list(keys(kinds)), meant(attr.Name, keys(kinds)))
+			l.errorf(attr.NameRange, "Unexpected attribute", "A file holds only blocks: %s.%s Values of variables stand in a file of "+
+				"their own, in another directory, which -var-file names.", list(keys(kinds)), meant(attr.Name, keys(kinds)))
 		}
 	}
 	for _, block := range body.Blocks {

@@ -45,7 +45,8 @@ func (l *loader) moves() {
 	}
 	circular := map[string]bool{}
 	for _, circle := range circles(needs, order) {
-		l.errorf(places[circle[0]].to, "Cycle between moves", "What is moved comes back to where it was: %s.", strings.Join(append(circle, circle[0]), " → "))
+		l.errorf(places[circle[0]].to, "Cycle between moves", "What is moved comes back to where it was: %s.",
+			strings.Join(append(circle, circle[0]), " → "))
 		for _, name := range circle {
 			circular[name] = true
 		}
@@ -55,15 +56,18 @@ func (l *loader) moves() {
 		to := needs[from][0]
 		place := places[from]
 		if other, twice := targets[to]; twice {
-			l.errorf(place.to, "Moved together", "Something else is moved to %s, at %s:%d. What two names kept can't become one.", to, other.Filename, other.Start.Line)
+			l.errorf(place.to, "Moved together", "Something else is moved to %s, at %s:%d. What two names kept can't become one.",
+				to, other.Filename, other.Start.Line)
 		}
 		targets[to] = place.to
 		switch next := needs[to]; {
 		case circular[from]:
 		case next != nil && !circular[to]:
-			l.errorf(place.to, "Chain of moves", "%s is moved on, to %s. Write one move from the first name to the last: to = %s", to, next[0], next[0])
+			l.errorf(place.to, "Chain of moves", "%s is moved on, to %s. Write one move from the first name to the last: to = %s",
+				to, next[0], next[0])
 		case l.blocks[from] != nil:
-			l.errorf(place.from, "Moved but still there", "There is a block %s. What is moved has another name now: rename the block, or remove this one.", from)
+			l.errorf(place.from, "Moved but still there",
+				"There is a block %s. What is moved has another name now: rename the block, or remove this one.", from)
 		case l.blocks[to] == nil && len(l.broken) == 0:
 			kind, id, _ := strings.Cut(to, ".")
 			l.errorf(place.to, "Unknown "+kind, "There is no %s.%s", to, l.meantReference(kind, id))

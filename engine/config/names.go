@@ -31,7 +31,8 @@ func (l *loader) constant(t hcl.Traversal) bool {
 		name, _ = stepText(t[1])
 	}
 	if name == "" {
-		l.errorf(at, "Incomplete path", "%q holds everything of its kind. A path goes on: %s.NAME%s", root, root, example(prefixed(root+".", l.declared(kind)), ""))
+		l.errorf(at, "Incomplete path", "%q holds everything of its kind. A path goes on: %s.NAME.%s", root, root,
+			example(prefixed(root+".", l.declared(kind)), ""))
 		return false
 	}
 	if !slices.Contains(l.declared(kind), name) {
@@ -76,7 +77,8 @@ func (l *loader) declareLocals(block *hclsyntax.Block) {
 	}
 	for _, attr := range inOrder(block.Body.Attributes) {
 		if other, ok := l.localOf[attr.Name]; ok {
-			l.errorf(attr.NameRange, "Duplicate name", "There is another local %q at %s:%d.", attr.Name, other.NameRange.Filename, other.NameRange.Start.Line)
+			l.errorf(attr.NameRange, "Duplicate name", "There is another local %q at %s:%d.",
+				attr.Name, other.NameRange.Filename, other.NameRange.Start.Line)
 			continue
 		}
 		l.localOf[attr.Name] = attr
@@ -100,7 +102,8 @@ func (l *loader) locals() {
 	values := map[string]cty.Value{}
 	for _, circle := range circles(needs, l.localOrder) {
 		first := circle[0]
-		l.errorf(l.localOf[first].Expr.Range(), "Cycle between locals", "Each of these needs the next one: %s.", strings.Join(append(circle, first), " → "))
+		l.errorf(l.localOf[first].Expr.Range(), "Cycle between locals", "Each of these needs the next one: %s.",
+			strings.Join(append(circle, first), " → "))
 		for _, name := range circle {
 			values[name] = cty.DynamicVal
 		}

@@ -120,9 +120,8 @@ func guarded(name string, f function.Function) function.Function {
 			return t, withheld(name, err, args)
 		},
 		Impl: func(args []cty.Value, want cty.Type) (cty.Value, error) {
-			if w := weigh(args...); !w.sane || w.text > maxText || resultSize(name, args) > maxText {
-				return cty.UnknownVal(want), &cause{"Result out of range", fmt.Sprintf(
-					"What %s would give here is too large: a number out of the usual range, or a text or list that does not fit into memory.", name)}
+			if resultSize(name, args) > maxText {
+				return cty.UnknownVal(want), &cause{"Result out of range", fmt.Sprintf("What %s would give here may not fit into memory.", name)}
 			}
 			v, err := f.Call(args)
 			if err == nil && !sane(v) {

@@ -73,8 +73,8 @@ func (l *loader) variables() {
 		case v.fallback != nil:
 			value = l.constantOf(v, v.fallback, "the default")
 		case complete:
-			l.errorf(v.block.DefRange(), "Missing variable", "The variable %q has no default, so a value is to be given: with -var %s=…, in a file named by "+
-				"-var-file, or in the environment variable %s%s.", v.name, v.name, variablePrefix, v.name)
+			l.errorf(v.block.DefRange(), "Missing variable", "The variable %q has no default, so a value is to be given: with -var %s=…, "+
+				"in a file named by -var-file, or in the environment variable %s%s.", v.name, v.name, variablePrefix, v.name)
 		}
 		if v.sensitive {
 			l.remember(value, true)
@@ -195,7 +195,8 @@ func (l *loader) valueOf(v variable, g given) cty.Value {
 	}
 	value := cty.StringVal(g.text)
 	fail := func(format string, args ...any) cty.Value {
-		l.errorf(v.block.DefRange(), "Wrong value", "The value of variable %q, given by %s, %s.", v.name, g.from, fmt.Sprintf(format, args...))
+		l.errorf(v.block.DefRange(), "Wrong value", "The value of variable %q, given by %s, %s.",
+			v.name, g.from, fmt.Sprintf(format, args...))
 		return cty.DynamicVal
 	}
 	if !v.literal {
@@ -218,12 +219,14 @@ func (l *loader) valueOf(v variable, g given) cty.Value {
 func (l *loader) constantOf(v variable, expr hclsyntax.Expression, what string) cty.Value {
 	value, diags := expr.Value(nil)
 	if diags.HasErrors() {
-		l.errorf(expr.Range(), "Wrong value", "In %s of a variable there are no functions, nor names of other blocks. Text stands in quotes.", what)
+		l.errorf(expr.Range(), "Wrong value",
+			"In %s of a variable there are no functions, nor names of other blocks. Text stands in quotes.", what)
 		return cty.DynamicVal
 	}
 	out, err := convert.Convert(value, v.typ)
 	if w := weigh(out); err != nil || !w.sane {
-		l.errorf(expr.Range(), "Wrong value", "The variable %q is of type %s; this is %s.", v.name, typeexpr.TypeString(v.typ), articled(value.Type()))
+		l.errorf(expr.Range(), "Wrong value", "The variable %q is of type %s; this is %s.",
+			v.name, typeexpr.TypeString(v.typ), articled(value.Type()))
 		return cty.DynamicVal
 	}
 	return out

@@ -81,3 +81,9 @@ moved {
   from = destination.webhook.old
   to   = destination.stdout.screen
 }
+
+table "without_default" {
+  values  = { A = "a" }
+  csv     = null
+  default = null
+}

@@ -17,6 +17,7 @@ locals {
   null      = upper(null)
   length    = length(5)
   cutting   = substr("abc", "x", 1)
+  looked    = lookup(["a"], "a", "b")
   secret    = tonumber(secret("canary"))
   marked    = formatdate("YYYY", env("CANARY_ENV"))
   inside    = jsondecode("[${file("canary.txt")}")

@@ -1,3 +1,9 @@
+table "nulls" {
+  values  = null
+  csv     = null
+  default = null
+}
+
 table "neither" {
   default = "none"
 }
