@@ -119,11 +119,10 @@ func (w *window) prime(ctx context.Context) error {
 // read polls page after page.
 func (w *window) read(ctx context.Context) error {
 	expired, passes := 0, 1
-	// Whether this pass, from the window's begin on, showed nothing that was not seen. One that a stop cut in two did not
-	// see what drifted meanwhile.
-	clean := w.feed.Position().Cursor == nil
+	// One that a stop cut in two did not see what drifted meanwhile.
+	this := &pass{whole: w.feed.Position().Cursor == nil}
 	cursors := map[string]bool{}
-	if clean {
+	if this.whole {
 		w.shown = map[sdk.Ref]shown{}
 	}
 	for {
@@ -136,7 +135,7 @@ func (w *window) read(ctx context.Context) error {
 			if err := w.commit(ctx, store.Batch{Position: &pos}); err != nil {
 				return err
 			}
-			clean, w.shown = true, map[sdk.Ref]shown{}
+			this, w.shown = &pass{whole: true}, map[sdk.Ref]shown{}
 			clear(cursors)
 			continue
 		}
@@ -161,16 +160,20 @@ func (w *window) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		clean = clean && len(fresh) == 0 && len(w.primed) == 0
+		this.showed(page, fresh, w.primed)
+		page.Changes, page.Included = nil, nil // a large page need not be held until all of it is worked off
 		if err := w.prime(ctx); err != nil {
 			return err
 		}
-		// A window of one page was read at one instant.
-		again := last && pos.Cursor != nil && w.info.Drifts && !clean
+		again := false
 		if last {
 			next.Cursor = nil
-			if !again {
-				next.Watermark, next.Polled = page.Watermark, w.begin
+			upTo := page.Watermark
+			if pos.Cursor != nil && w.info.Drifts { // a window of one page was read at one instant
+				upTo = this.complete()
+			}
+			if again = upTo == nil; !again {
+				next.Watermark, next.Polled = upTo, w.begin
 			}
 		}
 		if err := w.work(ctx, fresh, next); err != nil {
@@ -183,7 +186,7 @@ func (w *window) read(ctx context.Context) error {
 		case again && passes == maxPasses:
 			return failf("feed %s brought unseen changes in each of %d readings of one window; its pages shift while they are read", w.Feed, maxPasses)
 		case again:
-			passes, clean, w.shown = passes+1, true, map[sdk.Ref]shown{}
+			passes, this, w.shown = passes+1, this.next(), map[sdk.Ref]shown{}
 			clear(cursors)
 		case last:
 			return nil
