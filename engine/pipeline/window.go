@@ -21,6 +21,8 @@ type window struct {
 	from    time.Time         // in the very first window: the start, by the server's clock; else zero
 	primed  []store.Row       // of changes from before the start
 	shown   map[sdk.Ref]shown // in this pass; nil when it was not read from its begin
+	known   []sdk.Change      // some of the page's changes that are seen
+	more    bool              // pages follow this one
 	fetched cache
 	stats   stats
 }
@@ -155,7 +157,7 @@ func (w *window) read(ctx context.Context) error {
 		last := len(page.Cursor) == 0
 		next := pos
 		next.Cursor = page.Cursor
-		w.from = w.startOf(pos, page)
+		w.from, w.more = w.startOf(pos, page), !last
 		fresh, err := w.sieve(ctx, page)
 		if err != nil {
 			return err
