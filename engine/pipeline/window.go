@@ -219,9 +219,22 @@ func (w *window) poll(ctx context.Context, pos store.Position) (sdk.Page, error)
 	w.stats.calls += page.Calls
 	w.stats.changes += len(page.Changes)
 	for _, n := range page.Notes {
-		w.log.Warn("the adapter remarks", "code", n.Code, "text", n.Text)
+		w.remark(n)
 	}
 	return page, nil
+}
+
+// remark logs what an adapter says of a page, each kind of remark once an hour: most come with every page until a person sees
+// to their cause.
+func (w *window) remark(n sdk.Note) {
+	if last, said := w.remarked[n.Code]; said && time.Since(last) < time.Hour {
+		return
+	}
+	if len(w.remarked) > 100 {
+		clear(w.remarked)
+	}
+	w.remarked[n.Code] = time.Now()
+	w.log.Warn("the adapter remarks", "code", n.Code, "text", n.Text)
 }
 
 // sound refuses a page from which the window could not go on.

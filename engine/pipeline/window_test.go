@@ -434,3 +434,15 @@ func TestAFeedThatHasToBeScannedIsRefusedLoudly(t *testing.T) {
 		}
 	})
 }
+
+func TestARemarkOfTheAdapterIsLoggedOnceAnHour(t *testing.T) {
+	simulate(t, func(r *rig) {
+		r.ehr.onPoll = func(n int, q sdk.Query) (sdk.Page, error) {
+			p := r.ehr.page(q)
+			p.Notes = []sdk.Note{{Code: "filter-ignored", Text: fmt.Sprintf("%d items are too old", n)}}
+			return p, nil
+		}
+		r.run(150 * time.Minute)
+		r.expectLog("filter-ignored", 3)
+	})
+}
