@@ -83,6 +83,7 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config) (err error) {
 	}
 	sources := e.open(cfg)
 	defer closeAll(ctx, sources)
+	e.host.EndUnused()
 	pipelines, err := e.pipelines(state, cfg, sources)
 	if err != nil {
 		return err
@@ -169,6 +170,7 @@ func (e *Engine) destinations(state store.Store, cfg *config.Config) ([]*deliver
 
 // open hands every source to the host, which opens it when it is first used.
 func (e *Engine) open(cfg *config.Config) map[string]*host.Source {
+	e.host.Hide(cfg.Secrets)
 	sources := make(map[string]*host.Source, len(cfg.Sources))
 	for _, s := range cfg.Sources {
 		sources[s.ID()] = e.host.Open(host.Adapter(s.Adapter), s.ID(), s.Config, s.Isolate)

@@ -108,6 +108,7 @@ const (
 	batchRecords = 256             // records that walk together
 	fetchCache   = 64 << 20        // bytes of fetched records remembered within one window
 	maxPasses    = 10              // readings of one window of a feed whose pages drift
+	maxRefusals  = 5               // polls in a row that fail at a cursor before the window is read again
 	maxAttempts  = 5               // of a record that alone can't be fetched, before it becomes a dead letter
 	firstBackOff = time.Second     // after the first failure; doubled after each further one
 	lastBackOff  = 5 * time.Minute // the longest
@@ -126,6 +127,7 @@ type Pipeline struct {
 	failing  []int                // by step: changes that failed in it since one passed it
 	witness  []sdk.Ref            // by fetch: what could be fetched last
 	attempts map[sdk.Ref]int      // of records that could not be read or fetched while others could
+	refusals int                  // polls in a row that failed at a cursor
 	remarked map[string]time.Time // by code: when the adapter's remark was logged
 }
 

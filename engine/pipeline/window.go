@@ -142,8 +142,9 @@ func (w *window) read(ctx context.Context) error {
 			continue
 		}
 		if err != nil {
-			return err
+			return w.lostPlace(ctx, pos, err)
 		}
+		w.refusals = 0
 		cursors[string(pos.Cursor)] = true
 		if err := w.sound(page, cursors); err != nil {
 			return err
@@ -200,6 +201,23 @@ func (w *window) read(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// lostPlace is told of a poll that failed. A cursor that fails again and again may be one that the server will never take again,
+// though it did not say so: then the window is read again from its begin, which is always right.
+func (w *window) lostPlace(ctx context.Context, pos store.Position, failure error) error {
+	if code := sdk.CodeOf(failure); pos.Cursor == nil || code != sdk.CodeRetryable && code != sdk.CodePermanent {
+		return failure
+	}
+	if w.refusals++; w.refusals < maxRefusals {
+		return failure
+	}
+	w.refusals, pos.Cursor = 0, nil
+	w.log.Info("the page at the cursor could not be had again and again; the window is read again from the watermark", "failures", maxRefusals)
+	if err := w.commit(ctx, store.Batch{Position: &pos}); err != nil {
+		return err
+	}
+	return failure
 }
 
 // poll asks for the page at pos.
