@@ -50,6 +50,7 @@ func Load(ctx context.Context, path string, o Options) (*Config, Files, hcl.Diag
 	l.destinations()
 	l.pipelines()
 	l.moves()
+	l.config.Secrets = append(l.config.Secrets, l.outside.secretValues()...)
 	diags := l.finish()
 	if diags.HasErrors() {
 		l.config = nil

@@ -173,6 +173,11 @@ func sane(v cty.Value) bool {
 
 // remember keeps the texts of a sensitive value, so that no diagnostic repeats them.
 func (l *loader) remember(v cty.Value, withKeys bool) {
+	l.written = append(l.written, textsOf(v, withKeys)...)
+}
+
+// textsOf are the texts and numbers in a value.
+func textsOf(v cty.Value, withKeys bool) (texts []string) {
 	v, _ = v.UnmarkDeep()
 	_ = cty.Walk(v, func(_ cty.Path, v cty.Value) (bool, error) {
 		if v.IsNull() || !v.IsKnown() {
@@ -180,14 +185,15 @@ func (l *loader) remember(v cty.Value, withKeys bool) {
 		}
 		switch t := v.Type(); {
 		case t == cty.String:
-			l.written = append(l.written, v.AsString())
-		case t == cty.Number:
-			l.written = append(l.written, v.AsBigFloat().Text('f', -1))
+			texts = append(texts, v.AsString())
+		case t == cty.Number && sane(v):
+			texts = append(texts, v.AsBigFloat().Text('f', -1))
 		case withKeys && (t.IsMapType() || t.IsObjectType()):
-			l.written = append(l.written, keys(v.AsValueMap())...)
+			texts = append(texts, keys(v.AsValueMap())...)
 		}
 		return true, nil
 	})
+	return texts
 }
 
 // rememberMarked keeps the texts of what is sensitive in a value.

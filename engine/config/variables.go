@@ -78,6 +78,7 @@ func (l *loader) variables() {
 		}
 		if v.sensitive {
 			l.remember(value, true)
+			l.config.Secrets = append(l.config.Secrets, textsOf(value, false)...)
 			value = value.Mark(sensitive)
 		}
 		values[v.name] = value
