@@ -61,17 +61,22 @@ func (h *hider) Enter(node hclsyntax.Node) hcl.Diagnostics {
 		if outsideNames[n.Name] {
 			h.call++
 		}
-	case *hclsyntax.LiteralValueExpr, *hclsyntax.ScopeTraversalExpr:
+	case *hclsyntax.LiteralValueExpr:
 		if h.call == 0 {
-			if text, ok := n.(*hclsyntax.LiteralValueExpr); ok && h.certain && text.Val.Type() == cty.String {
-				h.l.remember(text.Val, false)
+			if h.certain && n.Val.Type() == cty.String {
+				h.l.remember(n.Val, false)
 			}
-			at := node.Range()
-			h.l.hidden[at.Filename] = append(h.l.hidden[at.Filename], at)
+			h.cover(n.SrcRange)
+		}
+	case *hclsyntax.ScopeTraversalExpr: // a secret whose quotes are missing looks like one
+		if h.call == 0 && (len(n.Traversal) < 2 || constants[n.Traversal.RootName()] == "") {
+			h.cover(n.SrcRange)
 		}
 	}
 	return nil
 }
+
+func (h *hider) cover(at hcl.Range) { h.l.hidden[at.Filename] = append(h.l.hidden[at.Filename], at) }
 
 func (h *hider) Exit(node hclsyntax.Node) hcl.Diagnostics {
 	if n, ok := node.(*hclsyntax.FunctionCallExpr); ok && outsideNames[n.Name] {

@@ -35,7 +35,7 @@ func (l *loader) constant(t hcl.Traversal) bool {
 			example(prefixed(root+".", l.declared(kind)), ""))
 		return false
 	}
-	if !slices.Contains(l.declared(kind), name) {
+	if l.localOf[name] == nil && kind == "local" || l.blocks[kind+"."+name] == nil && kind != "local" {
 		if len(l.broken) == 0 {
 			l.errorf(at, "Unknown "+kind, "There is no %s.%s.%s", root, name, l.meantName(kind, name))
 		}
