@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/rawjson"
 )
 
@@ -69,7 +70,9 @@ func FuzzItems(f *testing.F) {
 		if !rawjson.Valid(body) {
 			return
 		}
-		changes, _, err := c.feeds["f"].read(body, &position{}, time.Now())
+		var page sdk.Page
+		err := c.feeds["f"].read(body, &position{}, time.Now(), &page)
+		changes := page.Changes
 		if err != nil && len(changes) > 0 {
 			t.Error("changes beside an error")
 		}

@@ -73,6 +73,7 @@ package rest
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"net/http"
 	"net/url"
 
@@ -88,11 +89,14 @@ func Serve() {
 // source is one API.
 type source struct {
 	base      *url.URL
-	header    http.Header // of every call
+	header    http.Header // of every call, without the credentials
+	auth      credentials
+	tls       *tls.Config
+	proxy     *url.URL
 	client    *httpx.Client
 	parallel  int
 	feeds     map[string]*feed
-	resources map[string]template
+	resources map[string]resource
 	catalog   sdk.Catalog
 }
 
@@ -109,11 +113,12 @@ func Open(_ context.Context, c Config, env sdk.Env) (sdk.Source, error) {
 		l = *c.Limits
 	}
 	s.parallel = cmp.Or(l.Concurrency, httpx.DefaultConcurrency)
-	s.client, err = httpx.New(httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel, PerSecond: l.PerSecond})
+	s.client, err = httpx.New(httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel, PerSecond: l.PerSecond,
+		TLS: s.tls, Proxy: s.proxy})
 	if err != nil {
 		return nil, sdk.Misconfigured("limits", "can't be used").Because(err)
 	}
-	if s.base.Scheme == "http" && s.header.Get("Authorization") != "" && !local(s.base) && env.Logger != nil {
+	if s.base.Scheme == "http" && (s.auth.header != "" || s.auth.param != "") && !local(s.base) && env.Logger != nil {
 		env.Logger.Warn("credentials and records travel unencrypted, as base_url is http")
 	}
 	return s, nil
