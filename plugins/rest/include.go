@@ -78,8 +78,8 @@ func (f *feed) embedded(page *sdk.Page) {
 			}
 		}
 		if unfit > 0 {
-			page.Notes = append(page.Notes, sdk.Note{Code: "include-unfit", Text: fmt.Sprintf("what stands at %q of the items is %d times "+
-				"not an object with an identifier at %q", in.path, unfit, in.id)})
+			page.Notes = append(page.Notes, sdk.Note{Code: "include-unfit", Text: fmt.Sprintf("%d values at %q are not objects with an "+
+				"identifier at %q; what they stand for is fetched", unfit, in.path, in.id)})
 		}
 	}
 }
