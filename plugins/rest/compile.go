@@ -87,8 +87,8 @@ func baseURL(text string) (*url.URL, error) {
 	return u, nil
 }
 
-// local says whether calls to u stay on this machine.
-func local(u *url.URL) bool {
+// plain says whether calls to u leave this machine unencrypted.
+func plain(u *url.URL) bool {
 	ip := net.ParseIP(u.Hostname())
-	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+	return u.Scheme == "http" && u.Hostname() != "localhost" && !(ip != nil && ip.IsLoopback())
 }
