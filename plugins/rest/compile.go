@@ -6,6 +6,7 @@ package rest
 import (
 	"net"
 	"net/http"
+	"net/textproto"
 	"net/url"
 	"strings"
 
@@ -41,19 +42,21 @@ func compile(c Config) (*source, error) {
 	if s.tls, err = compileTLS(c.TLS); err != nil {
 		return nil, err
 	}
+	if c.TLS != nil && s.base.Scheme == "http" && (c.Auth == nil || !strings.HasPrefix(c.Auth.TokenURL, "https:")) {
+		return nil, sdk.Misconfigured("tls", "has no meaning, as base_url is http")
+	}
 	if s.proxy, err = compileProxy(c.Proxy); err != nil {
 		return nil, err
 	}
 	base := strings.TrimRight(s.base.String(), "/")
-	own := http.Header{"User-Agent": {agent}}
-	if s.header, err = mergeHeaders(own, c.Headers, "", "headers"); err != nil {
+	if s.header, err = mergeHeaders(http.Header{"User-Agent": {agent}}, c.Headers, "", "headers"); err != nil {
 		return nil, err
 	}
 	if s.auth, err = compileAuth(c.Auth, base, s.header); err != nil {
 		return nil, err
 	}
-	if s.header, err = mergeHeaders(own, c.Headers, s.auth.header, "headers"); err != nil {
-		return nil, err
+	if name := textproto.CanonicalMIMEHeaderKey(s.auth.header); s.header[name] != nil {
+		return nil, sdk.Misconfigured("headers", "%s is what the auth block sets; leave it out here", name)
 	}
 	for _, f := range c.Feeds {
 		compiled, err := s.compileFeed(f, base, c.Resources)

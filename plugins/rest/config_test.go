@@ -141,6 +141,7 @@ func TestAMistakeIsBlamedOnItsAttribute(t *testing.T) {
 		{`"base_url"`, `"tls": {"cert": "c4n4ry"}, "base_url"`, "tls.key", "must be given"},
 		{`"base_url"`, `"tls": {"key": "c4n4ry"}, "base_url"`, "tls.cert", "must be given"},
 		{`"base_url"`, `"tls": {"cert": "c4n4ry", "key": "c4n4ry"}, "base_url"`, "tls.cert", "no certificate in PEM"},
+		{`"base_url": "https:`, `"tls": {}, "base_url": "http:`, "tls", "no meaning, as base_url is http"},
 		{`"base_url"`, `"proxy": "c4n4ry", "base_url"`, "proxy", "is not an address"},
 		{`"base_url"`, `"proxy": "ftp://a:c4n4ry@b", "base_url"`, "proxy", "is not an address"},
 		{`"base_url"`, `"proxy": "http://a:c4n4ry@b:x", "base_url"`, "proxy", "is not an address"},

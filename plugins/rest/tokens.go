@@ -134,15 +134,14 @@ func (in issuer) read(body []byte) (string, time.Duration, error) {
 	return token, time.Duration(seconds * float64(time.Second)), nil
 }
 
-// noToken is the error of calls for which no token could be had. Whatever the refusal looks like, it is of the credentials and
-// says nothing of the record that was asked for.
+// noToken is the error of calls for which no token could be had. Whatever a refusal looks like, it is of the credentials and says
+// nothing of what was asked for, neither by its code nor by the status of its cause.
 func noToken(err error) *sdk.Error {
 	e := *sdk.Safe(err)
 	e.Text = "no token: " + e.Text
 	switch e.Code {
 	case sdk.CodeRetryable, sdk.CodeRateLimited:
-	default:
-		e.Code = sdk.CodeUnauthorized
+		return &e
 	}
-	return e.Because(err)
+	return sdk.Unauthorized("%s", e.Text)
 }

@@ -170,6 +170,27 @@ func TestRefusedCredentialsAreNotTriedForEachRecord(t *testing.T) {
 	c.want(t, "when the credentials are good again", fetchMany(t, s, 100), 3)
 }
 
+func TestARefusalOfTheCredentialsIsNotOneOfAPageOrABatch(t *testing.T) {
+	c := newClinic(t)
+	c.refuse = http.StatusBadRequest
+	opened, err := Open(t.Context(), Config{BaseURL: c.URL, Auth: &Auth{Kind: "oauth2", TokenURL: c.URL + "/login", ClientID: "a", ClientSecret: "c4n4ry"},
+		Feeds:     []Feed{{Name: "f", Path: "/{since}", ID: "id", Time: "t", Page: &Page{Kind: byNumber, Param: "p"}}},
+		Resources: []Resource{{Name: "p", Path: "/{ids}", Batch: &Batch{ID: "id"}}}}, sdk.Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	s := opened.(*source)
+	cursor := []byte(`{"kind": "number", "next": 2, "pages": 1, "reading": {"asked": "2026-05-10T14:00:00Z"}}`)
+	const text = "no token: POST /login: 400 Bad Request"
+	if _, err := s.Poll(t.Context(), sdk.Query{Feed: "f", Cursor: cursor}); sdk.CodeOf(err) != sdk.CodeUnauthorized || err.Error() != text {
+		t.Errorf("a page: %s %v", sdk.CodeOf(err), err)
+	}
+	if errs := fetchMany(t, s, 40); errs["unauthorized "+text] != 40 || c.issued != 1 {
+		t.Errorf("a batch: %v, asked %d times", errs, c.issued)
+	}
+}
+
 func TestWhoWaitsForATokenIsNotTouchedByAnothersEnd(t *testing.T) {
 	c := newClinic(t)
 	c.hold = make(chan struct{})
