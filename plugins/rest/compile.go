@@ -93,5 +93,5 @@ func baseURL(text string) (*url.URL, error) {
 // plain says whether calls to u leave this machine unencrypted.
 func plain(u *url.URL) bool {
 	ip := net.ParseIP(u.Hostname())
-	return u.Scheme == "http" && u.Hostname() != "localhost" && !(ip != nil && ip.IsLoopback())
+	return u.Scheme == "http" && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback())
 }
