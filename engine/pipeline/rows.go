@@ -67,6 +67,7 @@ func (w *window) sieve(ctx context.Context, page sdk.Page) ([]*item, error) {
 		}
 	}
 	var fresh []*item
+	w.known = nil
 	previous := map[sdk.Ref]*item{}
 	for i, c := range changes {
 		before, known := rows[c.Ref]
@@ -78,6 +79,10 @@ func (w *window) sieve(ctx context.Context, page sdk.Page) ([]*item, error) {
 		switch w.judge(before, known && w.comparable(before), c, states[i], repeated) {
 		case seen:
 			w.stats.seen++
+			if len(w.known) < few && c.Err == nil && c.Op != sdk.Deleted {
+				c.Op = sdk.Updated
+				w.known = append(w.known, c)
+			}
 			continue
 		case stale:
 			w.stats.stale++

@@ -21,6 +21,8 @@ type window struct {
 	from    time.Time         // in the very first window: the start, by the server's clock; else zero
 	primed  []store.Row       // of changes from before the start
 	shown   map[sdk.Ref]shown // in this pass; nil when it was not read from its begin
+	known   []sdk.Change      // some of the page's changes that are seen
+	more    bool              // pages follow this one
 	fetched cache
 	stats   stats
 }
@@ -119,11 +121,10 @@ func (w *window) prime(ctx context.Context) error {
 // read polls page after page.
 func (w *window) read(ctx context.Context) error {
 	expired, passes := 0, 1
-	// Whether this pass, from the window's begin on, showed nothing that was not seen. One that a stop cut in two did not
-	// see what drifted meanwhile.
-	clean := w.feed.Position().Cursor == nil
+	// One that a stop cut in two did not see what drifted meanwhile.
+	this := &pass{whole: w.feed.Position().Cursor == nil}
 	cursors := map[string]bool{}
-	if clean {
+	if this.whole {
 		w.shown = map[sdk.Ref]shown{}
 	}
 	for {
@@ -136,7 +137,7 @@ func (w *window) read(ctx context.Context) error {
 			if err := w.commit(ctx, store.Batch{Position: &pos}); err != nil {
 				return err
 			}
-			clean, w.shown = true, map[sdk.Ref]shown{}
+			this, w.shown = &pass{whole: true}, map[sdk.Ref]shown{}
 			clear(cursors)
 			continue
 		}
@@ -156,21 +157,25 @@ func (w *window) read(ctx context.Context) error {
 		last := len(page.Cursor) == 0
 		next := pos
 		next.Cursor = page.Cursor
-		w.from = w.startOf(pos, page)
+		w.from, w.more = w.startOf(pos, page), !last
 		fresh, err := w.sieve(ctx, page)
 		if err != nil {
 			return err
 		}
-		clean = clean && len(fresh) == 0 && len(w.primed) == 0
+		this.showed(page, fresh, w.primed)
+		page.Changes, page.Included = nil, nil // a large page need not be held until all of it is worked off
 		if err := w.prime(ctx); err != nil {
 			return err
 		}
-		// A window of one page was read at one instant.
-		again := last && pos.Cursor != nil && w.info.Drifts && !clean
+		again := false
 		if last {
 			next.Cursor = nil
-			if !again {
-				next.Watermark, next.Polled = page.Watermark, w.begin
+			upTo := page.Watermark
+			if pos.Cursor != nil && w.info.Drifts { // a window of one page was read at one instant
+				upTo = this.complete()
+			}
+			if again = upTo == nil; !again {
+				next.Watermark, next.Polled = upTo, w.begin
 			}
 		}
 		if err := w.work(ctx, fresh, next); err != nil {
@@ -183,7 +188,7 @@ func (w *window) read(ctx context.Context) error {
 		case again && passes == maxPasses:
 			return failf("feed %s brought unseen changes in each of %d readings of one window; its pages shift while they are read", w.Feed, maxPasses)
 		case again:
-			passes, clean, w.shown = passes+1, true, map[sdk.Ref]shown{}
+			passes, this, w.shown = passes+1, this.next(), map[sdk.Ref]shown{}
 			clear(cursors)
 		case last:
 			return nil
