@@ -45,7 +45,12 @@ func TestHeadersAreSentTheNearestLevelFirst(t *testing.T) {
 		t.Error(err)
 	}
 	s := api.open(`{"base_url": "` + api.URL + `", ` + source + `, "feed": [
-		{"name": "appointments", "path": "/{since}", "id": "id", "time": "t", "headers": {"X-Level": "feed"}}]}`)
+		{"name": "appointments", "path": "/{since}", "id": "id", "time": "t", "headers": {"X-Level": "feed"}}],
+		"resource": [{"name": "q", "path": "/q/{id}"}]}`)
+	check(map[string]string{"X-Level": "source"}) // what a feed has is of no other's
+	if results, _ := s.Fetch(t.Context(), refs("q", "1")); results[0].Err != nil {
+		t.Error(results[0].Err)
+	}
 	check(map[string]string{"X-Level": "feed", "X-Tenant": "c4n4ry", "Content-Type": ""})
 	poll(t, s, sdk.Query{})
 	s = api.open(`{"base_url": "` + api.URL + `", ` + source + `, "feed": [

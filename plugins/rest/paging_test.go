@@ -95,6 +95,7 @@ func TestCountedPagesAreReadToTheLast(t *testing.T) {
 		{"number, 404 behind the last", counted{items: 18, most: 9, numbered: true, first: 1, beyond: 404}, number + `, "size": 9}`, 3},
 		{"number, total", counted{items: 18, most: 9, numbered: true, first: 1, envelope: `, "meta": {"n": %d}`}, number + `, "total": "meta.n"}`, 2},
 		{"number, total as text", counted{items: 18, most: 9, numbered: true, first: 1, envelope: `, "n": "%d"`}, number + `, "total": "n"}`, 2},
+		{"number, a total that is too large", counted{items: 18, most: 9, numbered: true, first: 1, envelope: `, "n": 99`}, number + `, "total": "n"}`, 3},
 		{"number, more", counted{items: 18, most: 9, numbered: true, first: 1, envelope: `, "more": %t`}, number + `, "more": "more"}`, 2},
 		{"offset", counted{items: 21, most: 9}, offset + `, "size": 9}`, 3},
 		{"offset from 1", counted{items: 21, most: 9, first: 1}, offset + `, "size": 9, "first": "1"}`, 3},

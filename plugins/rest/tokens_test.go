@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/httpx"
 )
 
 // clinic is an API that issues tokens itself and accepts the last one.
@@ -140,6 +141,14 @@ func TestARefusedTokenIsRenewedOnceForAllThatMetTheRefusal(t *testing.T) {
 	c.mu.Unlock()
 	*now = now.Add(settle)
 	c.want(t, "after the refusal", fetchMany(t, s, 200), 2)
+
+	c.mu.Lock()
+	c.revoked = true
+	c.mu.Unlock()
+	*now = now.Add(settle)
+	if res, err := s.do(t.Context(), httpx.Request{URL: c.URL + "/p/1", Template: "/p/{id}"}); err != nil || res.Calls != 2 {
+		t.Errorf("%v; the refused call was not counted", err)
+	}
 }
 
 func TestANewTokenThatIsRefusedIsNotFollowedByOthers(t *testing.T) {
