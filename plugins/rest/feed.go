@@ -29,7 +29,9 @@ func (s *source) compileFeed(f Feed, base string, resources []Resource) (*feed, 
 		name, value string
 		into        *dotted
 		optional    bool
-	}{{"items", f.Items, &c.items, true}, {"id", f.ID, &c.id, false}, {"version", f.Version, &c.version, true}, {"time", f.Time, &c.time, false}} {
+	}{
+		{"items", f.Items, &c.items, true}, {"id", f.ID, &c.id, false}, {"version", f.Version, &c.version, true}, {"time", f.Time, &c.time, false},
+	} {
 		if *p.into, err = parseDotted(p.value); err != nil || len(*p.into) == 0 && !p.optional {
 			return nil, sdk.Misconfigured(at+"."+p.name, "is not a dotted path like meta.lastUpdated")
 		}

@@ -27,7 +27,8 @@ func compileIncludes(includes []Include, resources []Resource, at string) ([]inc
 			known = known || r.Name == i.Name
 		}
 		if !known {
-			return nil, sdk.Misconfigured(at, "there is no resource %q, as which what is embedded counts; declare it, for when it has to be fetched", i.Name)
+			return nil, sdk.Misconfigured(at, "there is no resource %q, as which what is embedded counts; declare it, "+
+				"for when it has to be fetched", i.Name)
 		}
 		for _, p := range []struct {
 			name, value string

@@ -67,7 +67,9 @@ func compilePage(p *Page, t template, at string) (paging, error) {
 		name, value string
 		into        *dotted
 		required    bool
-	}{{"next", p.Next, &c.next, p.Kind == byCursor || p.Kind == byNextURL}, {"total", p.Total, &c.total, false}, {"more", p.More, &c.more, false}} {
+	}{
+		{"next", p.Next, &c.next, p.Kind == byCursor || p.Kind == byNextURL}, {"total", p.Total, &c.total, false}, {"more", p.More, &c.more, false},
+	} {
 		var err error
 		if *d.into, err = parseDotted(d.value); err != nil || len(*d.into) == 0 && d.required {
 			return c, sdk.Misconfigured(at+"."+d.name, "must be given, as a dotted path like meta.next")
