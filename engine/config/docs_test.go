@@ -5,7 +5,9 @@ package config_test
 
 import (
 	"context"
+	"encoding/pem"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -55,6 +57,13 @@ func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
 		write(t, filepath.Join(dir, name), "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz")
 	}
 	write(t, filepath.Join(dir, "departments.csv"), "code,name\nCARD,Cardiology\n")
+	for _, name := range []string{"lab_tenant", "lab_client"} {
+		write(t, filepath.Join(dir, name), "secret")
+	}
+	server := httptest.NewTLSServer(nil)
+	server.Close()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	write(t, filepath.Join(dir, "lab-ca.pem"), string(ca))
 	o := options(dir)
 	o.Values = []config.Value{{Name: "lab_token", Text: "x"}}
 	o.Adapters = documented{}
@@ -70,7 +79,7 @@ func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
 		config.WriteDiagnostics(&out, files, diags, false, 0)
 		t.Fatal(out.String())
 	}
-	if len(c.Sources) != 2 || len(c.Destinations) != 4 || len(c.Pipelines) != 2 || len(c.Tables) != 2 || len(c.Moves) != 1 {
+	if len(c.Sources) != 3 || len(c.Destinations) != 4 || len(c.Pipelines) != 2 || len(c.Tables) != 2 || len(c.Moves) != 1 {
 		t.Errorf("%d sources, %d destinations, %d pipelines, %d tables, %d moves",
 			len(c.Sources), len(c.Destinations), len(c.Pipelines), len(c.Tables), len(c.Moves))
 	}
