@@ -445,3 +445,46 @@ func FuzzReadCSV(f *testing.F) {
 		}
 	})
 }
+
+// FuzzValues promises of what is given for variables: no panic, a configuration or an error, and nothing sensitive in a diagnostic.
+func FuzzValues(f *testing.F) {
+	f.Add("any = { a = [1, null] }\nlist = [\"a\"]\nsecret = [\"CANARY\"]\n", `["x"]`)
+	f.Add("secret = upper(\"CANARY\")\nnumber = 1e999999999\n", `{ a = "CANARY"`)
+	f.Add("secret {\n", "<<EOT\nCANARY\nEOT")
+	dir := f.TempDir()
+	write(f, filepath.Join(dir, "main.hcl"), `
+variable "any" { default = 1 }
+variable "list" {
+  type    = list(string)
+  default = []
+}
+variable "number" {
+  type    = number
+  default = 1
+}
+variable "secret" {
+  type      = list(string)
+  sensitive = true
+  default   = []
+}
+locals { all = [var.any, upper(var.secret[0]), tonumber(var.secret[1]), var.number, concat(var.list, var.secret)] }
+`)
+	values := filepath.Join(dir, "values")
+	f.Fuzz(func(t *testing.T, file, text string) {
+		write(t, values, file)
+		o := options(dir)
+		o.Values = []config.Value{{File: values}, {Name: "any", Text: "x"}, {Name: "secret", Text: text}}
+		c, files, diags := config.Load(t.Context(), filepath.Join(dir, "main.hcl"), o)
+		if (c == nil) != diags.HasErrors() {
+			t.Fatalf("config %v with diagnostics %v", c != nil, diags)
+		}
+		var out bytes.Buffer
+		if err := config.WriteDiagnostics(&out, files, diags, false, 80); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(strings.ToUpper(text), "CANARY") && !strings.Contains(strings.ToUpper(file), "CANARY") &&
+			strings.Contains(strings.ToUpper(out.String()), "CANARY") {
+			t.Errorf("a value is shown:\n%s", &out)
+		}
+	})
+}
