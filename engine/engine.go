@@ -186,7 +186,7 @@ func (e *Engine) pipelines(state store.Store, cfg *config.Config, sources map[st
 			Parallel: runtime.GOMAXPROCS(0), Hurry: hurry, Logger: e.o.Logger,
 		}
 		for _, f := range p.Fetches {
-			c.Fetches = append(c.Fetches, pipeline.Fetch{Name: f.Name, Resource: f.Resource, ID: f.ID, Needs: f.Needs})
+			c.Fetches = append(c.Fetches, fetchOf(f))
 		}
 		for _, d := range p.Delivers {
 			mapping, err := script.Compile(d.Script, script.Options{Root: cfg.Dir})
@@ -208,6 +208,23 @@ func (e *Engine) pipelines(state store.Store, cfg *config.Config, sources map[st
 		pipelines = append(pipelines, running)
 	}
 	return pipelines, nil
+}
+
+// fetchOf hands over a fetch; an expression that is not given must not become an interface that is not nil.
+func fetchOf(f config.Fetch) pipeline.Fetch {
+	out := pipeline.Fetch{
+		Name: f.Name, Resource: f.Resource, Optional: f.Optional, OnMissing: pipeline.OnMissing(f.OnMissing), Cache: f.Cache, Needs: f.Needs,
+	}
+	if f.ID != nil {
+		out.ID = f.ID
+	}
+	if f.ForEach != nil {
+		out.ForEach = f.ForEach
+	}
+	if f.When != nil {
+		out.When = f.When
+	}
+	return out
 }
 
 // mapWith lets a pipeline map with a script.

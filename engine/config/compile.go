@@ -13,9 +13,29 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
+// wanted is what an expression has to give.
+type wanted string
+
+const (
+	aText wanted = "a text or a number"
+	aBool wanted = "true or false"
+	aList wanted = "a list of texts or numbers"
+)
+
+// gives says whether a type is the wanted one.
+func (w wanted) gives(t cty.Type) bool {
+	switch w {
+	case aBool:
+		return t == cty.Bool
+	case aList:
+		return t.IsTupleType() || t.IsListType() || t.IsSetType()
+	}
+	return t.IsPrimitiveType()
+}
+
 // compile checks a per-record expression and returns it with the labels of the fetches that it uses. Self is the label of
 // the fetch that it belongs to, labels are those of all fetches of the pipeline. It is nil when something is wrong.
-func (l *loader) compile(expr hclsyntax.Expression, labels []string, self string) (*Expr, []string) {
+func (l *loader) compile(expr hclsyntax.Expression, want wanted, labels []string, self string) (*Expr, []string) {
 	before := len(l.diags)
 	at := expr.Range()
 	if text, ok := literal(expr); ok && (strings.HasPrefix(text, "change.") || strings.HasPrefix(text, "fetched.")) {
@@ -41,8 +61,10 @@ func (l *loader) compile(expr hclsyntax.Expression, labels []string, self string
 		e.plain = &c.inputs[0].path
 		return e, needs
 	case *hclsyntax.SplatExpr, *hclsyntax.ForExpr:
-		l.errorf(at, "Wrong type", "The expression gives a list or an object; a text or a number is wanted.")
-		return nil, nil
+		if want != aList {
+			l.errorf(at, "Wrong type", "The expression gives a list or an object; %s is wanted.", want)
+			return nil, nil
+		}
 	}
 	// With inputs that are not known yet, HCL finds what would be wrong for every record.
 	unknown := map[string]cty.Value{}
@@ -51,8 +73,8 @@ func (l *loader) compile(expr hclsyntax.Expression, labels []string, self string
 	}
 	v, diags := expr.Value(&hcl.EvalContext{Variables: unknown, Functions: e.functions})
 	l.evaluation(diags)
-	if t := v.Type(); !diags.HasErrors() && t != cty.DynamicPseudoType && !t.IsPrimitiveType() {
-		l.errorf(at, "Wrong type", "The expression gives %s; a text or a number is wanted.", articled(t))
+	if t := v.Type(); !diags.HasErrors() && t != cty.DynamicPseudoType && !want.gives(t) {
+		l.errorf(at, "Wrong type", "The expression gives %s; %s is wanted.", articled(t), want)
 	}
 	if len(l.diags) > before {
 		return nil, nil

@@ -75,10 +75,15 @@ type Start struct {
 
 // Fetch asks for the details of a record.
 type Fetch struct {
-	Name     string // label; what was fetched is fetched.NAME
-	Resource string
-	ID       *Expr    // nothing is fetched for a record that it is absent for
-	Needs    []string // labels of the fetches of the same pipeline that ID uses, sorted
+	Name      string // label; what was fetched is fetched.NAME
+	Resource  string
+	ID        *Expr         // nothing is fetched for a record that it is absent for; nil with ForEach
+	ForEach   *Expr         // a list of identifiers; nil with ID
+	When      *Expr         // whether anything is fetched; nil: always
+	Optional  bool          // what can't be fetched is null
+	OnMissing string        // "dead_letter", "skip" or "deliver": what a 404 or 410 makes of a change
+	Cache     time.Duration // how old what an earlier poll fetched may be
+	Needs     []string      // labels of the fetches of the same pipeline that the expressions use, sorted
 }
 
 // Deliver is one mapping and where its notifications go.

@@ -58,24 +58,88 @@ func (e *Expr) Eval(r *record.Record) (value string, present bool, err error) {
 		}
 		return text, text != "", nil
 	}
+	v, err := e.value(r)
+	if err != nil {
+		return "", false, err
+	}
+	return e.result(v)
+}
+
+// EvalBool says whether the expression is true for a record. Null is neither true nor false, and an error. Like Eval.
+func (e *Expr) EvalBool(r *record.Record) (bool, error) {
+	v, err := e.value(r)
+	switch {
+	case err != nil:
+		return false, err
+	case v.IsNull():
+		return false, e.errorf("the expression gives null; true or false is wanted (a path that leads nowhere is null: test for it with == null)")
+	}
+	yes, err := convert.Convert(v, cty.Bool)
+	if err != nil || !yes.IsKnown() {
+		return false, e.errorf("the expression gives %s; true or false is wanted", articled(v.Type()))
+	}
+	return yes.True(), nil
+}
+
+// EvalList returns the texts of a list, as Eval would each; an element that Eval calls absent is empty. A list that is null
+// or missing is empty. Like Eval.
+func (e *Expr) EvalList(r *record.Record) ([]string, error) {
+	if e.plain != nil {
+		raw := e.plain.find(r).raw
+		if rawjson.IsNull(raw) && e.plain.find(r).text == "" {
+			return nil, nil
+		}
+		if raw == nil || raw[0] != '[' {
+			return nil, e.errorf("%s is no list", e.source)
+		}
+		var texts []string
+		for element := range rawjson.Elements(raw) {
+			text, ok := rawjson.Text(element)
+			if !ok && !rawjson.IsNull(element) {
+				return nil, e.errorf("%s holds an object or a list; texts or numbers are wanted", e.source)
+			}
+			texts = append(texts, text)
+		}
+		return texts, nil
+	}
+	v, err := e.value(r)
+	switch t := v.Type(); {
+	case err != nil || v.IsNull():
+		return nil, err
+	case !t.IsTupleType() && !t.IsListType() && !t.IsSetType():
+		return nil, e.errorf("the expression gives %s; a list is wanted", articled(t))
+	}
+	var texts []string
+	for _, element := range v.AsValueSlice() {
+		text, _, err := e.result(element)
+		if err != nil {
+			return nil, err
+		}
+		texts = append(texts, text)
+	}
+	return texts, nil
+}
+
+// value evaluates the expression with HCL.
+func (e *Expr) value(r *record.Record) (cty.Value, error) {
 	variables := make(map[string]cty.Value, len(e.inputs))
 	for _, in := range e.inputs {
 		v, err := in.value(r)
 		if err != nil {
-			return "", false, e.errorf("%s", err)
+			return cty.NilVal, e.errorf("%s", err)
 		}
 		variables[in.name] = v
 	}
 	v, diags := e.expr.Value(&hcl.EvalContext{Variables: variables, Functions: e.functions})
 	if diags.HasErrors() {
 		// Only the summary: the details may quote a key that came from the record.
-		return "", false, e.errorf("%s (a path that leads nowhere is null: test for it with == null)", diags[0].Summary)
+		return cty.NilVal, e.errorf("%s (a path that leads nowhere is null: test for it with == null)", diags[0].Summary)
 	}
-	return e.result(v)
+	v, _ = v.UnmarkDeep()
+	return v, nil
 }
 
 func (e *Expr) result(v cty.Value) (string, bool, error) {
-	v, _ = v.UnmarkDeep()
 	if v.IsNull() {
 		return "", false, nil
 	}

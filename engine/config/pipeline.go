@@ -33,7 +33,13 @@ var pipelineSchema = schema.Schema{Blocks: []schema.Block{
 		{Name: "timeout", Type: schema.Duration, Doc: "time for one call to the source"},
 	}}},
 	{Name: "fetch", Labels: []string{"name"}, Repeated: true, Doc: "details of the record", Body: schema.Schema{Attributes: []schema.Attribute{
-		{Name: "id", Type: expression, Required: true, Doc: "the identifier of what is fetched, an expression over change and fetched"},
+		{Name: "from", Type: schema.String, Doc: "the resource, where it is not called like the fetch"},
+		{Name: "id", Type: expression, Doc: "the identifier of what is fetched, an expression over change and fetched"},
+		{Name: "for_each", Type: expression, Doc: "a list of identifiers, an expression over change and fetched"},
+		{Name: "when", Type: expression, Doc: "whether there is anything to fetch, an expression over change and fetched"},
+		{Name: "optional", Type: schema.Bool, Doc: "what can't be fetched is null"},
+		{Name: "on_missing", Type: schema.String, Values: []string{"dead_letter", "skip", "deliver"}, Doc: "what becomes of a change for which the server has nothing: 404, 410"},
+		{Name: "cache", Type: schema.Duration, Doc: "how old what was fetched for an earlier poll may be"},
 	}}},
 	{Name: "deliver", Labels: []string{"name"}, Repeated: true, Required: true, Doc: "a mapping and where it goes", Body: schema.Schema{Attributes: []schema.Attribute{
 		{Name: "to", Type: reference, Required: true, Doc: "where notifications go, as destination.TYPE.NAME"},
@@ -86,13 +92,44 @@ func (l *loader) poll(o *object, p *Pipeline) {
 }
 
 func (l *loader) fetch(o *object, source string, labels []string) Fetch {
-	f := Fetch{Name: o.labels[0], Resource: o.labels[0]}
-	if source != "" {
-		l.part(o.header, source, "resource", f.Resource)
+	f := Fetch{Name: o.labels[0]}
+	var at hcl.Range
+	if f.Resource, at = take(o, "from", f.Name); source != "" {
+		l.part(at, source, "resource", f.Resource)
 	}
-	if id, given := o.attributes["id"]; given {
-		f.ID, f.Needs = l.compile(id.expr, labels, f.Name)
+	for _, x := range []struct {
+		name string
+		want wanted
+		into **Expr
+	}{{"id", aText, &f.ID}, {"for_each", aList, &f.ForEach}, {"when", aBool, &f.When}} {
+		if a, given := o.attributes[x.name]; given {
+			var needs []string
+			*x.into, needs = l.compile(a.expr, x.want, labels, f.Name)
+			f.Needs = append(f.Needs, needs...)
+		}
 	}
+	slices.Sort(f.Needs)
+	f.Needs = slices.Compact(f.Needs)
+	_, one := o.attributes["id"]
+	each, several := o.attributes["for_each"]
+	switch {
+	case !one && !several:
+		l.errorf(o.header, "Missing attribute", `fetch %q needs "id", or "for_each" for several records.`, f.Name)
+	case one && several:
+		l.errorf(each.expr.Range(), "Conflicting attributes", `"id" asks for one record and "for_each" for several; a fetch takes one of them.`)
+	}
+	f.Optional, _ = take(o, "optional", false)
+	f.OnMissing, at = take(o, "on_missing", "")
+	switch {
+	case f.OnMissing == "dead_letter" && f.Optional:
+		l.errorf(at, "Conflicting attributes", `With "optional" nothing that is missing makes a dead letter; leave one of the two out.`)
+	case f.OnMissing == "" && f.Optional:
+		f.OnMissing = "deliver"
+	case f.OnMissing == "":
+		f.OnMissing = "dead_letter"
+	}
+	var ok bool
+	f.Cache = l.duration(o, "cache", 0, 0, &ok)
 	return f
 }
 
@@ -108,7 +145,7 @@ func (l *loader) deliver(o *object, labels []string) Deliver {
 		l.errorf(at, "Missing script", "The name of the script is empty.")
 	}
 	if by, given := o.attributes["order_by"]; given {
-		d.OrderBy, _ = l.compile(by.expr, labels, "")
+		d.OrderBy, _ = l.compile(by.expr, aText, labels, "")
 	}
 	return d
 }
@@ -155,9 +192,19 @@ func (l *loader) cycles(fetches []Fetch, objects []*object) {
 		for _, name := range path {
 			said[name] = true
 		}
-		l.errorf(objects[i].attributes["id"].expr.Range(), "Cycle between fetches",
+		l.errorf(needing(objects[i]), "Cycle between fetches",
 			"Each of these fetches waits for what the next one fetched: %s.", strings.Join(append(path, f.Name), " → "))
 	}
+}
+
+// needing is where a fetch says what it needs.
+func needing(fetch *object) hcl.Range {
+	for _, name := range []string{"id", "for_each", "when"} {
+		if a, given := fetch.attributes[name]; given && len(uses(a.expr)) > 0 {
+			return a.expr.Range()
+		}
+	}
+	return fetch.header
 }
 
 // cycle returns the way from the first of path back to it, or nil. Of what is seen already no way leads back.

@@ -74,6 +74,7 @@ func (w *window) work(ctx context.Context, fresh []*item, next store.Position) e
 			break
 		}
 	}
+	page.remark(w)
 	return page.waiting
 }
 
@@ -116,7 +117,7 @@ func (w *window) mapAll(ctx context.Context, batch []*item) error {
 	errs := make(chan error, w.Parallel)
 	todo := make(chan *item, len(batch))
 	for _, it := range batch {
-		if it.cause == nil && it.waits == nil {
+		if it.open() {
 			todo <- it
 		}
 	}
@@ -145,7 +146,7 @@ func (w *window) mapItem(ctx context.Context, it *item) error {
 		d, out := &w.Delivers[i], &it.outcomes[i]
 		var err error
 		if d.OrderBy != nil {
-			if out.key, _, err = evaluate(d.OrderBy, it.rec); err != nil {
+			if out.key, _, err = evaluate(d.OrderBy, it.rec); err != nil && !bare(it.rec) {
 				out.fail("expression", fmt.Sprintf("deliver %q: %v", d.Name, err), "")
 				it.fail(w.mapStep(i))
 				continue
@@ -296,6 +297,9 @@ func (w *window) render(it *item) store.Batch {
 		b.Dead = append(b.Dead, w.deadLetter(it, "", "", it.cause))
 		w.stats.dead++
 		return b
+	}
+	if it.skipped {
+		w.stats.skipped++
 	}
 	for i := range it.outcomes {
 		d, out := &w.Delivers[i], &it.outcomes[i]

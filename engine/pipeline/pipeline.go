@@ -45,13 +45,39 @@ type Start struct {
 	At  time.Time
 }
 
+// List is an expression that gives a list over one record; what is empty in it stands for nothing.
+type List interface {
+	EvalList(*record.Record) ([]string, error)
+}
+
+// Condition is an expression that is true or false for one record.
+type Condition interface {
+	EvalBool(*record.Record) (bool, error)
+}
+
 // Fetch asks for the details of each change: the resource's record whose id the expression gives.
 type Fetch struct {
-	Name     string // key in Record.Fetched
-	Resource string
-	ID       Expr
-	Needs    []string // names of the fetches that ID uses
+	Name      string // key in Record.Fetched
+	Resource  string
+	ID        Expr      // of one record of the resource; nil with ForEach
+	ForEach   List      // of several, which come as an array in this order; nil with ID
+	When      Condition // nil: always; what is not fetched is null
+	Optional  bool      // what can't be fetched, however often it is asked for, is null
+	OnMissing OnMissing
+	Cache     time.Duration // how old what an earlier window fetched may be; zero: each window asks anew
+	Needs     []string      // names of the fetches that the expressions use
 }
+
+// OnMissing says what becomes of a change for which the server does not have what is asked for: 404, 410. A deletion is told
+// all the same.
+type OnMissing string
+
+// What becomes of a change. The zero value is DeadLetterMissing.
+const (
+	DeadLetterMissing OnMissing = "dead_letter"
+	SkipMissing       OnMissing = "skip"    // the change is filtered out
+	DeliverMissing    OnMissing = "deliver" // with null in its place
+)
 
 // Deliver makes one notification of each change for one destination.
 type Deliver struct {
@@ -107,6 +133,8 @@ type Config struct {
 const (
 	batchRecords = 256             // records that walk together
 	fetchCache   = 64 << 20        // bytes of fetched records remembered within one window
+	keptCache    = 16 << 20        // bytes of those remembered across windows
+	maxList      = 1000            // ids that one fetch asks for of one record
 	maxPasses    = 10              // readings of one window of a feed whose pages drift
 	maxAttempts  = 5               // of a record that alone can't be fetched, before it becomes a dead letter
 	firstBackOff = time.Second     // after the first failure; doubled after each further one
@@ -125,6 +153,7 @@ type Pipeline struct {
 	worked   []bool          // by step: succeeded for some record since the start
 	witness  []sdk.Ref       // by fetch: what could be fetched last
 	attempts map[sdk.Ref]int // of records that could not be read or fetched while others could
+	kept     cache           // of fetches that may use what an earlier window fetched
 }
 
 // New makes a pipeline. Fetches that need each other in a circle are an error.
@@ -139,7 +168,7 @@ func New(c Config) (*Pipeline, error) {
 	return &Pipeline{
 		Config: c, levels: levels, log: c.Logger.With("pipeline", c.Name),
 		worked: make([]bool, 1+len(c.Fetches)+len(c.Delivers)), witness: make([]sdk.Ref, len(c.Fetches)),
-		attempts: map[sdk.Ref]int{},
+		attempts: map[sdk.Ref]int{}, kept: newCache(keptCache),
 	}, nil
 }
 

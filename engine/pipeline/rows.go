@@ -37,8 +37,12 @@ type item struct {
 	cause    *record.Cause // why the change is a dead letter as a whole
 	waits    error         // why it could not be read, fetched or mapped this time; it is not committed
 	waitStep int           // the step that waits
+	skipped  bool          // filtered out before mapping, as what was to be fetched is missing
 	outcomes []outcome     // one per deliver block
 }
+
+// open says that the item's way goes on.
+func (it *item) open() bool { return it.cause == nil && it.waits == nil && !it.skipped }
 
 // outcome is what one deliver block made of a change: a body, nothing (filtered), or a failure.
 type outcome struct {

@@ -26,7 +26,7 @@ type window struct {
 }
 
 type stats struct {
-	pages, calls, changes, fresh, seen, stale, primed, fetched, mapped, filtered, dead int
+	pages, calls, changes, fresh, seen, stale, primed, fetched, mapped, filtered, skipped, dead int
 }
 
 // window reads until the feed has no further page. Everything that was committed on the way stays, also when it fails.
@@ -149,7 +149,7 @@ func (w *window) read(ctx context.Context) error {
 		}
 		for _, r := range page.Included {
 			if r.Err == nil && json.Valid(r.Data) {
-				w.fetched.put(r)
+				w.fetched.put(r, w.begin)
 			}
 		}
 
@@ -262,6 +262,6 @@ func (w *window) report(ctx context.Context, err error) {
 	}
 	s := w.stats
 	w.log.Log(ctx, level, "window read", "complete", err == nil, "pages", s.pages, "calls", s.calls, "changes", s.changes, "new", s.fresh,
-		"seen", s.seen, "stale", s.stale, "before_start", s.primed, "fetched", s.fetched, "mapped", s.mapped, "filtered", s.filtered, "dead", s.dead,
+		"seen", s.seen, "stale", s.stale, "before_start", s.primed, "fetched", s.fetched, "mapped", s.mapped, "filtered", s.filtered, "skipped", s.skipped, "dead", s.dead,
 		"took", time.Since(w.begin).Round(time.Millisecond))
 }

@@ -30,7 +30,15 @@ pipeline "studies" {
     start = "beginning"
   }
   fetch "study" {
-    id = change.id
+    id         = change.id
+    when       = change.op != "deleted"
+    on_missing = "skip"
+    cache      = "10m"
+  }
+  fetch "series" {
+    from     = "serie"
+    for_each = [for s in fetched.study.series : s.id]
+    optional = true
   }
   deliver "screen" {
     to       = destination.stdout.screen
