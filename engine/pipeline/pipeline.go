@@ -118,6 +118,8 @@ type Config struct {
 	Overlap    time.Duration
 	Timeout    time.Duration // of each call to the adapter
 	Start      Start
+	Confirm    string  // the resource that tells whether what a scan does not list is deleted; empty: no delete is inferred
+	MaxDeleted float64 // share of the records that may be deleted after one scan
 	Fetches    []Fetch
 	Delivers   []Deliver
 

@@ -182,7 +182,7 @@ func (r *rig) disturb(c *chaos) {
 				results[i] = sdk.Result{Err: sdk.Retryable("GET /patient/{id}: 500")}
 			case c.strikes(1):
 				results[i] = sdk.Result{Err: sdk.RateLimited(time.Minute, "GET /patient/{id}: 429")}
-			case c.strikes(1):
+			case refs[i].Kind == "patient" && c.strikes(1):
 				results[i] = sdk.Result{Err: sdk.NotFound("GET /patient/{id}: 404")}
 			}
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rounds-engine/rounds/engine/store"
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/rawjson"
 )
 
 // window is one reading of a feed from the watermark to now.
@@ -21,12 +22,14 @@ type window struct {
 	from    time.Time         // in the very first window: the start, by the server's clock; else zero
 	primed  []store.Row       // of changes from before the start
 	shown   map[sdk.Ref]shown // in this pass; nil when it was not read from its begin
+	ignore  rawjson.Paths     // what does not count when data are compared
+	scan    scan
 	fetched cache
 	stats   stats
 }
 
 type stats struct {
-	pages, calls, changes, fresh, seen, stale, primed, fetched, mapped, filtered, skipped, dead int
+	pages, calls, changes, fresh, seen, stale, primed, fetched, mapped, filtered, skipped, dead, deleted int
 }
 
 // window reads until the feed has no further page. Everything that was committed on the way stays, also when it fails.
@@ -35,7 +38,7 @@ func (p *Pipeline) window(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w := &window{Pipeline: p, info: info, begin: time.Now(), fetched: newCache(fetchCache)}
+	w := &window{Pipeline: p, info: info, begin: time.Now(), ignore: rawjson.ParsePaths(info.Ignore), fetched: newCache(fetchCache)}
 	if err := w.start(ctx); err != nil {
 		return err
 	}
@@ -56,8 +59,8 @@ func (p *Pipeline) describe(ctx context.Context) (sdk.Feed, error) {
 	if err != nil {
 		return info, safe(err)
 	}
-	if info.Class == sdk.Scan {
-		return info, failf("feed %s of source %s has to be scanned, which this version of rounds can't do yet", p.Feed, p.SourceName)
+	if info.Class != sdk.Scan && p.Confirm != "" {
+		return info, failf("confirm is for feeds that list everything at each poll; feed %s of source %s does not (its class is %s)", p.Feed, p.SourceName, info.Class)
 	}
 	return info, nil
 }
@@ -125,6 +128,9 @@ func (w *window) read(ctx context.Context) error {
 	cursors := map[string]bool{}
 	if clean {
 		w.shown = map[sdk.Ref]shown{}
+		if err := w.beginScan(ctx); err != nil {
+			return err
+		}
 	}
 	for {
 		pos := w.feed.Position()
@@ -136,7 +142,7 @@ func (w *window) read(ctx context.Context) error {
 			if err := w.commit(ctx, store.Batch{Position: &pos}); err != nil {
 				return err
 			}
-			clean, w.shown = true, map[sdk.Ref]shown{}
+			clean, w.shown, w.scan = true, map[sdk.Ref]shown{}, scan{}
 			clear(cursors)
 			continue
 		}
@@ -165,12 +171,19 @@ func (w *window) read(ctx context.Context) error {
 		if err := w.prime(ctx); err != nil {
 			return err
 		}
+		if err := w.mark(ctx); err != nil {
+			return err
+		}
 		// A window of one page was read at one instant.
 		again := last && pos.Cursor != nil && w.info.Drifts && !clean
+		sweeps := last && !again && page.Complete && w.scan.number > 0
 		if last {
 			next.Cursor = nil
 			if !again {
-				next.Watermark, next.Polled = page.Watermark, w.begin
+				next.Watermark = page.Watermark
+			}
+			if !again && !sweeps { // else the window ends with the sweep
+				next.Polled = w.begin
 			}
 		}
 		if err := w.work(ctx, fresh, next); err != nil {
@@ -183,9 +196,14 @@ func (w *window) read(ctx context.Context) error {
 		case again && passes == maxPasses:
 			return failf("feed %s brought unseen changes in each of %d readings of one window; its pages shift while they are read", w.Feed, maxPasses)
 		case again:
-			passes, clean, w.shown = passes+1, true, map[sdk.Ref]shown{}
+			passes, clean, w.shown, w.scan.listed = passes+1, true, map[sdk.Ref]shown{}, 0
 			clear(cursors)
+		case sweeps:
+			return w.sweep(ctx)
 		case last:
+			if w.scan.number > 0 {
+				w.log.Info("the adapter does not say that the scan showed everything, so no delete is inferred from it")
+			}
 			return nil
 		}
 		if !w.until(ctx, w.rest) {
@@ -245,7 +263,7 @@ func (w *window) ack(ctx context.Context, page sdk.Page) error {
 
 // commit writes a batch on top of the last one. A commit that began is not cut off by the stop.
 func (w *window) commit(ctx context.Context, b store.Batch) error {
-	b.Base = w.feed.Position().Commit
+	b.Base, b.Scan = w.feed.Position().Commit, w.scan.number
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitLimit)
 	defer cancel()
 	return w.feed.Commit(ctx, b)
@@ -263,5 +281,6 @@ func (w *window) report(ctx context.Context, err error) {
 	s := w.stats
 	w.log.Log(ctx, level, "window read", "complete", err == nil, "pages", s.pages, "calls", s.calls, "changes", s.changes, "new", s.fresh,
 		"seen", s.seen, "stale", s.stale, "before_start", s.primed, "fetched", s.fetched, "mapped", s.mapped, "filtered", s.filtered, "skipped", s.skipped, "dead", s.dead,
+		"deleted", s.deleted,
 		"took", time.Since(w.begin).Round(time.Millisecond))
 }

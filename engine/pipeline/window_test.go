@@ -385,14 +385,3 @@ func TestStartIsDecidedBeforeTheFirstPollAndStays(t *testing.T) {
 		}
 	})
 }
-
-func TestAFeedThatHasToBeScannedIsRefusedLoudly(t *testing.T) {
-	simulate(t, func(r *rig) {
-		r.ehr.feed.Class = sdk.Scan
-		r.run(time.Millisecond)
-		r.expectLog("has to be scanned", 1)
-		if len(r.ehr.polls) > 0 {
-			t.Error("polled all the same")
-		}
-	})
-}
