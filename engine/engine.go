@@ -182,6 +182,7 @@ func (e *Engine) pipelines(state store.Store, cfg *config.Config, sources map[st
 	for _, p := range cfg.Pipelines {
 		c := pipeline.Config{
 			Name: p.Name, SourceName: p.Source, Feed: p.Feed, Every: p.Every, Overlap: p.Overlap, Timeout: p.Timeout, Start: pipeline.Start(p.Start),
+			Confirm: p.Confirm, MaxDeleted: p.MaxDeleted,
 			Source: sources[p.Source], Claim: state.Claim, Limits: state.Limits(), Secret: state.Secret(),
 			Parallel: runtime.GOMAXPROCS(0), Hurry: hurry, Logger: e.o.Logger,
 		}

@@ -56,15 +56,19 @@ func (d Destination) ID() string { return d.Type + "." + d.Name }
 
 // Pipeline is the way of the records of one feed.
 type Pipeline struct {
-	Name     string
-	Source   string // ID of the source
-	Feed     string
-	Every    time.Duration
-	Overlap  time.Duration
-	Timeout  time.Duration // of one call to the source
-	Start    Start
-	Fetches  []Fetch
-	Delivers []Deliver
+	Name    string
+	Source  string // ID of the source
+	Feed    string
+	Every   time.Duration
+	Overlap time.Duration
+	Timeout time.Duration // of one call to the source
+	Start   Start
+	// Confirm is the resource that is asked whether a record is deleted that a scan does not list; empty: no delete is
+	// inferred. MaxDeleted is the share of all records that may be deleted after one scan.
+	Confirm    string
+	MaxDeleted float64
+	Fetches    []Fetch
+	Delivers   []Deliver
 }
 
 // Start says where a feed that was never read begins. The zero value is the beginning of all records.

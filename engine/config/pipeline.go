@@ -4,6 +4,7 @@
 package config
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -22,6 +23,7 @@ const (
 	defaultOverlap     = 2 * time.Minute
 	defaultPollTimeout = 2 * time.Minute
 	leastEvery         = time.Second
+	defaultMaxDeleted  = 0.1
 )
 
 var pipelineSchema = schema.Schema{Blocks: []schema.Block{
@@ -31,6 +33,8 @@ var pipelineSchema = schema.Schema{Blocks: []schema.Block{
 		{Name: "overlap", Type: schema.Duration, Doc: "how far before the last window is read again"},
 		{Name: "start", Type: schema.String, Doc: `where a feed begins that was never read: "now", "beginning" or an instant`},
 		{Name: "timeout", Type: schema.Duration, Doc: "time for one call to the source"},
+		{Name: "confirm", Type: schema.String, Doc: "the resource that is asked whether a record that a scan does not list is deleted"},
+		{Name: "max_deleted", Type: schema.Number, Doc: "the share of all records that may be deleted after one scan"},
 	}}},
 	{Name: "fetch", Labels: []string{"name"}, Repeated: true, Doc: "details of the record", Body: schema.Schema{Attributes: []schema.Attribute{
 		{Name: "from", Type: schema.String, Doc: "the resource, where it is not called like the fetch"},
@@ -78,6 +82,7 @@ func (l *loader) poll(o *object, p *Pipeline) {
 	p.Every = l.duration(o, "every", 0, leastEvery, &ok)
 	p.Overlap = l.duration(o, "overlap", defaultOverlap, 0, &ok)
 	p.Timeout = l.duration(o, "timeout", defaultPollTimeout, time.Second, &ok)
+	l.deletes(o, p)
 	switch start, at := take(o, "start", "now"); start {
 	case "now":
 		p.Start.Now = true
@@ -88,6 +93,26 @@ func (l *loader) poll(o *object, p *Pipeline) {
 			l.errorf(at, "Wrong value", `"start" is "now", "beginning" or an instant with its zone, such as "2026-01-31T08:00:00Z" or "2026-01-31T08:00:00-05:00".`)
 		}
 		p.Start.At = instant
+	}
+}
+
+// deletes reads how deletes are inferred from scans.
+func (l *loader) deletes(o *object, p *Pipeline) {
+	confirm, at := take(o, "confirm", "")
+	if p.Confirm = confirm; confirm != "" && p.Source != "" {
+		l.part(at, p.Source, "resource", confirm)
+	}
+	p.MaxDeleted = defaultMaxDeleted
+	share, at := take(o, "max_deleted", json.Number(""))
+	if share == "" {
+		return
+	}
+	if confirm == "" {
+		l.errorf(at, "Missing attribute", `"max_deleted" has a meaning together with "confirm" only: without it no delete is inferred.`)
+	}
+	var err error
+	if p.MaxDeleted, err = share.Float64(); err != nil || p.MaxDeleted < 0 || p.MaxDeleted > 1 {
+		l.errorf(at, "Wrong value", `"max_deleted" is a share from 0 to 1: 0.1 is a tenth of all records.`)
 	}
 }
 

@@ -5,6 +5,8 @@ pipeline "orders" {
     overlap = "0s"
     start   = "2026-01-31T08:00:00-05:00"
     timeout = "30s"
+    confirm     = "practice"
+    max_deleted = 0.25
   }
   fetch "practice" {
     id = fetched.patient.practice[0].id
