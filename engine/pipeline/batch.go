@@ -56,8 +56,8 @@ func (w *window) work(ctx context.Context, fresh []*item, next store.Position) e
 		}
 		w.order(batch)
 		page.count(w, batch)
-		if page.broken(w) >= 0 && ahead != nil && ahead() == nil {
-			w.sample(ctx, page, fresh)
+		if page.broken(w) && ahead != nil && ahead() == nil {
+			w.sample(ctx, page.passed, w.spread(fresh))
 		}
 		if err := w.judgeBatch(ctx, page, batch); err != nil {
 			return err
@@ -92,20 +92,25 @@ func (w *window) enrichAhead(ctx context.Context, items []*item) (wait func() er
 	return sync.OnceValue(func() error { return <-done })
 }
 
-// sample enriches and maps some of the changes that are still to come, spread over the rest of the page, and counts what
-// they pass. When the first of a page all fail in a step, it tells whether all of the page do.
-func (w *window) sample(ctx context.Context, page *pageVerdict, rest []*item) {
+// spread gives some of the changes that are still to come, from all over the rest of the page. When the first of a page all
+// fail in a step, they tell whether all of the page do.
+func (w *window) spread(rest []*item) []*item {
 	var some []*item
 	for i := 0; i < len(rest); i += (len(rest) + batchRecords - 1) / batchRecords {
 		some = append(some, w.item(rest[i].rec.Change, rest[i].row))
 	}
+	return some
+}
+
+// sample enriches and maps items that are not to be committed, and counts what they pass, by step.
+func (w *window) sample(ctx context.Context, counts []int, some []*item) {
 	if w.enrich(ctx, some) != nil || w.mapAll(ctx, some) != nil {
 		return
 	}
 	for _, it := range some {
 		for step, r := range it.steps {
 			if r == passed {
-				page.passed[step]++
+				counts[step]++
 			}
 		}
 	}

@@ -38,6 +38,7 @@ type ehr struct {
 
 	mu      sync.Mutex
 	log     []sdk.Change
+	asked   time.Time // when the first page of the window was asked for
 	polls   []sdk.Query
 	pollAt  []time.Time
 	fetches [][]sdk.Ref // one per call
@@ -129,14 +130,17 @@ func (e *ehr) page(q sdk.Query) sdk.Page {
 		}
 	}
 	slices.SortStableFunc(changes, func(a, b sdk.Change) int { return a.Time.Compare(b.Time) })
+	if q.Cursor == nil {
+		e.asked = time.Now()
+	}
 	for _, c := range changes {
-		if c.Time.After(mark) && !c.Time.After(time.Now()) {
+		if c.Time.After(mark) && !c.Time.After(e.asked) {
 			mark = c.Time
 		}
 	}
 	from, _ := strconv.Atoi(string(q.Cursor))
 	from = min(from, len(changes))
-	page := sdk.Page{Changes: changes[from:], Watermark: []byte(mark.Format(time.RFC3339Nano)), Calls: 1}
+	page := sdk.Page{Changes: changes[from:], Watermark: []byte(mark.Format(time.RFC3339Nano)), Calls: 1, Now: time.Now()}
 	if e.size > 0 && from+e.size < len(changes) {
 		page.Changes, page.Watermark = changes[from:from+e.size], nil
 		page.Cursor = []byte(strconv.Itoa(from + e.size))

@@ -53,7 +53,7 @@ func (w *window) enrich(ctx context.Context, batch []*item) error {
 	}
 	for _, level := range w.levels {
 		wants := w.wanted(batch, level)
-		got, err := w.get(ctx, wants)
+		got, err := w.get(ctx, wants, level)
 		if err != nil {
 			return err
 		}
@@ -142,7 +142,7 @@ func bare(r *record.Record) bool {
 
 // get gives what the wants ask for. What this window has not fetched yet, and what may be remembered longer does not hold, is
 // fetched, each ref once. The error is that of a call that failed as a whole.
-func (w *window) get(ctx context.Context, wants []want) (map[sdk.Ref]sdk.Result, error) {
+func (w *window) get(ctx context.Context, wants []want, level []int) (map[sdk.Ref]sdk.Result, error) {
 	var missing []sdk.Ref
 	got := make(map[sdk.Ref]sdk.Result)
 	for _, x := range wants {
@@ -161,7 +161,7 @@ func (w *window) get(ctx context.Context, wants []want) (map[sdk.Ref]sdk.Result,
 		}
 	}
 	for part := range slices.Chunk(missing, batchRecords) {
-		results, err := w.fetch(ctx, part)
+		results, err := w.fetchApart(ctx, part, w.witnesses(level))
 		if err != nil {
 			return nil, err
 		}
@@ -251,6 +251,41 @@ func definitive(c sdk.Code) bool {
 		return true
 	}
 	return false
+}
+
+// witnesses are what could be fetched last by each fetch of a level.
+func (w *window) witnesses(level []int) []sdk.Ref {
+	var refs []sdk.Ref
+	for _, i := range level {
+		refs = append(refs, w.witness[i])
+	}
+	return refs
+}
+
+// fetchApart fetches refs in one call. When that fails as a whole, and the server answers all the same for one of witnesses or
+// for a ref alone, something among the refs makes it fail, such as an answer that is too large or that the adapter panics at:
+// then they are asked for in ever smaller calls, until what fails stands alone, with its error.
+func (w *window) fetchApart(ctx context.Context, refs []sdk.Ref, witnesses []sdk.Ref) ([]sdk.Result, error) {
+	results, err := w.fetch(ctx, refs)
+	switch code := sdk.CodeOf(err); {
+	case err == nil, ctx.Err() != nil, code != sdk.CodeRetryable && code != sdk.CodePermanent:
+		return results, err
+	case len(refs) == 1:
+		return []sdk.Result{{Ref: refs[0], Err: err}}, nil
+	}
+	if first := witnesses != nil; first && !slices.ContainsFunc(append(witnesses, refs[0], refs[len(refs)-1]), func(r sdk.Ref) bool { return w.answers(ctx, r) }) {
+		return nil, err
+	} else if first {
+		w.log.Warn("a call for several records failed as a whole; they are asked for in smaller calls", "records", len(refs), "error", text(err))
+	}
+	for _, half := range [][]sdk.Ref{refs[:len(refs)/2], refs[len(refs)/2:]} {
+		part, err := w.fetchApart(ctx, half, nil)
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, part...)
+	}
+	return results, nil
 }
 
 // fetch makes one call to the adapter.

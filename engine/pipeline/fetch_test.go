@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -149,6 +150,43 @@ func TestWhatBelongedToADeletedRecordMayBeGone(t *testing.T) {
 }
 
 // TestADeletionIsNoProofThatAFetchWorks: what is gone of a deleted record tells nothing of a resource whose path is wrong.
+// TestACallThatOneRecordMakesFailIsSplit: the others of the call are not held by it, from the first call on.
+func TestACallThatOneRecordMakesFailIsSplit(t *testing.T) {
+	for name, failure := range map[string]error{
+		"an answer that is too large": sdk.Permanent("Fetch: the call or its answer is larger than 256 MiB; ask for less at a time"),
+		"an adapter that panics":      sdk.Retryable("Fetch: the adapter panicked"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(r *rig) {
+				r.config.Fetches = []pipeline.Fetch{patients()}
+				r.ehr.onFetch = func(_ context.Context, refs []sdk.Ref) ([]sdk.Result, error) {
+					if slices.ContainsFunc(refs, func(x sdk.Ref) bool { return x.ID == canary+"bad" }) {
+						return nil, failure
+					}
+					return r.ehr.results(refs), nil
+				}
+				for i := range 200 {
+					r.ehr.set(strconv.Itoa(i), "a", "p"+strconv.Itoa(i))
+				}
+				r.ehr.set("bad", "a", "bad")
+				for i := range 50 {
+					r.ehr.set(strconv.Itoa(200+i), "a", "p"+strconv.Itoa(200+i))
+				}
+				r.run(10 * time.Minute)
+				if n := len(r.outbox()); n != 250 {
+					t.Errorf("%d of 250 records are delivered", n)
+				}
+				if dead := r.dead(); len(dead) != 1 || dead[0].Ref.ID != canary+"bad" {
+					t.Errorf("dead letters: %d, want the one that fails", len(dead))
+				}
+				if n := len(r.ehr.fetches); n > 60 {
+					t.Errorf("%d calls", n)
+				}
+			})
+		})
+	}
+}
+
 func TestADeletionIsNoProofThatAFetchWorks(t *testing.T) {
 	simulate(t, func(r *rig) {
 		r.config.Fetches = []pipeline.Fetch{patients()}

@@ -153,6 +153,7 @@ type Pipeline struct {
 	recover  bool            // something may have been read that was not committed
 	rest     time.Time       // the server wants no poll before
 	worked   []bool          // by step: succeeded for some record since the start
+	failing  []int           // by step: changes that failed in it since one passed it
 	witness  []sdk.Ref       // by fetch: what could be fetched last
 	attempts map[sdk.Ref]int // of records that could not be read or fetched while others could
 	kept     cache           // of fetches that may use what an earlier window fetched
@@ -167,9 +168,10 @@ func New(c Config) (*Pipeline, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pipeline %s: %w", c.Name, err)
 	}
+	steps := 1 + len(c.Fetches) + len(c.Delivers)
 	return &Pipeline{
 		Config: c, levels: levels, log: c.Logger.With("pipeline", c.Name),
-		worked: make([]bool, 1+len(c.Fetches)+len(c.Delivers)), witness: make([]sdk.Ref, len(c.Fetches)),
+		worked: make([]bool, steps), failing: make([]int, steps), witness: make([]sdk.Ref, len(c.Fetches)),
 		attempts: map[sdk.Ref]int{}, kept: newCache(keptCache),
 	}, nil
 }

@@ -72,6 +72,7 @@ func (w *window) sieve(ctx context.Context, page sdk.Page) ([]*item, error) {
 		}
 	}
 	var fresh []*item
+	w.known = nil
 	previous := map[sdk.Ref]*item{}
 	for i, c := range changes {
 		before, known := rows[c.Ref]
@@ -87,6 +88,10 @@ func (w *window) sieve(ctx context.Context, page sdk.Page) ([]*item, error) {
 		case seen:
 			w.stats.seen++
 			w.scan.saw(c.Ref)
+			if len(w.known) < few && c.Err == nil && c.Op != sdk.Deleted {
+				c.Op = sdk.Updated
+				w.known = append(w.known, c)
+			}
 			continue
 		case stale:
 			w.stats.stale++

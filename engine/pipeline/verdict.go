@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/engine/store"
 	"github.com/rounds-engine/rounds/sdk"
 )
 
@@ -66,7 +67,8 @@ type pageVerdict struct {
 	waiting        error            // some changes have to be tried again: why
 	hopeless       bool             // so much is in vain now that the rest of the page can wait
 	refs           map[sdk.Ref]bool // the records that wait
-	works          map[int]bool     // by step: what could be fetched last can be fetched now
+	works          map[int]bool     // by step: it works for others, as far as that was asked
+	known          []int            // by step: changes of the page that were seen and pass it again; nil: not tried
 }
 
 func newVerdict(steps int) *pageVerdict {
@@ -106,16 +108,42 @@ func (v *pageVerdict) remark(w *window) {
 	}
 }
 
-// broken is the step in which every change failed that came to it, -1 if there is none. A change that fails alone, in a step
-// that worked since the start, is to blame itself.
-func (v *pageVerdict) broken(w *window) int {
+// fails says whether every change failed in a step that came to it. A change that fails alone, in a step that worked since the
+// start, is to blame itself.
+func (v *pageVerdict) fails(w *window, step int) bool {
+	alone := v.failed[step] == 1 && w.worked[step]
+	return v.failed[step] > 0 && v.passed[step] == 0 && !alone
+}
+
+// broken says whether there is a step in which every change failed.
+func (v *pageVerdict) broken(w *window) bool {
 	for step := range v.failed {
-		alone := v.failed[step] == 1 && w.worked[step]
-		if v.failed[step] > 0 && v.passed[step] == 0 && !alone {
-			return step
+		if v.fails(w, step) {
+			return true
 		}
 	}
-	return -1
+	return false
+}
+
+// few is how many changes, one after the other and with none between that passed, may fail in a step that works for others
+// before the step is to blame all the same.
+const few = 10
+
+// excused says whether a few changes that failed in a step may become dead letters although no other new change of their page
+// passed it: when further pages wait behind them, the step works for others, and they had their attempts. Two records that fail
+// must not hold all that comes after them.
+func (w *window) excused(ctx context.Context, v *pageVerdict, step int, batch []*item) bool {
+	if !w.more || w.failing[step]+v.failed[step] > few || !w.works(ctx, v, step) {
+		return false
+	}
+	attempts := maxAttempts
+	for _, it := range batch {
+		if it.steps[step] == failed {
+			w.attempts[it.row.Ref]++
+			attempts = min(attempts, w.attempts[it.row.Ref])
+		}
+	}
+	return attempts == maxAttempts
 }
 
 // judgeBatch decides what becomes of the failures of a batch that was counted.
@@ -124,14 +152,25 @@ func (v *pageVerdict) broken(w *window) int {
 // of the batch is committed. One that fails alone, or some among many, become dead letters.
 //
 // A fetch that may succeed later leaves its change uncommitted, to be tried with the next reading of the page. If others
-// succeed meanwhile it gets maxAttempts, then it becomes a dead letter, so that one record can't hold the watermark.
+// succeed meanwhile it gets maxAttempts, then it becomes a dead letter, so that one record can't hold the watermark. So does
+// one for which the credentials are refused while they are good for others: some servers say so of a restricted record.
 func (w *window) judgeBatch(ctx context.Context, v *pageVerdict, batch []*item) error {
-	if step := v.broken(w); step >= 0 {
-		return failf("every new change failed at %s, nothing of the page was committed (%d changes): %s",
-			w.stepName(step), v.failed[step], w.firstCause(batch, step))
+	for step := range v.failed {
+		if v.fails(w, step) && !w.excused(ctx, v, step, batch) {
+			return failf("every new change failed at %s, nothing of the page was committed (%d changes): %s",
+				w.stepName(step), v.failed[step], w.firstCause(batch, step))
+		}
 	}
 	for step := range v.passed {
-		w.worked[step] = w.worked[step] || v.passed[step] > 0
+		if v.passed[step] > 0 {
+			w.worked[step], w.failing[step] = true, 0
+			continue
+		}
+		for _, it := range batch {
+			if it.steps[step] == failed {
+				w.failing[step]++
+			}
+		}
 	}
 	var dead *item
 	deadCount := 0
@@ -164,8 +203,7 @@ func (w *window) settle(ctx context.Context, v *pageVerdict, it *item) {
 		return
 	}
 	code := sdk.CodeOf(it.waits)
-	retryable := code == sdk.CodeRetryable
-	others := retryable && w.works(ctx, v, it.waitStep)
+	others := code != sdk.CodeRateLimited && w.works(ctx, v, it.waitStep)
 	if others {
 		w.attempts[ref]++
 		if w.attempts[ref] >= maxAttempts {
@@ -180,27 +218,43 @@ func (w *window) settle(ctx context.Context, v *pageVerdict, it *item) {
 	}
 	v.refs[ref] = true
 	v.hopeless = v.hopeless || !others
-	if v.waiting == nil || !retryable {
+	if v.waiting == nil || code != sdk.CodeRetryable {
 		v.waiting = fmt.Errorf("%s: %w", w.stepName(it.waitStep), sdk.Safe(it.waits))
 	}
 }
 
-// works says whether a step that failed for one record works for others, so that the record is to blame: on this page; or
-// when what could be fetched last is fetched again; or when the mapping worked since the start; or when it is the only item of
-// the page that can't be read.
+// works says whether a step that failed for some records works for others, so that the records are to blame: on this page;
+// or since the start, of reading and mapping, unless it is many that wait; or when what could be fetched last is fetched again;
+// or when changes of the page pass it again that were seen before.
 func (w *window) works(ctx context.Context, v *pageVerdict, step int) bool {
+	fetched := step != pollStep && step < w.mapStep(0)
 	switch {
 	case v.passed[step] > 0:
 		return true
-	case step == pollStep:
-		return v.waits[step] == 1 && w.worked[step]
-	case step >= w.mapStep(0):
-		return w.worked[step]
+	case !fetched && v.waits[step] > few:
+		return false
 	}
 	if _, asked := v.works[step]; !asked {
-		v.works[step] = w.answers(ctx, w.witness[step-w.fetchStep(0)])
+		worked := w.worked[step]
+		if fetched {
+			worked = w.answers(ctx, w.witness[step-w.fetchStep(0)])
+		}
+		v.works[step] = worked || w.passAgain(ctx, v, step)
 	}
 	return v.works[step]
+}
+
+// passAgain takes some of the page's seen changes through the steps.
+func (w *window) passAgain(ctx context.Context, v *pageVerdict, step int) bool {
+	if v.known == nil {
+		v.known = make([]int, len(v.passed))
+		items := make([]*item, len(w.known))
+		for i, c := range w.known {
+			items[i] = w.item(c, store.Row{Ref: c.Ref})
+		}
+		w.sample(ctx, v.known, items)
+	}
+	return v.known[step] > 0
 }
 
 func (w *window) answers(ctx context.Context, ref sdk.Ref) bool {

@@ -350,20 +350,92 @@ func TestAnOutageLeavesNoDeadLetters(t *testing.T) {
 	}
 }
 
+// TestCredentialsThatAreRefusedLeaveNoDeadLetters, from the first call on and in the middle of a batch.
 func TestCredentialsThatAreRefusedLeaveNoDeadLetters(t *testing.T) {
-	simulate(t, func(r *rig) {
-		r.config.Fetches = []pipeline.Fetch{patients()}
-		r.ehr.fill(8, "a")
-		r.ehr.onRef = func(ref sdk.Ref) error {
-			if ref.ID == canary+"p1" {
-				return sdk.Unauthorized("GET /patient/{id}: 401")
+	for _, good := range []int{0, 1} {
+		simulate(t, func(r *rig) {
+			r.config.Fetches = []pipeline.Fetch{patients()}
+			r.ehr.fill(8, "a")
+			calls, restored := 0, false
+			r.ehr.onRef = func(sdk.Ref) error {
+				if calls++; calls > good && !restored {
+					return sdk.Unauthorized("GET /patient/{id}: 401")
+				}
+				return nil
 			}
-			return nil
+			r.run(24 * time.Hour)
+			r.expect([]string{"0@a", "1@a", "2@a", "3@a"}[:4*good]...)
+			r.expectDead()
+			restored = true
+			r.run(10 * time.Minute)
+			if n := len(r.delivered()); n != 8 {
+				t.Errorf("%d of 8 are delivered when the credentials are good again", n)
+			}
+		})
+	}
+}
+
+// TestAFewThatFailDoNotHoldWhatComesBehindThem: nothing else is new on the page on which they stand, and more pages follow it.
+func TestAFewThatFailDoNotHoldWhatComesBehindThem(t *testing.T) {
+	refuse := func(err error, ids ...string) func(r *rig) {
+		return func(r *rig) {
+			r.ehr.onRef = func(ref sdk.Ref) error {
+				if slices.Contains(ids, strings.TrimPrefix(ref.ID, canary)) {
+					return err
+				}
+				return nil
+			}
 		}
-		r.run(24 * time.Hour)
-		r.expect("0@a", "1@a", "2@a", "3@a")
-		r.expectDead()
-	})
+	}
+	for name, breaks := range map[string]func(r *rig){
+		"patients that are gone":             refuse(sdk.NotFound("GET /patient/{id}: 404"), "bad2", "bad3"),
+		"patients whose records are locked":  refuse(sdk.Unauthorized("GET /patient/{id}: 401"), "bad2", "bad3"),
+		"one patient whose record is locked": refuse(sdk.Unauthorized("GET /patient/{id}: 401"), "bad2"),
+		"a mapping that fails":               func(r *rig) { r.config.Delivers[0].Map = failFor("bad2", "bad3") },
+		"items that can't be read now": func(r *rig) {
+			r.ehr.onPoll = func(_ int, q sdk.Query) (sdk.Page, error) {
+				p := r.ehr.page(q)
+				for i, c := range p.Changes {
+					if strings.HasPrefix(c.Ref.ID, canary+"bad") {
+						p.Changes[i].Err = sdk.Retryable("GET /appointments/{id}: 500")
+					}
+				}
+				return p, nil
+			}
+		},
+	} {
+		for _, restart := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, restart %v", name, restart), func(t *testing.T) {
+				simulate(t, func(r *rig) {
+					r.config.Fetches = []pipeline.Fetch{patients()}
+					r.ehr.size = 4
+					breaks(r)
+					stop := r.start()
+					r.ehr.set("0", "a", "p0")
+					r.ehr.set("1", "a", "p1")
+					pass(10 * time.Second)
+					r.expect("0@a", "1@a")
+					if restart { // what has worked is forgotten
+						stop()
+					}
+					r.ehr.set("bad2", "a", "bad2")
+					r.ehr.set("bad3", "a", "bad3")
+					time.Sleep(time.Millisecond)
+					for i := range 20 {
+						r.ehr.set("behind"+strconv.Itoa(i), "a", "p")
+					}
+					if restart {
+						stop = r.start()
+					}
+					pass(10 * time.Minute)
+					stop()
+					if got, dead := len(r.outbox()), len(r.dead()); got+dead != 24 || got < 22 || dead == 0 {
+						t.Errorf("%d entries and %d dead letters of 24 changes, of which 2 can fail", got, dead)
+					}
+				})
+			})
+		}
+	}
 }
 
 func TestARateLimitIsWaitedForAndWhatWasDoneStays(t *testing.T) {

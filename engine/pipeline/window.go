@@ -24,6 +24,8 @@ type window struct {
 	shown   map[sdk.Ref]shown // in this pass; nil when it was not read from its begin
 	ignore  rawjson.Paths     // what does not count when data are compared
 	scan    scan
+	known   []sdk.Change // some of the page's changes that are seen
+	more    bool         // pages follow this one
 	fetched cache
 	stats   stats
 }
@@ -122,11 +124,10 @@ func (w *window) prime(ctx context.Context) error {
 // read polls page after page.
 func (w *window) read(ctx context.Context) error {
 	expired, passes := 0, 1
-	// Whether this pass, from the window's begin on, showed nothing that was not seen. One that a stop cut in two did not
-	// see what drifted meanwhile.
-	clean := w.feed.Position().Cursor == nil
+	// One that a stop cut in two did not see what drifted meanwhile.
+	this := &pass{whole: w.feed.Position().Cursor == nil}
 	cursors := map[string]bool{}
-	if clean {
+	if this.whole {
 		w.shown = map[sdk.Ref]shown{}
 		if err := w.beginScan(ctx); err != nil {
 			return err
@@ -142,7 +143,7 @@ func (w *window) read(ctx context.Context) error {
 			if err := w.commit(ctx, store.Batch{Position: &pos}); err != nil {
 				return err
 			}
-			clean, w.shown, w.scan = true, map[sdk.Ref]shown{}, scan{}
+			this, w.shown, w.scan = &pass{whole: true}, map[sdk.Ref]shown{}, scan{}
 			clear(cursors)
 			continue
 		}
@@ -162,25 +163,29 @@ func (w *window) read(ctx context.Context) error {
 		last := len(page.Cursor) == 0
 		next := pos
 		next.Cursor = page.Cursor
-		w.from = w.startOf(pos, page)
+		w.from, w.more = w.startOf(pos, page), !last
 		fresh, err := w.sieve(ctx, page)
 		if err != nil {
 			return err
 		}
-		clean = clean && len(fresh) == 0 && len(w.primed) == 0
+		this.showed(page, fresh, w.primed)
+		page.Changes, page.Included = nil, nil // a large page need not be held until all of it is worked off
 		if err := w.prime(ctx); err != nil {
 			return err
 		}
 		if err := w.mark(ctx); err != nil {
 			return err
 		}
-		// A window of one page was read at one instant.
-		again := last && pos.Cursor != nil && w.info.Drifts && !clean
-		sweeps := last && !again && page.Complete && w.scan.number > 0
+		again, sweeps := false, false
 		if last {
 			next.Cursor = nil
-			if !again {
-				next.Watermark = page.Watermark
+			upTo := page.Watermark
+			if pos.Cursor != nil && w.info.Drifts { // a window of one page was read at one instant
+				upTo = this.complete()
+			}
+			if again = upTo == nil; !again {
+				next.Watermark = upTo
+				sweeps = page.Complete && w.scan.number > 0
 			}
 			if !again && !sweeps { // else the window ends with the sweep
 				next.Polled = w.begin
@@ -196,7 +201,7 @@ func (w *window) read(ctx context.Context) error {
 		case again && passes == maxPasses:
 			return failf("feed %s brought unseen changes in each of %d readings of one window; its pages shift while they are read", w.Feed, maxPasses)
 		case again:
-			passes, clean, w.shown, w.scan.listed = passes+1, true, map[sdk.Ref]shown{}, 0
+			passes, this, w.shown, w.scan.listed = passes+1, this.next(), map[sdk.Ref]shown{}, 0
 			clear(cursors)
 		case sweeps:
 			return w.sweep(ctx)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,6 +83,43 @@ func TestDriftingPagesAreReadAgainAfterARestartWithinThem(t *testing.T) {
 		if !slices.Contains(r.delivered(), "2@a") {
 			t.Errorf("record 2 is lost; delivered %q", r.delivered())
 		}
+	})
+}
+
+// TestDriftingPagesOfAFeedThatNeverRestsAreReadToTheEnd changes a record in every reading of the window, which takes longer than
+// a change takes to come. Each change shifts the pages; what slips away by that is found, and the watermark follows.
+func TestDriftingPagesOfAFeedThatNeverRestsAreReadToTheEnd(t *testing.T) {
+	simulate(t, func(r *rig) {
+		r.ehr.feed.Drifts, r.ehr.size = true, 50
+		r.ehr.fill(1000, "a")
+		r.ehr.onPoll = func(_ int, q sdk.Query) (sdk.Page, error) {
+			time.Sleep(300 * time.Millisecond)
+			return r.ehr.page(q), nil
+		}
+		stop := r.start()
+		for n := range 1200 {
+			time.Sleep(time.Second)
+			r.ehr.set(strconv.Itoa(n%1000), strconv.Itoa(n), "p")
+		}
+		pass(2 * time.Minute)
+		stop()
+		if mark, err := time.Parse(time.RFC3339Nano, string(r.position().Watermark)); err != nil || time.Since(mark) > 3*time.Minute {
+			t.Errorf("the watermark stands at %q", r.position().Watermark)
+		}
+		if n := len(r.ehr.polls); n > 600 {
+			t.Errorf("%d polls in 22 minutes", n)
+		}
+		last := map[string]string{}
+		for _, d := range r.delivered() {
+			id, state, _ := strings.Cut(d, "@")
+			last[id] = state
+		}
+		for n := 200; n < 1200; n++ { // the last 1000 changes, each of another record
+			if id := strconv.Itoa(n % 1000); last[id] != strconv.Itoa(n) {
+				t.Errorf("the last state of record %s is lost: it is %q", id, last[id])
+			}
+		}
+		r.expectLog("its pages shift while they are read", 0)
 	})
 }
 
