@@ -123,18 +123,27 @@ func header(a *Auth) (http.Header, error) {
 
 func compileFeed(f Feed, base string) (*feed, error) {
 	at := "feed." + f.Name
-	c := &feed{name: f.Name}
+	c := &feed{name: f.Name, scan: f.Class == string(sdk.Scan), ignore: f.Ignore}
 	var err error
-	if c.request, err = newTemplate(base, f.Path, f.Query, "{since}", at); err != nil {
+	placeholder := "{since}"
+	if c.scan {
+		placeholder = "" // it lists the same whenever it is asked
+	}
+	if c.request, err = newTemplate(base, f.Path, f.Query, placeholder, at); err != nil {
 		return nil, err
 	}
 	for _, p := range []struct {
 		name, value string
 		into        *dotted
 		optional    bool
-	}{{"items", f.Items, &c.items, true}, {"id", f.ID, &c.id, false}, {"version", f.Version, &c.version, true}, {"time", f.Time, &c.time, false}} {
+	}{{"items", f.Items, &c.items, true}, {"id", f.ID, &c.id, false}, {"version", f.Version, &c.version, true}, {"time", f.Time, &c.time, c.scan}} {
 		if *p.into, err = parseDotted(p.value); err != nil || len(*p.into) == 0 && !p.optional {
 			return nil, sdk.Misconfigured(at+"."+p.name, "is not a dotted path like meta.lastUpdated")
+		}
+	}
+	for _, path := range f.Ignore {
+		if d, err := parseDotted(path); err != nil || len(d) == 0 {
+			return nil, sdk.Misconfigured(at+".ignore", "%q is not a dotted path like meta.lastSeen", path)
 		}
 	}
 	if c.format, c.written, err = compileSince(f.Since, at); err != nil {

@@ -69,6 +69,9 @@ func TestAMistakeIsBlamedOnItsAttribute(t *testing.T) {
 		{`"data.list"`, `"data..list"`, "feed.appointments.items", "is not a dotted path"},
 		{`"id": "id"`, `"id": ""`, "feed.appointments.id", "is not a dotted path"},
 		{`"version": "v"`, `"version": "v."`, "feed.appointments.version", "is not a dotted path"},
+		{`"id": "id"`, `"id": "id", "class": "scan"`, "feed.appointments.query", `{since} of "changedsince" is not a placeholder here; a scan has none`},
+		{`"path": "/appointments"`, `"path": "/appointments/{since}", "class": "scan"`, "feed.appointments.path", "{since} is not a placeholder here; a scan has none"},
+		{`"id": "id"`, `"id": "id", "ignore": ["a.b", "c."]`, "feed.appointments.ignore", `"c." is not a dotted path`},
 		{`"time": "lastUpdated"`, `"time": ""`, "feed.appointments.time", "is not a dotted path"},
 		{`America/New_York`, `America/Gotham`, "feed.appointments.since.zone", `"America/Gotham" is not a time zone`},
 		{`America/New_York`, `Local`, "feed.appointments.since.zone", "is not a time zone"},
@@ -102,6 +105,7 @@ func TestGoodConfigurationsAreAccepted(t *testing.T) {
 		{`"kind": "cursor", "next": "next", "param": "cursor"`, `"kind": "link"`},
 		{`"{since}"`, `"{\"and\":[{\"updated\":\"{since}\"}]}"`},
 		{`/patient/{id}`, `/Patient list/{id}`},
+		{`"query": {"changedsince": "{since}"}`, `"class": "scan", "ignore": ["seen"]`},
 	} {
 		if err := replaced(t, tt[0], tt[1]).Validate(); err != nil {
 			t.Errorf("%s: %v", tt[1], err)

@@ -41,7 +41,7 @@ func (f *feed) read(body []byte, p *position, now time.Time) ([]sdk.Change, []sd
 		return nil, nil, sdk.Retryable("GET %s: no array at %q: found %s", f.request.path, f.items, found(array, ok))
 	}
 	var asked time.Time
-	if !p.Since.IsZero() {
+	if !p.Since.IsZero() && !f.scan {
 		asked, _, _ = f.format.Parse(f.format.Since(p.Since)) // what it writes, it reads
 	}
 	var changes []sdk.Change
@@ -88,6 +88,9 @@ func (f *feed) item(item []byte, c *sdk.Change) (early, late time.Time, err erro
 	if f.version != nil {
 		raw, _ := rawjson.Get(item, f.version...)
 		c.Version, _ = rawjson.Text(raw)
+	}
+	if f.time == nil {
+		return early, late, nil
 	}
 	raw, ok = rawjson.Get(item, f.time...)
 	text, _ := rawjson.Text(raw)

@@ -31,6 +31,8 @@ type feed struct {
 	format  window.Format
 	written string // the format in words
 	page    paging
+	scan    bool     // it lists everything
+	ignore  []string // dotted paths of what means nothing
 }
 
 // paging says how an answer goes on; the zero value: it does not.
@@ -45,8 +47,12 @@ func (f *feed) describe() sdk.Feed {
 	d := sdk.Feed{Name: f.name, Kind: f.name, Class: sdk.Timestamp, Version: sdk.Coarse, Precision: f.format.Unit(),
 		Drifts: f.page.kind != "" && !f.page.stable,
 		Why:    "GET " + f.request.path + " answers what changed since an instant, written as " + f.written}
+	d.Ignore = f.ignore
 	if f.version == nil {
 		d.Version = sdk.None
+	}
+	if f.scan {
+		d.Class, d.Why = sdk.Scan, "GET "+f.request.path+" lists everything, which is read at each poll and compared"
 	}
 	return d
 }
@@ -98,7 +104,7 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 	case err != nil:
 		return sdk.Page{}, err
 	case next == "":
-		page.Watermark = mark.After(p.Reading).Bytes()
+		page.Watermark, page.Complete = mark.After(p.Reading).Bytes(), f.scan
 		return page, nil
 	case next == p.Next:
 		return sdk.Page{}, sdk.Retryable("GET %s: the next page is the same page again, so paging would never end", r.Template)

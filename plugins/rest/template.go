@@ -18,7 +18,8 @@ type template struct {
 	placeholder string // "{id}"
 }
 
-// newTemplate checks a template in which placeholder, and no other, must stand. at is the path of its block.
+// newTemplate checks a template in which placeholder, and no other, must stand; none at all when it is empty. at is the path of
+// its block.
 func newTemplate(base, path string, query map[string]string, placeholder, at string) (template, error) {
 	t := template{base: base, path: path, query: query, placeholder: placeholder}
 	switch {
@@ -27,14 +28,18 @@ func newTemplate(base, path string, query map[string]string, placeholder, at str
 	case strings.ContainsAny(path, "?#"):
 		return t, sdk.Misconfigured(at+".path", "must not hold ? or #; parameters belong into query")
 	}
+	there := "there is " + placeholder
+	if placeholder == "" {
+		there = "a scan has none"
+	}
 	stands := strings.Contains(path, placeholder)
 	if unknown := otherPlaceholder(path, placeholder); unknown != "" {
-		return t, sdk.Misconfigured(at+".path", "%s is not a placeholder here; there is %s", unknown, placeholder)
+		return t, sdk.Misconfigured(at+".path", "%s is not a placeholder here; %s", unknown, there)
 	}
 	for name, value := range query {
 		stands = stands || strings.Contains(value, placeholder)
 		if unknown := otherPlaceholder(value, placeholder); unknown != "" {
-			return t, sdk.Misconfigured(at+".query", "%s of %q is not a placeholder here; there is %s", unknown, name, placeholder)
+			return t, sdk.Misconfigured(at+".query", "%s of %q is not a placeholder here; %s", unknown, name, there)
 		}
 	}
 	if !stands {
@@ -70,11 +75,11 @@ func otherPlaceholder(s, allowed string) string {
 func (t template) url(value string, more map[string]string) string {
 	var b strings.Builder
 	b.WriteString(t.base)
-	b.WriteString(strings.ReplaceAll(t.path, t.placeholder, url.PathEscape(value)))
+	b.WriteString(t.fill(t.path, url.PathEscape(value)))
 	if len(t.query)+len(more) > 0 {
 		q := url.Values{}
 		for name, v := range t.query {
-			q.Set(name, strings.ReplaceAll(v, t.placeholder, value))
+			q.Set(name, t.fill(v, value))
 		}
 		for name, v := range more {
 			q.Set(name, v)
@@ -83,4 +88,11 @@ func (t template) url(value string, more map[string]string) string {
 		b.WriteString(strings.ReplaceAll(q.Encode(), "+", "%20")) // a plus is not a blank to every server; a real one is %2B
 	}
 	return b.String()
+}
+
+func (t template) fill(text, value string) string {
+	if t.placeholder == "" {
+		return text
+	}
+	return strings.ReplaceAll(text, t.placeholder, value)
 }
