@@ -186,6 +186,11 @@ func (e *Engine) pipelines(state store.Store, cfg *config.Config, sources map[st
 			Source: sources[p.Source], Claim: state.Claim, Limits: state.Limits(), Secret: state.Secret(),
 			Parallel: runtime.GOMAXPROCS(0), Hurry: hurry, Logger: e.o.Logger,
 		}
+		if x := p.Expand; x != nil {
+			c.Expand = &pipeline.Expand{
+				Name: x.Name, Resource: x.Resource, ID: x.ID, Items: x.Items, Key: x.Key, Version: x.Version, Time: x.Time,
+			}
+		}
 		for _, f := range p.Fetches {
 			c.Fetches = append(c.Fetches, fetchOf(f))
 		}

@@ -13,29 +13,30 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// wanted is what an expression has to give.
-type wanted string
+var texts = cty.List(cty.String)
 
-const (
-	aText wanted = "a text or a number"
-	aBool wanted = "true or false"
-	aList wanted = "a list of texts or numbers"
-)
+// wanted says what a per-record expression of a type must give.
+var wanted = map[cty.Type]string{
+	cty.String: "a text or a number is wanted", cty.Bool: "true or false is wanted", texts: "a list of texts or numbers is wanted",
+}
 
-// gives says whether a type is the wanted one.
-func (w wanted) gives(t cty.Type) bool {
-	switch w {
-	case aBool:
+// gives says whether what is of a type can be taken for another.
+func gives(t, want cty.Type) bool {
+	switch want {
+	case texts:
+		return listing(t)
+	case cty.Bool:
 		return t == cty.Bool
-	case aList:
-		return t.IsTupleType() || t.IsListType() || t.IsSetType()
 	}
 	return t.IsPrimitiveType()
 }
 
-// compile checks a per-record expression and returns it with the labels of the fetches that it uses. Self is the label of
-// the fetch that it belongs to, labels are those of all fetches of the pipeline. It is nil when something is wrong.
-func (l *loader) compile(expr hclsyntax.Expression, want wanted, labels []string, self string) (*Expr, []string) {
+func listing(t cty.Type) bool { return t.IsTupleType() || t.IsListType() || t.IsSetType() }
+
+// compile checks a per-record expression that is to give a type and returns it with the labels of the fetches that it uses.
+// Self is the label of the fetch that it belongs to, labels are those of all fetches of the pipeline. It is nil when
+// something is wrong.
+func (l *loader) compile(expr hclsyntax.Expression, labels []string, self string, want cty.Type) (*Expr, []string) {
 	before := len(l.diags)
 	at := expr.Range()
 	if text, ok := literal(expr); ok && (strings.HasPrefix(text, "change.") || strings.HasPrefix(text, "fetched.")) {
@@ -61,8 +62,8 @@ func (l *loader) compile(expr hclsyntax.Expression, want wanted, labels []string
 		e.plain = &c.inputs[0].path
 		return e, needs
 	case *hclsyntax.SplatExpr, *hclsyntax.ForExpr:
-		if want != aList {
-			l.errorf(at, "Wrong type", "The expression gives a list or an object; %s is wanted.", want)
+		if want != texts {
+			l.errorf(at, "Wrong type", "The expression gives a list or an object; %s.", wanted[want])
 			return nil, nil
 		}
 	}
@@ -73,8 +74,8 @@ func (l *loader) compile(expr hclsyntax.Expression, want wanted, labels []string
 	}
 	v, diags := expr.Value(&hcl.EvalContext{Variables: unknown, Functions: e.functions})
 	l.evaluation(diags)
-	if t := v.Type(); !diags.HasErrors() && t != cty.DynamicPseudoType && !want.gives(t) {
-		l.errorf(at, "Wrong type", "The expression gives %s; %s is wanted.", articled(t), want)
+	if t := v.Type(); !diags.HasErrors() && t != cty.DynamicPseudoType && !gives(t, want) {
+		l.errorf(at, "Wrong type", "The expression gives %s; %s.", articled(t), wanted[want])
 	}
 	if len(l.diags) > before {
 		return nil, nil
@@ -178,16 +179,19 @@ func (c *compiler) path(t hcl.Traversal) (path, bool) {
 		}
 		steps = append(steps, text)
 	}
+	isChange := root == "change" || root == "parent"
 	switch {
-	case root == "change" && len(steps) == 0:
-		return fail("Incomplete path", "\"change\" is the whole change. A path goes on: change.id, or change.data.NAME for what the server sent.")
-	case root == "change" && !slices.Contains(changeAttributes, steps[0]):
-		return fail("Unknown name", "A change has no attribute %q.%s What the server sent is in change.data.", steps[0],
-			meantOr(steps[0], changeAttributes, "Its attributes are"))
-	case root == "change" && steps[0] != "data" && len(steps) > 1:
-		return fail("Invalid path", "change.%s is a text, there is nothing in it.", steps[0])
-	case root == "change":
-		return path{name: steps[0], steps: steps[1:]}, true
+	case root == "parent" && !c.expands:
+		return fail("Unknown name", "There is a parent only where a pipeline has an expand block.")
+	case isChange && len(steps) == 0:
+		return fail("Incomplete path", "\"%s\" is the whole change. A path goes on: %[1]s.id, or %[1]s.data.NAME for what the server sent.", root)
+	case isChange && !slices.Contains(changeAttributes, steps[0]):
+		return fail("Unknown name", "A change has no attribute %q.%s What the server sent is in %s.data.", steps[0],
+			meantOr(steps[0], changeAttributes, "Its attributes are"), root)
+	case isChange && steps[0] != "data" && len(steps) > 1:
+		return fail("Invalid path", "%s.%s is a text, there is nothing in it.", root, steps[0])
+	case isChange:
+		return path{parent: root == "parent", name: steps[0], steps: steps[1:]}, true
 	case root == "fetched" && len(c.labels) == 0:
 		return fail("Unknown fetch", "This pipeline fetches nothing.")
 	case root == "fetched" && len(steps) == 0:

@@ -67,6 +67,7 @@ type Pipeline struct {
 	// inferred. MaxDeleted is the share of all records that may be deleted after one scan.
 	Confirm    string
 	MaxDeleted float64
+	Expand     *Expand // nil: what the feed lists are the changes
 	Fetches    []Fetch
 	Delivers   []Deliver
 }
@@ -75,6 +76,17 @@ type Pipeline struct {
 type Start struct {
 	Now bool
 	At  time.Time // meant when Now is false and At is not zero
+}
+
+// Expand makes changes of the children of what the feed lists. Paths are into the answer and, beside Items, into a child.
+type Expand struct {
+	Name     string // label; the kind of the children
+	Resource string
+	ID       *Expr // over the parent, as its change; without it there are no children
+	Items    []string
+	Key      []string
+	Version  []string
+	Time     []string
 }
 
 // Fetch asks for the details of a record.

@@ -54,29 +54,29 @@ func (e *Expr) Eval(r *record.Record) (value string, present bool, err error) {
 		}
 		text, ok := rawjson.Text(v.raw)
 		if !ok && !rawjson.IsNull(v.raw) {
-			return "", false, e.errorf("%s is an object or a list; a text or a number is wanted", e.source)
+			return "", false, e.errorf("%s is an object or a list; %s", e.source, wanted[cty.String])
 		}
 		return text, text != "", nil
 	}
-	v, err := e.value(r)
+	v, err := e.evaluate(r)
 	if err != nil {
 		return "", false, err
 	}
-	return e.result(v)
+	return e.text(v)
 }
 
 // EvalBool says whether the expression is true for a record. Null is neither true nor false, and an error. Like Eval.
 func (e *Expr) EvalBool(r *record.Record) (bool, error) {
-	v, err := e.value(r)
+	v, err := e.evaluate(r)
 	switch {
 	case err != nil:
 		return false, err
 	case v.IsNull():
-		return false, e.errorf("the expression gives null; true or false is wanted (a path that leads nowhere is null: test for it with == null)")
+		return false, e.errorf("the expression gives null; %s (a path that leads nowhere is null: test for it with == null)", wanted[cty.Bool])
 	}
 	yes, err := convert.Convert(v, cty.Bool)
 	if err != nil || !yes.IsKnown() {
-		return false, e.errorf("the expression gives %s; true or false is wanted", articled(v.Type()))
+		return false, e.errorf("the expression gives %s; %s", articled(v.Type()), wanted[cty.Bool])
 	}
 	return yes.True(), nil
 }
@@ -92,36 +92,36 @@ func (e *Expr) EvalList(r *record.Record) ([]string, error) {
 		if raw == nil || raw[0] != '[' {
 			return nil, e.errorf("%s is no list", e.source)
 		}
-		var texts []string
+		var list []string
 		for element := range rawjson.Elements(raw) {
 			text, ok := rawjson.Text(element)
 			if !ok && !rawjson.IsNull(element) {
 				return nil, e.errorf("%s holds an object or a list; texts or numbers are wanted", e.source)
 			}
-			texts = append(texts, text)
+			list = append(list, text)
 		}
-		return texts, nil
+		return list, nil
 	}
-	v, err := e.value(r)
+	v, err := e.evaluate(r)
 	switch t := v.Type(); {
 	case err != nil || v.IsNull():
 		return nil, err
-	case !t.IsTupleType() && !t.IsListType() && !t.IsSetType():
-		return nil, e.errorf("the expression gives %s; a list is wanted", articled(t))
+	case !listing(t):
+		return nil, e.errorf("the expression gives %s; %s", articled(t), wanted[texts])
 	}
-	var texts []string
+	var list []string
 	for _, element := range v.AsValueSlice() {
-		text, _, err := e.result(element)
+		text, _, err := e.text(element)
 		if err != nil {
 			return nil, err
 		}
-		texts = append(texts, text)
+		list = append(list, text)
 	}
-	return texts, nil
+	return list, nil
 }
 
-// value evaluates the expression with HCL.
-func (e *Expr) value(r *record.Record) (cty.Value, error) {
+// evaluate evaluates what is more than a path. The value has no marks.
+func (e *Expr) evaluate(r *record.Record) (cty.Value, error) {
 	variables := make(map[string]cty.Value, len(e.inputs))
 	for _, in := range e.inputs {
 		v, err := in.value(r)
@@ -136,19 +136,19 @@ func (e *Expr) value(r *record.Record) (cty.Value, error) {
 		return cty.NilVal, e.errorf("%s (a path that leads nowhere is null: test for it with == null)", diags[0].Summary)
 	}
 	v, _ = v.UnmarkDeep()
+	if !sane(v) {
+		return cty.NilVal, e.errorf("the number is out of range")
+	}
 	return v, nil
 }
 
-func (e *Expr) result(v cty.Value) (string, bool, error) {
+func (e *Expr) text(v cty.Value) (string, bool, error) {
 	if v.IsNull() {
 		return "", false, nil
 	}
-	if !sane(v) {
-		return "", false, e.errorf("the number is out of range")
-	}
 	text, err := convert.Convert(v, cty.String)
 	if err != nil || !text.IsKnown() {
-		return "", false, e.errorf("the expression gives %s; a text or a number is wanted", articled(v.Type()))
+		return "", false, e.errorf("the expression gives %s; %s", articled(v.Type()), wanted[cty.String])
 	}
 	return text.AsString(), text.AsString() != "", nil
 }
@@ -159,9 +159,10 @@ func (e *Expr) errorf(format string, args ...any) error {
 
 // path leads to a value of a record.
 type path struct {
-	fetch string // label of a fetch; empty: the change
-	name  string // attribute of the change
-	steps []string
+	fetch  string // label of a fetch; empty: the change
+	parent bool   // of the change's parent
+	name   string // attribute of the change
+	steps  []string
 }
 
 // The attributes of a change, as in scripts.
@@ -178,6 +179,11 @@ func (p *path) find(r *record.Record) found {
 		return inside(r.Fetched[p.fetch], p.steps)
 	}
 	c := &r.Change
+	if p.parent {
+		if c = r.Parent; c == nil {
+			return found{}
+		}
+	}
 	switch p.name {
 	case "id":
 		return found{text: c.Ref.ID}

@@ -157,7 +157,7 @@ func TestListExpression(t *testing.T) {
 		{`change.data.list`, nil, "main.hcl:13: change.data.list holds an object or a list; texts or numbers are wanted"},
 		{`change.data.list[*]`, nil, "main.hcl:13: the expression gives an object; a text or a number is wanted"},
 		{`change.data.list[*].name`, nil, "main.hcl:13: Unsupported attribute (a path that leads nowhere is null: test for it with == null)"},
-		{`change.data.new ? change.data.mrn : null`, nil, "main.hcl:13: the expression gives a string; a list is wanted"},
+		{`change.data.new ? change.data.mrn : null`, nil, "main.hcl:13: the expression gives a string; a list of texts or numbers is wanted"},
 	} {
 		got, err := fetch(t, c.expr, "true").ForEach.EvalList(lists)
 		if !slices.Equal(got, c.want) || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {

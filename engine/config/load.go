@@ -66,6 +66,7 @@ type loader struct {
 	used    map[string]*adapter         // by name
 	feeds   map[string]*object          // sources that could be read, by ID
 	scripts map[string]error            // what the check of a script found, by path
+	expands bool                        // the pipeline that is read has an expand block
 	outside *outside
 	eval    *hcl.EvalContext
 	diags   hcl.Diagnostics

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
 
 	"github.com/rounds-engine/rounds/sdk/schema"
 )
@@ -35,6 +36,14 @@ var pipelineSchema = schema.Schema{Blocks: []schema.Block{
 		{Name: "timeout", Type: schema.Duration, Doc: "time for one call to the source"},
 		{Name: "confirm", Type: schema.String, Doc: "the resource that is asked whether a record that a scan does not list is deleted"},
 		{Name: "max_deleted", Type: schema.Number, Doc: "the share of all records that may be deleted after one scan"},
+	}}},
+	{Name: "expand", Labels: []string{"name"}, Doc: "children of what the feed lists, which become the changes", Body: schema.Schema{Attributes: []schema.Attribute{
+		{Name: "from", Type: schema.String, Doc: "the resource that has the children, where it is not called like the block"},
+		{Name: "id", Type: expression, Required: true, Doc: "the identifier that the resource is asked by, an expression over change"},
+		{Name: "items", Type: schema.String, Doc: "dotted path to the list of children in the answer"},
+		{Name: "key", Type: schema.String, Required: true, Doc: "dotted path to a child's identifier"},
+		{Name: "version", Type: schema.String, Doc: "dotted path to a child's version"},
+		{Name: "time", Type: schema.String, Doc: "dotted path to the time of a child's last change, RFC 3339"},
 	}}},
 	{Name: "fetch", Labels: []string{"name"}, Repeated: true, Doc: "details of the record", Body: schema.Schema{Attributes: []schema.Attribute{
 		{Name: "from", Type: schema.String, Doc: "the resource, where it is not called like the fetch"},
@@ -61,6 +70,10 @@ func (l *loader) pipelines() {
 			l.poll(poll, &p)
 		}
 		labels := o.names("fetch")
+		for _, expand := range o.blocks["expand"] {
+			p.Expand = l.expand(expand, p.Source, labels)
+		}
+		l.expands = p.Expand != nil
 		for _, fetch := range o.blocks["fetch"] {
 			p.Fetches = append(p.Fetches, l.fetch(fetch, p.Source, labels))
 		}
@@ -116,6 +129,34 @@ func (l *loader) deletes(o *object, p *Pipeline) {
 	}
 }
 
+func (l *loader) expand(o *object, source string, labels []string) *Expand {
+	x := &Expand{Name: o.labels[0]}
+	var at hcl.Range
+	if x.Resource, at = take(o, "from", x.Name); source != "" {
+		l.part(at, source, "resource", x.Resource)
+	}
+	l.expands = false
+	if id, given := o.attributes["id"]; given {
+		var needs []string
+		if x.ID, needs = l.compile(id.expr, labels, "", cty.String); len(needs) > 0 {
+			l.errorf(id.expr.Range(), "Unknown name", "Nothing is fetched yet when a change is expanded: what an expand block can use is change.")
+		}
+	}
+	for _, p := range []struct {
+		name string
+		into *[]string
+	}{{"items", &x.Items}, {"key", &x.Key}, {"version", &x.Version}, {"time", &x.Time}} {
+		path, at := take(o, p.name, "")
+		if at == o.header || path == "" && p.name != "key" {
+			continue
+		}
+		if *p.into = strings.Split(path, "."); slices.Contains(*p.into, "") {
+			l.errorf(at, "Wrong value", "%q is a dotted path like data.orders.", p.name)
+		}
+	}
+	return x
+}
+
 func (l *loader) fetch(o *object, source string, labels []string) Fetch {
 	f := Fetch{Name: o.labels[0]}
 	var at hcl.Range
@@ -124,12 +165,12 @@ func (l *loader) fetch(o *object, source string, labels []string) Fetch {
 	}
 	for _, x := range []struct {
 		name string
-		want wanted
+		want cty.Type
 		into **Expr
-	}{{"id", aText, &f.ID}, {"for_each", aList, &f.ForEach}, {"when", aBool, &f.When}} {
+	}{{"id", cty.String, &f.ID}, {"for_each", texts, &f.ForEach}, {"when", cty.Bool, &f.When}} {
 		if a, given := o.attributes[x.name]; given {
 			var needs []string
-			*x.into, needs = l.compile(a.expr, x.want, labels, f.Name)
+			*x.into, needs = l.compile(a.expr, labels, f.Name, x.want)
 			f.Needs = append(f.Needs, needs...)
 		}
 	}
@@ -170,7 +211,7 @@ func (l *loader) deliver(o *object, labels []string) Deliver {
 		l.errorf(at, "Missing script", "The name of the script is empty.")
 	}
 	if by, given := o.attributes["order_by"]; given {
-		d.OrderBy, _ = l.compile(by.expr, aText, labels, "")
+		d.OrderBy, _ = l.compile(by.expr, labels, "", cty.String)
 	}
 	return d
 }

@@ -23,9 +23,12 @@ import (
 //
 // Invariant 1: the position is committed here and nowhere else, with the page's last batch, when every other change of the
 // page is committed: as entries, as a dead letter, or filtered.
-func (w *window) work(ctx context.Context, fresh []*item, next store.Position) error {
-	if len(fresh) == 0 {
-		return w.commit(ctx, store.Batch{Position: &next})
+func (w *window) work(ctx context.Context, fresh []*item, next *store.Position) error {
+	switch {
+	case len(fresh) == 0 && next == nil:
+		return nil
+	case len(fresh) == 0:
+		return w.commit(ctx, store.Batch{Position: next})
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var ahead func() error // waits for what enrich says of the first batch of fresh
@@ -64,7 +67,7 @@ func (w *window) work(ctx context.Context, fresh []*item, next store.Position) e
 		}
 		var position *store.Position
 		if len(fresh) == 0 && page.waiting == nil {
-			position = &next
+			position = next
 		}
 		if err := w.commitItems(ctx, batch, position); err != nil {
 			return err

@@ -22,7 +22,7 @@ type cached struct {
 	at time.Time
 }
 
-func newCache(maxBytes int) cache { return cache{max: maxBytes, results: map[sdk.Ref]cached{}} }
+func newCache(maxBytes int) *cache { return &cache{max: maxBytes, results: map[sdk.Ref]cached{}} }
 
 // get gives what was fetched at an instant or after it.
 func (c *cache) get(ref sdk.Ref, since time.Time) (sdk.Result, bool) {

@@ -41,16 +41,7 @@ func fetchLevels(fetches []Fetch) ([][]int, error) {
 // enrich fetches what the items of a batch ask for. What could not be had is left with its item; the error is that of a call
 // that failed as a whole.
 func (w *window) enrich(ctx context.Context, batch []*item) error {
-	for _, it := range batch {
-		switch err := ofRecord(it.rec.Change.Err); {
-		case err == nil:
-			it.pass(pollStep)
-		case definitive(sdk.CodeOf(err)):
-			it.blame(pollStep, record.StagePoll, sdk.Safe(err), w.stepName(pollStep))
-		default:
-			it.waits, it.waitStep = err, pollStep
-		}
-	}
+	w.received(batch)
 	for _, level := range w.levels {
 		wants := w.wanted(batch, level)
 		got, err := w.get(ctx, wants, level)
@@ -62,6 +53,20 @@ func (w *window) enrich(ctx context.Context, batch []*item) error {
 		}
 	}
 	return nil
+}
+
+// received looks which items of a batch the page gave whole.
+func (w *window) received(batch []*item) {
+	for _, it := range batch {
+		switch err := ofRecord(it.rec.Change.Err); {
+		case err == nil:
+			it.pass(pollStep)
+		case definitive(sdk.CodeOf(err)):
+			it.blame(pollStep, record.StagePoll, sdk.Safe(err), w.stepName(pollStep))
+		default:
+			it.waits, it.waitStep = err, pollStep
+		}
+	}
 }
 
 // want is what one item wishes of one fetch block: one ref, or those of a list, in which the zero ref is for nothing.

@@ -120,6 +120,7 @@ type Config struct {
 	Start      Start
 	Confirm    string  // the resource that tells whether what a scan does not list is deleted; empty: no delete is inferred
 	MaxDeleted float64 // share of the records that may be deleted after one scan
+	Expand     *Expand // nil: what the feed lists are the changes
 	Fetches    []Fetch
 	Delivers   []Deliver
 
@@ -156,7 +157,7 @@ type Pipeline struct {
 	failing  []int           // by step: changes that failed in it since one passed it
 	witness  []sdk.Ref       // by fetch: what could be fetched last
 	attempts map[sdk.Ref]int // of records that could not be read or fetched while others could
-	kept     cache           // of fetches that may use what an earlier window fetched
+	kept     *cache          // of fetches that may use what an earlier window fetched
 }
 
 // New makes a pipeline. Fetches that need each other in a circle are an error.
@@ -168,12 +169,12 @@ func New(c Config) (*Pipeline, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pipeline %s: %w", c.Name, err)
 	}
-	steps := 1 + len(c.Fetches) + len(c.Delivers)
-	return &Pipeline{
-		Config: c, levels: levels, log: c.Logger.With("pipeline", c.Name),
-		worked: make([]bool, steps), failing: make([]int, steps), witness: make([]sdk.Ref, len(c.Fetches)),
-		attempts: map[sdk.Ref]int{}, kept: newCache(keptCache),
-	}, nil
+	p := &Pipeline{
+		Config: c, levels: levels, log: c.Logger.With("pipeline", c.Name), attempts: map[sdk.Ref]int{}, kept: newCache(keptCache),
+	}
+	steps := p.mapStep(len(c.Delivers))
+	p.worked, p.failing, p.witness = make([]bool, steps), make([]int, steps), make([]sdk.Ref, p.fetching())
+	return p, nil
 }
 
 // Run works until ctx is done. It mends itself: whatever fails is tried again with back-off, a lost ownership is claimed

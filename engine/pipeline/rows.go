@@ -141,7 +141,7 @@ func (w *window) predates(c sdk.Change, known bool) bool {
 }
 
 func (w *window) item(c sdk.Change, row store.Row) *item {
-	return &item{rec: &record.Record{Change: c}, row: row, steps: make([]result, len(w.worked)), asked: make([]sdk.Ref, len(w.Fetches))}
+	return &item{rec: &record.Record{Change: c, Parent: w.parents[c.Ref]}, row: row, steps: make([]result, len(w.worked)), asked: make([]sdk.Ref, w.fetching())}
 }
 
 func (w *window) remembered() int {

@@ -103,7 +103,7 @@ func (w *window) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return w.work(ctx, deletions, next)
+	return w.process(ctx, deletions, next)
 }
 
 // missing lists the feed's records that the scan did not mark.

@@ -17,12 +17,23 @@ import (
 const pollStep = 0
 
 func (p *Pipeline) fetchStep(i int) int { return 1 + i }
-func (p *Pipeline) mapStep(i int) int   { return 1 + len(p.Fetches) + i }
+func (p *Pipeline) expandStep() int     { return 1 + len(p.Fetches) } // of parents, which pass no other but the first
+func (p *Pipeline) mapStep(i int) int   { return 1 + p.fetching() + i }
+
+// fetching is the number of steps in which something is fetched.
+func (p *Pipeline) fetching() int {
+	if p.Expand != nil {
+		return len(p.Fetches) + 1
+	}
+	return len(p.Fetches)
+}
 
 func (p *Pipeline) stepName(step int) string {
 	switch {
 	case step == pollStep:
 		return "reading the page"
+	case p.Expand != nil && step == p.expandStep():
+		return fmt.Sprintf("expand %q", p.Expand.Name)
 	case step < p.mapStep(0):
 		return fmt.Sprintf("fetch %q", p.Fetches[step-1].Name)
 	}

@@ -24,14 +24,16 @@ type window struct {
 	shown   map[sdk.Ref]shown // in this pass; nil when it was not read from its begin
 	ignore  rawjson.Paths     // what does not count when data are compared
 	scan    scan
-	known   []sdk.Change // some of the page's changes that are seen
-	more    bool         // pages follow this one
-	fetched cache
-	stats   stats
+	known   []sdk.Change            // some of the page's changes that are seen
+	more    bool                    // pages follow this one
+	parents map[sdk.Ref]*sdk.Change // of the changes, where they are children
+	since   time.Time               // the start, by the server's clock; zero: the beginning
+	fetched *cache
+	stats   *stats
 }
 
 type stats struct {
-	pages, calls, changes, fresh, seen, stale, primed, fetched, mapped, filtered, skipped, dead, deleted int
+	pages, calls, changes, fresh, seen, stale, primed, fetched, mapped, filtered, skipped, dead, deleted, expanded, children int
 }
 
 // window reads until the feed has no further page. Everything that was committed on the way stays, also when it fails.
@@ -40,7 +42,7 @@ func (p *Pipeline) window(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w := &window{Pipeline: p, info: info, begin: time.Now(), ignore: rawjson.ParsePaths(info.Ignore), fetched: newCache(fetchCache)}
+	w := &window{Pipeline: p, info: info, begin: time.Now(), ignore: rawjson.ParsePaths(info.Ignore), fetched: newCache(fetchCache), stats: new(stats)}
 	if err := w.start(ctx); err != nil {
 		return err
 	}
@@ -64,6 +66,10 @@ func (p *Pipeline) describe(ctx context.Context) (sdk.Feed, error) {
 	if info.Class != sdk.Scan && p.Confirm != "" {
 		return info, failf("confirm is for feeds that list everything at each poll; feed %s of source %s does not (its class is %s)", p.Feed, p.SourceName, info.Class)
 	}
+	if p.Expand != nil && info.Kind == p.Expand.Name {
+		return info, failf("expand %q has the name of the records that feed %s lists, which its children need to be told from: "+
+			"give it another, and the resource with from", p.Expand.Name, p.Feed)
+	}
 	return info, nil
 }
 
@@ -81,12 +87,9 @@ func (w *window) start(ctx context.Context) error {
 	return w.commit(ctx, store.Batch{Position: &pos})
 }
 
-// startOf is the instant that changes of the very first window have to reach to be delivered; zero in any other window. A
-// start of "now" is by the engine's clock: where the server's is behind, what changes after the start is dated before it.
+// startOf is the instant that changes of the very first window have to reach to be delivered, and children in any. A start of
+// "now" is by the engine's clock: where the server's is behind, what changes after the start is dated before it.
 func (w *window) startOf(pos store.Position, page sdk.Page) time.Time {
-	if len(pos.Watermark) > 0 {
-		return time.Time{}
-	}
 	from := pos.Start
 	if behind := time.Since(page.Now); w.Start.Now && !page.Now.IsZero() && behind > 0 {
 		from = from.Add(-behind)
@@ -163,7 +166,10 @@ func (w *window) read(ctx context.Context) error {
 		last := len(page.Cursor) == 0
 		next := pos
 		next.Cursor = page.Cursor
-		w.from, w.more = w.startOf(pos, page), !last
+		w.since, w.more = w.startOf(pos, page), !last
+		if w.from = w.since; len(pos.Watermark) > 0 {
+			w.from = time.Time{}
+		}
 		fresh, err := w.sieve(ctx, page)
 		if err != nil {
 			return err
@@ -191,7 +197,7 @@ func (w *window) read(ctx context.Context) error {
 				next.Polled = w.begin
 			}
 		}
-		if err := w.work(ctx, fresh, next); err != nil {
+		if err := w.process(ctx, fresh, next); err != nil {
 			return err
 		}
 		if err := w.ack(ctx, page); err != nil {
@@ -286,6 +292,6 @@ func (w *window) report(ctx context.Context, err error) {
 	s := w.stats
 	w.log.Log(ctx, level, "window read", "complete", err == nil, "pages", s.pages, "calls", s.calls, "changes", s.changes, "new", s.fresh,
 		"seen", s.seen, "stale", s.stale, "before_start", s.primed, "fetched", s.fetched, "mapped", s.mapped, "filtered", s.filtered, "skipped", s.skipped, "dead", s.dead,
-		"deleted", s.deleted,
+		"deleted", s.deleted, "expanded", s.expanded, "children", s.children,
 		"took", time.Since(w.begin).Round(time.Millisecond))
 }

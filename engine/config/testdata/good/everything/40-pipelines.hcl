@@ -48,3 +48,25 @@ pipeline "studies" {
     order_by = change.data.urgent ? "urgent" : change.id
   }
 }
+
+pipeline "patient-orders" {
+  poll {
+    feed  = source.rest.clinic.feed.patients
+    every = "24h"
+  }
+  expand "practice" {
+    id      = change.id
+    items   = "data.practices"
+    key     = "practice.id"
+    version = "rev"
+    time    = null
+  }
+  fetch "patient" {
+    id = parent.data.id
+  }
+  deliver "screen" {
+    to       = destination.stdout.screen
+    map      = "maps/order.ts"
+    order_by = "${parent.id}/${change.id}"
+  }
+}
