@@ -68,7 +68,7 @@ func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
 		config.WriteDiagnostics(&out, files, diags, false, 0)
 		t.Fatal(out.String())
 	}
-	if len(c.Sources) != 3 || len(c.Destinations) != 4 || len(c.Pipelines) != 4 {
+	if len(c.Sources) != 4 || len(c.Destinations) != 4 || len(c.Pipelines) != 5 {
 		t.Errorf("%d sources, %d destinations, %d pipelines", len(c.Sources), len(c.Destinations), len(c.Pipelines))
 	}
 }

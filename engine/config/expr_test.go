@@ -139,6 +139,35 @@ func fetch(t testing.TB, forEach, when string) config.Fetch {
 	return c.Pipelines[0].Fetches[0]
 }
 
+func TestParentExpression(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "main.hcl"), strings.Replace(fmt.Sprintf(frame, `"${parent.id}/${parent.data.site.id}/${change.id}"`),
+		`  fetch "patient" { id = change.data.patientID }`, `  fetch "patient" { id = parent.data.mrn }
+  expand "provider" {
+    id  = change.data.patientID
+    key = "id"
+  }`, 1))
+	write(t, filepath.Join(dir, "a.js"), "")
+	c, _, diags := config.Load(t.Context(), dir, options(dir))
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	p := c.Pipelines[0]
+	child := &record.Record{Change: sdk.Change{Ref: sdk.Ref{ID: "c1"}}, Parent: &appointment.Change}
+	for _, x := range []struct {
+		expr *config.Expr
+		of   *record.Record
+		want string
+	}{
+		{p.Expand.ID, appointment, "12345678901234567890123"}, {p.Fetches[0].ID, child, "00123"}, {p.Delivers[0].OrderBy, child, "a1/s1/c1"},
+		{p.Fetches[0].ID, &record.Record{}, ""},
+	} {
+		if got, _, err := x.expr.Eval(x.of); got != x.want || err != nil {
+			t.Errorf("%s = %q, %v, want %q", x.expr, got, err, x.want)
+		}
+	}
+}
+
 func TestListExpression(t *testing.T) {
 	for _, c := range []struct {
 		expr string
