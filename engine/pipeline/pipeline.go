@@ -139,6 +139,7 @@ const (
 	keptCache    = 16 << 20        // bytes of those remembered across windows
 	maxList      = 1000            // ids that one fetch asks for of one record
 	maxPasses    = 10              // readings of one window of a feed whose pages drift
+	maxRefusals  = 5               // polls in a row that fail at a cursor before the window is read again
 	maxAttempts  = 5               // of a record that alone can't be fetched, before it becomes a dead letter
 	firstBackOff = time.Second     // after the first failure; doubled after each further one
 	lastBackOff  = 5 * time.Minute // the longest
@@ -151,13 +152,15 @@ type Pipeline struct {
 	log      *slog.Logger
 	levels   [][]int // indices of Fetches
 	feed     store.Feed
-	recover  bool            // something may have been read that was not committed
-	rest     time.Time       // the server wants no poll before
-	worked   []bool          // by step: succeeded for some record since the start
-	failing  []int           // by step: changes that failed in it since one passed it
-	witness  []sdk.Ref       // by fetch: what could be fetched last
-	attempts map[sdk.Ref]int // of records that could not be read or fetched while others could
-	kept     *cache          // of fetches that may use what an earlier window fetched
+	recover  bool                 // something may have been read that was not committed
+	rest     time.Time            // the server wants no poll before
+	worked   []bool               // by step: succeeded for some record since the start
+	failing  []int                // by step: changes that failed in it since one passed it
+	witness  []sdk.Ref            // by fetch: what could be fetched last
+	attempts map[sdk.Ref]int      // of records that could not be read or fetched while others could
+	refusals int                  // polls in a row that failed at a cursor
+	remarked map[string]time.Time // by code: when the adapter's remark was logged
+	kept     *cache               // of fetches that may use what an earlier window fetched
 }
 
 // New makes a pipeline. Fetches that need each other in a circle are an error.
@@ -171,6 +174,7 @@ func New(c Config) (*Pipeline, error) {
 	}
 	p := &Pipeline{
 		Config: c, levels: levels, log: c.Logger.With("pipeline", c.Name), attempts: map[sdk.Ref]int{}, kept: newCache(keptCache),
+		remarked: map[string]time.Time{},
 	}
 	steps := p.mapStep(len(c.Delivers))
 	p.worked, p.failing, p.witness = make([]bool, steps), make([]int, steps), make([]sdk.Ref, p.fetching())
@@ -190,7 +194,7 @@ func (p *Pipeline) Run(ctx context.Context) {
 		}
 		failures++
 		wait := backOff(failures)
-		p.log.Warn("the state of the pipeline is claimed again", "error", err, "retry_in", wait.Round(time.Millisecond))
+		p.log.Warn("the state of the pipeline is claimed again", "error", text(err), "retry_in", wait.Round(time.Millisecond))
 		sleep(ctx, wait)
 	}
 }
@@ -199,7 +203,7 @@ func (p *Pipeline) Run(ctx context.Context) {
 func (p *Pipeline) own(ctx context.Context, failures *int) error {
 	feed, err := p.Claim(ctx, p.Name)
 	if err != nil {
-		return fmt.Errorf("claiming the pipeline's state: %w", err)
+		return err
 	}
 	defer func() {
 		// The owner goes with the loop; a handle that can't be released any more is fenced by the next claim.
@@ -260,24 +264,14 @@ func (p *Pipeline) own(ctx context.Context, failures *int) error {
 // safe is the error of an adapter as it may be logged: what it was wrapped in is withheld.
 func safe(err error) error { return sdk.Safe(err) }
 
-// text is the text of an error of this loop. All but the errors of adapters are made in the engine.
+// text is what may be logged of an error of this loop: of adapters, of a whole page, of the store.
 func text(err error) string {
-	if e := (*sdk.Error)(nil); errors.As(err, &e) {
+	var e *sdk.Error
+	var step *stepError
+	if errors.As(err, &e) || errors.As(err, &step) {
 		return err.Error()
 	}
-	if e := (*stepError)(nil); errors.As(err, &e) || isStoreError(err) {
-		return err.Error()
-	}
-	return sdk.Safe(err).Text
-}
-
-func isStoreError(err error) bool {
-	for _, e := range []error{store.ErrHeld, store.ErrBusy, store.ErrFull, store.ErrTooLarge} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
+	return store.Text(err)
 }
 
 // stepError is an error of a whole page, made here.

@@ -372,6 +372,66 @@ func TestConnectionsAreUsedAgainAfterErrorsToo(t *testing.T) {
 	}
 }
 
+// TestAConnectionThatWentSilentIsGivenUp: a firewall forgot it, and nobody tells. Over HTTP/2 all calls share one connection.
+func TestAConnectionThatWentSilentIsGivenUp(t *testing.T) {
+	defer httpx.PingAfter(100 * time.Millisecond)()
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) }))
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	defer s.Close()
+	firewall, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer firewall.Close()
+	var forgotten atomic.Int32 // connections up to this number are silent
+	var conns atomic.Int32
+	go func() {
+		for {
+			in, err := firewall.Accept()
+			if err != nil {
+				return
+			}
+			defer in.Close()
+			out, err := net.Dial("tcp", s.Listener.Addr().String())
+			if err != nil {
+				return
+			}
+			defer out.Close()
+			number := conns.Add(1)
+			pass := func(to, from net.Conn) {
+				buf := make([]byte, 32<<10)
+				for {
+					n, err := from.Read(buf)
+					if err != nil {
+						return
+					}
+					if forgotten.Load() < number {
+						if _, err := to.Write(buf[:n]); err != nil {
+							return
+						}
+					}
+				}
+			}
+			go pass(in, out)
+			go pass(out, in)
+		}
+	}()
+	roots := x509.NewCertPool()
+	roots.AddCert(s.Certificate())
+	c := newClient(t, httpx.Config{TLS: &tls.Config{RootCAs: roots, ServerName: "example.com"}, Timeout: 5 * time.Second})
+	for range 2 {
+		res, err := c.Do(t.Context(), httpx.Request{URL: "https://" + firewall.Addr().String(), Template: "/"})
+		if err != nil || string(res.Body) != "HTTP/2.0" {
+			t.Fatalf("%v", err)
+		}
+		forgotten.Store(conns.Load())
+	}
+	if n := conns.Load(); n != 2 {
+		t.Errorf("%d connections, want another after the first went silent", n)
+	}
+}
+
 func TestSameOrigin(t *testing.T) {
 	for _, tt := range []struct {
 		a, b string
