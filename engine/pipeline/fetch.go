@@ -39,12 +39,12 @@ func fetchLevels(fetches []Fetch) ([][]int, error) {
 }
 
 // enrich fetches what the items of a batch ask for. What could not be had is left with its item; the error is that of a call
-// that failed as a whole.
-func (w *window) enrich(ctx context.Context, batch []*item) error {
+// that failed as a whole. witness is what each fetch got last.
+func (w *window) enrich(ctx context.Context, batch []*item, witness []sdk.Ref) error {
 	w.received(batch)
 	for _, level := range w.levels {
 		wants := w.wanted(batch, level)
-		got, err := w.get(ctx, wants, level)
+		got, err := w.get(ctx, wants, witnesses(witness, level))
 		if err != nil {
 			return err
 		}
@@ -147,7 +147,7 @@ func bare(r *record.Record) bool {
 
 // get gives what the wants ask for. What this window has not fetched yet, and what may be remembered longer does not hold, is
 // fetched, each ref once. The error is that of a call that failed as a whole.
-func (w *window) get(ctx context.Context, wants []want, level []int) (map[sdk.Ref]sdk.Result, error) {
+func (w *window) get(ctx context.Context, wants []want, witnesses []sdk.Ref) (map[sdk.Ref]sdk.Result, error) {
 	var missing []sdk.Ref
 	got := make(map[sdk.Ref]sdk.Result)
 	for _, x := range wants {
@@ -166,7 +166,7 @@ func (w *window) get(ctx context.Context, wants []want, level []int) (map[sdk.Re
 		}
 	}
 	for part := range slices.Chunk(missing, batchRecords) {
-		results, err := w.fetchApart(ctx, part, w.witnesses(level))
+		results, err := w.fetchApart(ctx, part, witnesses)
 		if err != nil {
 			return nil, err
 		}
@@ -259,10 +259,10 @@ func definitive(c sdk.Code) bool {
 }
 
 // witnesses are what could be fetched last by each fetch of a level.
-func (w *window) witnesses(level []int) []sdk.Ref {
+func witnesses(witness []sdk.Ref, level []int) []sdk.Ref {
 	var refs []sdk.Ref
 	for _, i := range level {
-		refs = append(refs, w.witness[i])
+		refs = append(refs, witness[i])
 	}
 	return refs
 }

@@ -28,6 +28,7 @@ type window struct {
 	more    bool                    // pages follow this one
 	parents map[sdk.Ref]*sdk.Change // of the changes, where they are children
 	since   time.Time               // the start, by the server's clock; zero: the beginning
+	ahead   func() error            // waits for the fetches of the next batch; nil: there were none yet
 	fetched *cache
 	stats   *stats
 }
