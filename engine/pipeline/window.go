@@ -323,7 +323,7 @@ func (w *window) report(ctx context.Context, err error) {
 	}
 	s := w.stats
 	w.log.Log(ctx, level, "window read", "complete", err == nil, "pages", s.pages, "calls", s.calls, "changes", s.changes, "new", s.fresh,
-		"seen", s.seen, "stale", s.stale, "before_start", s.primed, "fetched", s.fetched, "mapped", s.mapped, "filtered", s.filtered, "skipped", s.skipped, "dead", s.dead,
-		"deleted", s.deleted, "expanded", s.expanded, "children", s.children,
+		"seen", s.seen, "stale", s.stale, "before_start", s.primed, "fetched", s.fetched, "mapped", s.mapped, "filtered", s.filtered, "dead", s.dead,
+		"skipped", s.skipped, "deleted", s.deleted, "expanded", s.expanded, "children", s.children,
 		"took", time.Since(w.begin).Round(time.Millisecond))
 }

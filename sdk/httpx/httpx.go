@@ -141,6 +141,12 @@ func newTransport(c Config, concurrency int) *http.Transport {
 		// A connection that a firewall has forgotten is silent for ever: over HTTP/2 all calls would go on to share it.
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingAfter},
 		MaxResponseHeaderBytes: 1 << 20,
+		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+			if answer.StatusCode != http.StatusOK {
+				return &tunnelError{answer.StatusCode}
+			}
+			return nil
+		},
 	}
 }
 

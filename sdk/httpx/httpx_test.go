@@ -78,6 +78,7 @@ func TestStatusBecomesATypedErrorThatSaysNoMoreThanMethodTemplateAndStatus(t *te
 		{401, sdk.CodeUnauthorized, "GET /patient/{id}: 401 Unauthorized"},
 		{403, sdk.CodeForbidden, "GET /patient/{id}: 403 Forbidden"},
 		{404, sdk.CodeNotFound, "GET /patient/{id}: 404 Not Found"},
+		{407, sdk.CodeUnauthorized, "GET /patient/{id}: 407 Proxy Authentication Required"},
 		{408, sdk.CodeRetryable, "GET /patient/{id}: 408 Request Timeout"},
 		{410, sdk.CodeGone, "GET /patient/{id}: 410 Gone"},
 		{422, sdk.CodePermanent, "GET /patient/{id}: 422 Unprocessable Entity"},
@@ -345,6 +346,30 @@ func TestAConfiguredProxyIsUsed(t *testing.T) {
 	_, err := newClient(t, httpx.Config{Proxy: u}).Do(t.Context(), httpx.Request{URL: "http://ehr.invalid/a", Template: "/a"})
 	if err != nil || target != "http://ehr.invalid/a" {
 		t.Errorf("%v: the proxy was asked for %q", err, target)
+	}
+}
+
+func TestAProxyThatDoesNotConnectIsNamed(t *testing.T) {
+	for _, tt := range []struct {
+		status int
+		code   sdk.Code
+		text   string
+	}{
+		{407, sdk.CodeUnauthorized, "GET /patient/{id}: the proxy did not connect: 407 Proxy Authentication Required"},
+		{403, sdk.CodeRetryable, "GET /patient/{id}: the proxy did not connect: 403 Forbidden"},
+		{502, sdk.CodeRetryable, "GET /patient/{id}: the proxy did not connect: 502 Bad Gateway"},
+		{0, sdk.CodeRetryable, "GET /patient/{id}: proxy: connection refused"},
+	} {
+		u := &url.URL{Scheme: "http", Host: "127.0.0.1:1", User: url.UserPassword("c4n4ry", "c4n4ry")} // a reserved port
+		if tt.status != 0 {
+			proxy := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(tt.status) })
+			u.Host = strings.TrimPrefix(proxy.URL, "http://")
+		}
+		_, err := newClient(t, httpx.Config{Proxy: u, Attempts: 1}).Do(t.Context(), patient("https://ehr.invalid"))
+		wantSafe(t, err)
+		if sdk.CodeOf(err) != tt.code || err.Error() != tt.text {
+			t.Errorf("got %s %v, want %s %s", sdk.CodeOf(err), err, tt.code, tt.text)
+		}
 	}
 }
 
