@@ -219,11 +219,17 @@ func (e *Engine) pipelines(state store.Store, cfg *config.Config, sources map[st
 	for _, p := range cfg.Pipelines {
 		c := pipeline.Config{
 			Name: p.Name, SourceName: p.Source, Feed: p.Feed, Every: p.Every, Overlap: p.Overlap, Timeout: p.Timeout, Start: pipeline.Start(p.Start),
+			Confirm: p.Confirm, MaxDeleted: p.MaxDeleted,
 			Source: sources[p.Source], Claim: state.Claim, Limits: state.Limits(), Secret: state.Secret(),
 			Parallel: runtime.GOMAXPROCS(0), Hurry: hurry, Logger: e.o.Logger,
 		}
+		if x := p.Expand; x != nil {
+			c.Expand = &pipeline.Expand{
+				Name: x.Name, Resource: x.Resource, ID: x.ID, Items: x.Items, Key: x.Key, Version: x.Version, Time: x.Time,
+			}
+		}
 		for _, f := range p.Fetches {
-			c.Fetches = append(c.Fetches, pipeline.Fetch{Name: f.Name, Resource: f.Resource, ID: f.ID, Needs: f.Needs})
+			c.Fetches = append(c.Fetches, fetchOf(f))
 		}
 		for _, d := range p.Delivers {
 			mapping, err := script.Compile(d.Script, script.Options{Root: cfg.Dir})
@@ -248,6 +254,23 @@ func (e *Engine) pipelines(state store.Store, cfg *config.Config, sources map[st
 		pipelines = append(pipelines, running)
 	}
 	return pipelines, nil
+}
+
+// fetchOf hands over a fetch; an expression that is not given must not become an interface that is not nil.
+func fetchOf(f config.Fetch) pipeline.Fetch {
+	out := pipeline.Fetch{
+		Name: f.Name, Resource: f.Resource, Optional: f.Optional, OnMissing: pipeline.OnMissing(f.OnMissing), Cache: f.Cache, Needs: f.Needs,
+	}
+	if f.ID != nil {
+		out.ID = f.ID
+	}
+	if f.ForEach != nil {
+		out.ForEach = f.ForEach
+	}
+	if f.When != nil {
+		out.When = f.When
+	}
+	return out
 }
 
 // mapWith lets a pipeline map with a script.

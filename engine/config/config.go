@@ -66,15 +66,20 @@ func (d Destination) ID() string { return d.Type + "." + d.Name }
 
 // Pipeline is the way of the records of one feed.
 type Pipeline struct {
-	Name     string
-	Source   string // ID of the source
-	Feed     string
-	Every    time.Duration
-	Overlap  time.Duration
-	Timeout  time.Duration // of one call to the source
-	Start    Start
-	Fetches  []Fetch
-	Delivers []Deliver
+	Name    string
+	Source  string // ID of the source
+	Feed    string
+	Every   time.Duration
+	Overlap time.Duration
+	Timeout time.Duration // of one call to the source
+	Start   Start
+	// Confirm is the resource that is asked whether a record is deleted that a scan does not list; empty: no delete is
+	// inferred. MaxDeleted is the share of all records that may be deleted after one scan.
+	Confirm    string
+	MaxDeleted float64
+	Expand     *Expand // nil: what the feed lists are the changes
+	Fetches    []Fetch
+	Delivers   []Deliver
 }
 
 // Start says where a feed that was never read begins. The zero value is the beginning of all records.
@@ -83,12 +88,28 @@ type Start struct {
 	At  time.Time // meant when Now is false and At is not zero
 }
 
+// Expand makes changes of the children of what the feed lists. Paths are into the answer and, beside Items, into a child.
+type Expand struct {
+	Name     string // label; the kind of the children
+	Resource string
+	ID       *Expr // over the parent, as its change; without it there are no children
+	Items    []string
+	Key      []string
+	Version  []string
+	Time     []string
+}
+
 // Fetch asks for the details of a record.
 type Fetch struct {
-	Name     string // label; what was fetched is fetched.NAME
-	Resource string
-	ID       *Expr    // nothing is fetched for a record that it is absent for
-	Needs    []string // labels of the fetches of the same pipeline that ID uses, sorted
+	Name      string // label; what was fetched is fetched.NAME
+	Resource  string
+	ID        *Expr         // nothing is fetched for a record that it is absent for; nil with ForEach
+	ForEach   *Expr         // a list of identifiers; nil with ID
+	When      *Expr         // whether anything is fetched; nil: always
+	Optional  bool          // what can't be fetched is null
+	OnMissing string        // "dead_letter", "skip" or "deliver": what a 404 or 410 makes of a change
+	Cache     time.Duration // how old what an earlier poll fetched may be
+	Needs     []string      // labels of the fetches of the same pipeline that the expressions use, sorted
 }
 
 // Deliver is one mapping and where its notifications go.

@@ -23,9 +23,12 @@ import (
 //
 // Invariant 1: the position is committed here and nowhere else, with the page's last batch, when every other change of the
 // page is committed: as entries, as a dead letter, or filtered.
-func (w *window) work(ctx context.Context, fresh []*item, next store.Position) error {
-	if len(fresh) == 0 {
-		return w.commit(ctx, store.Batch{Position: &next})
+func (w *window) work(ctx context.Context, fresh []*item, next *store.Position) error {
+	switch {
+	case len(fresh) == 0 && next == nil:
+		return nil
+	case len(fresh) == 0:
+		return w.commit(ctx, store.Batch{Position: next})
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var ahead func() error // waits for what enrich says of the first batch of fresh
@@ -64,7 +67,7 @@ func (w *window) work(ctx context.Context, fresh []*item, next store.Position) e
 		}
 		var position *store.Position
 		if len(fresh) == 0 && page.waiting == nil {
-			position = &next
+			position = next
 		}
 		if err := w.commitItems(ctx, batch, position); err != nil {
 			return err
@@ -74,6 +77,7 @@ func (w *window) work(ctx context.Context, fresh []*item, next store.Position) e
 			break
 		}
 	}
+	page.remark(w)
 	return page.waiting
 }
 
@@ -85,10 +89,12 @@ func refused(batch []*item) bool {
 // enrichAhead fetches for the first batch of items, beside the work on the batch before them.
 func (w *window) enrichAhead(ctx context.Context, items []*item) (wait func() error) {
 	done := make(chan error, 1)
+	witness := slices.Clone(w.witness) // the batch that is worked on meanwhile gives others
 	go func() {
-		done <- contain(func() error { return w.enrich(ctx, items[:min(batchRecords, len(items))]) })
+		done <- contain(func() error { return w.enrich(ctx, items[:min(batchRecords, len(items))], witness) })
 	}()
-	return sync.OnceValue(func() error { return <-done })
+	w.ahead = sync.OnceValue(func() error { return <-done })
+	return w.ahead
 }
 
 // spread gives some of the changes that are still to come, from all over the rest of the page. When the first of a page all
@@ -103,7 +109,10 @@ func (w *window) spread(rest []*item) []*item {
 
 // sample enriches and maps items that are not to be committed, and counts what they pass, by step.
 func (w *window) sample(ctx context.Context, counts []int, some []*item) {
-	if w.enrich(ctx, some) != nil || w.mapAll(ctx, some) != nil {
+	if w.ahead != nil {
+		_ = w.ahead() // one at a time fetches; whoever started it hears of its error
+	}
+	if w.enrich(ctx, some, w.witness) != nil || w.mapAll(ctx, some) != nil {
 		return
 	}
 	for _, it := range some {
@@ -121,7 +130,7 @@ func (w *window) mapAll(ctx context.Context, batch []*item) error {
 	errs := make(chan error, w.Parallel)
 	todo := make(chan *item, len(batch))
 	for _, it := range batch {
-		if it.cause == nil && it.waits == nil {
+		if it.open() {
 			todo <- it
 		}
 	}
@@ -157,6 +166,9 @@ func (w *window) mapItem(ctx context.Context, it *item) error {
 		}
 		if wanted && err == nil && d.OrderBy != nil {
 			out.key, _, err = evaluate(d.OrderBy, it.rec)
+		}
+		if err != nil && bare(it.rec) {
+			wanted, err = true, nil
 		}
 		switch {
 		case err != nil:
@@ -312,6 +324,9 @@ func (w *window) render(it *item) store.Batch {
 		b.Dead = append(b.Dead, w.deadLetter(it, "", "", it.cause))
 		w.stats.dead++
 		return b
+	}
+	if it.skipped {
+		w.stats.skipped++
 	}
 	for i := range it.outcomes {
 		d, out := &w.Delivers[i], &it.outcomes[i]

@@ -413,9 +413,9 @@ func TestAFewThatFailDoNotHoldWhatComesBehindThem(t *testing.T) {
 					r.config.Fetches = []pipeline.Fetch{patients()}
 					r.ehr.size = 4
 					breaks(r)
-					stop := r.start()
 					r.ehr.set("0", "a", "p0")
 					r.ehr.set("1", "a", "p1")
+					stop := r.start()
 					pass(10 * time.Second)
 					r.expect("0@a", "1@a")
 					if restart { // what has worked is forgotten
