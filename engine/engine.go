@@ -210,43 +210,14 @@ func closeAll(ctx context.Context, sources map[string]*host.Source) {
 }
 
 func (e *Engine) pipelines(state store.Store, cfg *config.Config, sources map[string]*host.Source) ([]*pipeline.Pipeline, error) {
-	onReject := map[string]string{}
-	for _, d := range cfg.Destinations {
-		onReject[d.ID()] = d.OnReject
-	}
 	hurry := rate.NewLimiter(hurryPerSecond, hurryPerSecond)
 	var pipelines []*pipeline.Pipeline
 	for _, p := range cfg.Pipelines {
-		c := pipeline.Config{
-			Name: p.Name, SourceName: p.Source, Feed: p.Feed, Every: p.Every, Overlap: p.Overlap, Timeout: p.Timeout, Start: pipeline.Start(p.Start),
-			Confirm: p.Confirm, MaxDeleted: p.MaxDeleted,
-			Source: sources[p.Source], Claim: state.Claim, Limits: state.Limits(), Secret: state.Secret(),
-			Parallel: runtime.GOMAXPROCS(0), Hurry: hurry, Logger: e.o.Logger,
+		c, err := e.pipelineConfig(cfg, p)
+		if err != nil {
+			return nil, err
 		}
-		if x := p.Expand; x != nil {
-			c.Expand = &pipeline.Expand{
-				Name: x.Name, Resource: x.Resource, ID: x.ID, Items: x.Items, Key: x.Key, Version: x.Version, Time: x.Time,
-			}
-		}
-		for _, f := range p.Fetches {
-			c.Fetches = append(c.Fetches, fetchOf(f))
-		}
-		for _, d := range p.Delivers {
-			mapping, err := script.Compile(d.Script, script.Options{Root: cfg.Dir})
-			if err != nil {
-				return nil, fmt.Errorf("pipeline %s, deliver %q: %w", p.Name, d.Name, err)
-			}
-			to := pipeline.Deliver{
-				Name: d.Name, Destination: d.Destination, Map: mapWith(mapping), KeepRecord: onReject[d.Destination] == string(delivery.DeadLetter),
-			}
-			if d.Filter != nil {
-				to.Filter = d.Filter
-			}
-			if d.OrderBy != nil {
-				to.OrderBy = d.OrderBy
-			}
-			c.Delivers = append(c.Delivers, to)
-		}
+		c.Source, c.Claim, c.Limits, c.Secret, c.Hurry = sources[p.Source], state.Claim, state.Limits(), state.Secret(), hurry
 		running, err := pipeline.New(c)
 		if err != nil {
 			return nil, err
@@ -254,6 +225,43 @@ func (e *Engine) pipelines(state store.Store, cfg *config.Config, sources map[st
 		pipelines = append(pipelines, running)
 	}
 	return pipelines, nil
+}
+
+// pipelineConfig is what the configuration says of a pipeline, its scripts compiled. What it works on is not set.
+func (e *Engine) pipelineConfig(cfg *config.Config, p config.Pipeline) (pipeline.Config, error) {
+	onReject := map[string]string{}
+	for _, d := range cfg.Destinations {
+		onReject[d.ID()] = d.OnReject
+	}
+	c := pipeline.Config{
+		Name: p.Name, SourceName: p.Source, Feed: p.Feed, Every: p.Every, Overlap: p.Overlap, Timeout: p.Timeout, Start: pipeline.Start(p.Start),
+		Confirm: p.Confirm, MaxDeleted: p.MaxDeleted, Parallel: runtime.GOMAXPROCS(0), Logger: e.o.Logger,
+	}
+	if x := p.Expand; x != nil {
+		c.Expand = &pipeline.Expand{
+			Name: x.Name, Resource: x.Resource, ID: x.ID, Items: x.Items, Key: x.Key, Version: x.Version, Time: x.Time,
+		}
+	}
+	for _, f := range p.Fetches {
+		c.Fetches = append(c.Fetches, fetchOf(f))
+	}
+	for _, d := range p.Delivers {
+		mapping, err := script.Compile(d.Script, script.Options{Root: cfg.Dir})
+		if err != nil {
+			return c, fmt.Errorf("pipeline %s, deliver %q: %w", p.Name, d.Name, err)
+		}
+		to := pipeline.Deliver{
+			Name: d.Name, Destination: d.Destination, Map: mapWith(mapping), KeepRecord: onReject[d.Destination] == string(delivery.DeadLetter),
+		}
+		if d.Filter != nil {
+			to.Filter = d.Filter
+		}
+		if d.OrderBy != nil {
+			to.OrderBy = d.OrderBy
+		}
+		c.Delivers = append(c.Delivers, to)
+	}
+	return c, nil
 }
 
 // fetchOf hands over a fetch; an expression that is not given must not become an interface that is not nil.

@@ -21,6 +21,17 @@ func (v *valueFlags) add(c *cobra.Command) {
 	_ = c.MarkFlagFilename("var-file") // the flag is defined on the line above
 }
 
+// files are the files with values.
+func (v *valueFlags) files() []string {
+	var names []string
+	for _, value := range *v {
+		if value.File != "" {
+			names = append(names, value.File)
+		}
+	}
+	return names
+}
+
 // valueFlag is one of the two flags: what comes later on the command line counts, whichever it is.
 type valueFlag struct {
 	to     *valueFlags

@@ -176,6 +176,7 @@ func (w *window) mapItem(ctx context.Context, it *item) error {
 			it.fail(w.mapStep(i))
 			continue
 		case !wanted: // as when the mapping gives nothing
+			out.unwanted = true
 			it.pass(w.mapStep(i))
 			continue
 		}

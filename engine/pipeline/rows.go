@@ -46,9 +46,10 @@ func (it *item) open() bool { return it.cause == nil && it.waits == nil && !it.s
 
 // outcome is what one deliver block made of a change: a body, nothing (filtered), or a failure.
 type outcome struct {
-	key   string // "": order_by says nothing
-	body  []byte
-	cause *record.Cause
+	key      string // "": order_by says nothing
+	body     []byte
+	unwanted bool // filtered by the block, not by its mapping
+	cause    *record.Cause
 }
 
 // sieve drops the changes of a page that are seen or stale and gives the others, in the order of the page, each with the row

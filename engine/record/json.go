@@ -54,12 +54,16 @@ func Unmarshal(data []byte) (*Record, error) {
 	if json.Unmarshal(data, &in) != nil {
 		return nil, errors.New("this is not the JSON form of a record")
 	}
+	return fromRecordJSON(in), nil
+}
+
+func fromRecordJSON(in recordJSON) *Record {
 	r := &Record{Change: fromJSON(in.Change), Fetched: in.Fetched}
 	if in.Parent != nil {
 		parent := fromJSON(*in.Parent)
 		r.Parent = &parent
 	}
-	return r, nil
+	return r
 }
 
 func toJSON(c *sdk.Change) changeJSON {
