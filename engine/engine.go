@@ -68,6 +68,9 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config) (err error) {
 	defer func() { err = errors.Join(err, state.Close()) }()
 	e.saved.set(state)
 	e.o.Logger.Warn("the state is not encrypted on disk; it holds patients' data, so keep it on an encrypted volume", "directory", e.o.StateDir)
+	if err := e.rename(ctx, state, cfg); err != nil {
+		return err
+	}
 	if err := e.reportOrphans(ctx, state, cfg); err != nil {
 		return err
 	}
@@ -119,6 +122,23 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config) (err error) {
 	default:
 	}
 	return errors.Join(errs...)
+}
+
+// rename moves state to the names that the moved blocks tell, before anything is claimed. What was moved before stays.
+func (e *Engine) rename(ctx context.Context, state store.Store, cfg *config.Config) error {
+	for _, m := range cfg.Moves {
+		moved, err := state.Admin().Rename(ctx, store.Kind(m.Kind), m.From, m.To)
+		switch {
+		case errors.Is(err, store.ErrOccupied):
+			return fmt.Errorf("%s %s can't take over the state of %s, since it has its own by now: without the moved block it goes on with its own, "+
+				"and that of %s is kept", m.Kind, m.To, m.From, m.From)
+		case err != nil:
+			return fmt.Errorf("moving the state of %s %s to %s: %w", m.Kind, m.From, m.To, err)
+		case moved:
+			e.o.Logger.Info("state was moved to another name", "kind", m.Kind, "from", m.From, "to", m.To)
+		}
+	}
+	return nil
 }
 
 // reportOrphans tells of state that the configuration no longer names. It is kept: names are identity, and a name that was
@@ -218,6 +238,9 @@ func (e *Engine) pipelines(state store.Store, cfg *config.Config, sources map[st
 			}
 			to := pipeline.Deliver{
 				Name: d.Name, Destination: d.Destination, Map: mapWith(mapping), KeepRecord: onReject[d.Destination] == string(delivery.DeadLetter),
+			}
+			if d.Filter != nil {
+				to.Filter = d.Filter
 			}
 			if d.OrderBy != nil {
 				to.OrderBy = d.OrderBy

@@ -4,7 +4,7 @@
 // Package config reads a configuration: HCL files in, a Config out, and every mistake at once, each at its line.
 //
 // What it reads of the world are the files themselves, the environment and the directory of secrets; only
-// Options.Adapters may start a process. What comes from env, secret and file never gets into a diagnostic.
+// Options.Adapters may start a process. What comes from env, secret, file and sensitive variables never gets into a diagnostic.
 package config
 
 import (
@@ -17,11 +17,20 @@ import (
 
 // Config is a whole configuration. The order is that of the files by name and of the blocks in them.
 type Config struct {
-	Dir          string   // absolute: of the files, where relative paths start and which imports of scripts may not leave
-	Secrets      []string // what secret() gave: never to be shown, wherever it is used
-	Sources      []Source
-	Destinations []Destination
-	Pipelines    []Pipeline
+	Dir           string   // absolute: of the files, where relative paths start and which imports of scripts may not leave
+	Secrets       []string // what secret() and sensitive variables gave: never to be shown, wherever it is used
+	Sources       []Source
+	Destinations  []Destination
+	Pipelines     []Pipeline
+	Tables        map[string]map[string]string // by name; what a key is translated to
+	TableDefaults map[string]string            // by name of the table: what a key is translated to that it does not have
+	Moves         []Move
+}
+
+// Move says that what was kept under one name belongs to another from now on.
+type Move struct {
+	Kind     string // "pipeline", "source" or "destination"
+	From, To string // as state is keyed: a pipeline's name, else the ID
 }
 
 // Adapter is the program that speaks to the sources that name it.
@@ -108,6 +117,7 @@ type Deliver struct {
 	Name        string
 	Destination string // ID of the destination
 	Script      string // absolute path
+	Filter      *Expr  // nil: every record is delivered
 	OrderBy     *Expr  // nil, or absent for a record: the record's own id is the ordering key
 }
 
@@ -130,4 +140,5 @@ type Options struct {
 	CheckScript func(dir, path string) error
 	SecretsDir  string                      // of secret(); empty: $CREDENTIALS_DIRECTORY, else /run/secrets
 	LookupEnv   func(string) (string, bool) // nil: os.LookupEnv
+	Values      []Value                     // of variables, beside the environment; later ones count
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
-	"github.com/zclconf/go-cty/cty/function"
 
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/sdk"
@@ -26,8 +25,8 @@ type Expr struct {
 	at        string // "main.hcl:23"
 	plain     *path  // the whole expression, when it is nothing but a path
 	expr      hclsyntax.Expression
-	inputs    []input // the paths that expr uses
-	functions map[string]function.Function
+	inputs    []input          // the paths that expr uses
+	constants *hcl.EvalContext // what is the same for every record: functions, var, local, table
 }
 
 // input is a path under the name that stands for it in the expression.
@@ -65,20 +64,29 @@ func (e *Expr) Eval(r *record.Record) (value string, present bool, err error) {
 	return e.text(v)
 }
 
-// EvalBool says whether the expression is true for a record. Null is neither true nor false, and an error. Like Eval.
+// EvalBool returns whether an expression holds for a record. It has to give true or false, or a text that says so: null, as
+// from a path that leads nowhere, is an error. As in Eval, the error never holds a value.
 func (e *Expr) EvalBool(r *record.Record) (bool, error) {
-	v, err := e.evaluate(r)
+	var v cty.Value
+	var err error
+	if e.plain != nil {
+		if v, err = (&input{path: *e.plain}).value(r); err != nil {
+			err = e.errorf("%s", err)
+		}
+	} else {
+		v, err = e.evaluate(r)
+	}
 	switch {
 	case err != nil:
 		return false, err
 	case v.IsNull():
 		return false, e.errorf("the expression gives null; %s (a path that leads nowhere is null: test for it with == null)", wanted[cty.Bool])
 	}
-	yes, err := convert.Convert(v, cty.Bool)
-	if err != nil || !yes.IsKnown() {
-		return false, e.errorf("the expression gives %s; %s", articled(v.Type()), wanted[cty.Bool])
+	answer, ok := truth(v)
+	if !ok {
+		return false, e.errorf("the expression gives something else; %s", wanted[cty.Bool])
 	}
-	return yes.True(), nil
+	return answer, nil
 }
 
 // EvalList returns the texts of a list, as Eval would each; an element that Eval calls absent is empty. A list that is null
@@ -120,6 +128,17 @@ func (e *Expr) EvalList(r *record.Record) ([]string, error) {
 	return list, nil
 }
 
+// truth reads true or false, or a text that says so.
+func truth(v cty.Value) (answer, ok bool) {
+	switch v.Type() {
+	case cty.Bool:
+		return v.True(), true
+	case cty.String:
+		return v.AsString() == "true", v.AsString() == "true" || v.AsString() == "false"
+	}
+	return false, false
+}
+
 // evaluate evaluates what is more than a path. The value has no marks.
 func (e *Expr) evaluate(r *record.Record) (cty.Value, error) {
 	variables := make(map[string]cty.Value, len(e.inputs))
@@ -130,8 +149,11 @@ func (e *Expr) evaluate(r *record.Record) (cty.Value, error) {
 		}
 		variables[in.name] = v
 	}
-	v, diags := e.expr.Value(&hcl.EvalContext{Variables: variables, Functions: e.functions})
+	v, diags := e.expr.Value(e.context(variables))
 	if diags.HasErrors() {
+		if c := causeOf(diags[0]); c != nil {
+			return cty.NilVal, e.errorf("%s", c.summary)
+		}
 		// Only the summary: the details may quote a key that came from the record.
 		return cty.NilVal, e.errorf("%s (a path that leads nowhere is null: test for it with == null)", diags[0].Summary)
 	}
@@ -151,6 +173,13 @@ func (e *Expr) text(v cty.Value) (string, bool, error) {
 		return "", false, e.errorf("the expression gives %s; %s", articled(v.Type()), wanted[cty.String])
 	}
 	return text.AsString(), text.AsString() != "", nil
+}
+
+// context is what the expression is evaluated in, with values for its inputs.
+func (e *Expr) context(inputs map[string]cty.Value) *hcl.EvalContext {
+	c := e.constants.NewChild()
+	c.Variables = inputs
+	return c
 }
 
 func (e *Expr) errorf(format string, args ...any) error {

@@ -42,7 +42,29 @@ pipeline "appointments" {
     order_by = %s
   }
 }
+variable "tenant" { default = "north" }
+variable "number" { default = 7 }
+variable "secret" {
+  sensitive = true
+  default   = "salt"
+}
+locals { list = ["x", "y"] }
+table "sites" { values = { s1 = "Main", "7" = "Seven" } }
+table "rest" {
+  values  = { s1 = "Main" }
+  default = "Other"
+}
 `
+
+// large is a table of 10,000 entries, for benchmarks.
+func large() string {
+	var hcl strings.Builder
+	hcl.WriteString("table \"large\" {\n  values = {\n")
+	for i := range 10_000 {
+		fmt.Fprintf(&hcl, "    p-%d = \"name %d\"\n", i, i)
+	}
+	return hcl.String() + "  }\n}\n"
+}
 
 // expr compiles an expression as an order_by, which stands in line 22 of main.hcl.
 func expr(t testing.TB, text string) *config.Expr {
@@ -51,6 +73,9 @@ func expr(t testing.TB, text string) *config.Expr {
 	write(t, filepath.Join(dir, "main.hcl"), fmt.Sprintf(frame, text))
 	write(t, filepath.Join(dir, "a.js"), "")
 	write(t, filepath.Join(dir, "salt"), "CANARY-SALT")
+	if _, ok := t.(*testing.B); ok {
+		write(t, filepath.Join(dir, "large.hcl"), large())
+	}
 	c, files, diags := config.Load(t.Context(), dir, options(dir))
 	if diags.HasErrors() {
 		var out strings.Builder
@@ -64,7 +89,7 @@ var appointment = &record.Record{
 	Change: sdk.Change{
 		Ref: sdk.Ref{Kind: "appointment", ID: "a1"}, Version: "7", Op: sdk.Updated, Event: "appointment.moved", Actor: "front desk",
 		Time: time.Date(2026, 1, 31, 8, 0, 0, 500, time.FixedZone("", -5*3600)),
-		Data: json.RawMessage(`{"patientID": 12345678901234567890123, "ratio": 1.10, "big": 1e999999999, "new": true, "none": null, "empty": "",
+		Data: json.RawMessage(`{"patientID": 12345678901234567890123, "ratio": 1.10, "big": 1e999999999, "new": true, "none": null, "empty": "", "one": 1,
 			"mrn": "00123", "site": {"id": "s1", "odd key": 1}, "list": [{"id": "x"}, {"id": "y"}], "nested": [[1, [2, {"a": null}]], true, -0.5]}`),
 	},
 	Fetched: map[string]json.RawMessage{"patient": json.RawMessage(`{"id": "p1", "provider": "d1", "name": "PATIENT-NAME"}`), "provider": json.RawMessage("null")},
@@ -92,6 +117,27 @@ func TestExpression(t *testing.T) {
 		{`[for id in change.data.list[*].id : id][1]`, "y"}, {`change.data.nested[0][1][0]`, "2"}, {`{ for k, v in change.data.site : v => k }["s1"]`, "id"},
 		{`"${secret("salt")}-${change.id}"`, "CANARY-SALT-a1"}, {`"${file("salt")}${env("TENANT")}"`, "CANARY-SALTCANARY-TENANT"},
 		{`"one lane"`, "one lane"}, {`null`, ""}, {`5`, "5"},
+		// constants
+		{`var.tenant`, "north"}, {`"${var.tenant}/${change.id}"`, "north/a1"}, {`local.list[var.number - 6]`, "y"}, {`(var.number)`, "7"},
+		{`secret(var.secret)`, "CANARY-SALT"}, {`secret(lower("SALT"))`, "CANARY-SALT"}, {`[for var in ["x"] : var][0]`, "x"},
+		{`table.sites[change.data.site.id]`, "Main"}, {`table.sites[fetched.patient.id == "p1" ? 7 : 8]`, "Seven"}, {`table.sites.s1`, "Main"},
+		{`table.rest[change.data.site.id]`, "Main"}, {`table.rest[change.data.mrn]`, "Other"}, {`table.rest[change.data.none]`, "Other"},
+		{`"${table.rest[table.rest[change.data.missing]]}"`, "Other"}, {`[for table in [{ rest = { a = "b" } }] : table.rest["a"]][0]`, "b"},
+		{`lookup(table.sites, change.data.mrn, "none")`, "none"}, {`lookup(table.sites, change.data.site.id, "none")`, "Main"},
+		{`lookup(table.sites, change.data.missing, "none")`, "none"}, {`lookup(change.data.site, "id", "none")`, "s1"},
+		{`lookup(change.data.site, change.data.mrn, "none")`, "none"}, {`lookup({ a = var.secret, b = "5" }, "a", "")`, "salt"},
+		{`lookup(table.sites, change.data.mrn, 7)`, "7"}, {`lookup(table.rest, change.data.mrn, "none")`, "none"},
+		{`lookup(table.sites, lookup(table.sites, table.rest["s1"], "s1"), "none")`, "Main"},
+		// functions
+		{`upper(change.data.site.id)`, "S1"}, {`join("/", change.data.list[*].id)`, "x/y"}, {`split(".", change.event)[1]`, "moved"},
+		{`format("%05d-%s", length(change.data.list), change.id)`, "00002-a1"}, {`replace(change.data.mrn, "/^0+/", "")`, "123"},
+		{`replace(change.data.mrn, "0", "-")`, "--123"}, {`regex("[1-9]+", change.data.mrn)`, "123"}, {`coalesce(change.data.none, change.id)`, "a1"},
+		{`contains(keys(change.data.site), "id")`, "true"}, {`trimprefix(change.data.mrn, "00")`, "123"}, {`length(change.data.mrn)`, "5"},
+		{`length(change.data.site)`, "2"}, {`jsonencode(change.data.list)`, `[{"id":"x"},{"id":"y"}]`}, {`jsondecode("[\"${change.id}\"]")[0]`, "a1"},
+		{`formatdate("YYYY-MM", change.time)`, "2026-01"}, {`tonumber(change.data.mrn) + 1`, "124"}, {`merge(change.data.site, { id = "x" }).id`, "x"},
+		{`startswith(change.event, "appointment.")`, "true"}, {`endswith(change.event, "x")`, "false"}, {`strcontains(change.event, "nt.m")`, "true"},
+		{`max(change.data.ratio, 2)`, "2"}, {`substr(var.secret, 0, 2)`, "sa"}, {`tostring(change.data.ratio)`, "1.1"},
+		{`contains(local.list, fetched.patient.id) ? "in" : "out"`, "out"}, {`length(concat(local.list, change.data.list[*].id))`, "4"},
 	} {
 		got, present, err := expr(t, c.expr).Eval(appointment)
 		if got != c.want || present != (c.want != "") || err != nil {
@@ -205,9 +251,9 @@ func TestConditionExpression(t *testing.T) {
 		{`change.data.missing == "x"`, false, ""}, {`change.data.missing == true`, false, ""}, {`change.data.said`, true, ""},
 		{`change.data.missing`, false, "main.hcl:14: the expression gives null; true or false is wanted"},
 		{`change.data.none`, false, "main.hcl:14: the expression gives null"},
-		{`change.data.mrn`, false, "main.hcl:14: the expression gives a string; true or false is wanted"},
-		{`change.id`, false, "main.hcl:14: the expression gives a string; true or false is wanted"},
-		{`change.data.list`, false, "main.hcl:14: the expression gives a list; true or false is wanted"},
+		{`change.data.mrn`, false, "main.hcl:14: the expression gives something else; true or false is wanted"},
+		{`change.id`, false, "main.hcl:14: the expression gives something else; true or false is wanted"},
+		{`change.data.list`, false, "main.hcl:14: the expression gives something else; true or false is wanted"},
 		{`change.data.mrn > 5 && change.data.site > 5`, false, "main.hcl:14: "},
 	} {
 		got, err := fetch(t, `change.data.list[*].id`, c.expr).When.EvalBool(lists)
@@ -244,6 +290,14 @@ func TestExpressionErrorsNameTheLineAndNoValue(t *testing.T) {
 		`change.data.big + 1`:                                      "a number in the record is out of range",
 		`[for x in change.data.list : x[change.data.mrn]][0]`:      "Invalid index",
 		`{ for x in ["a", "b"] : fetched.patient.name => x }["a"]`: "Duplicate object key",
+		`table.sites[fetched.patient.name]`:                        "Invalid index",
+		`tonumber(fetched.patient.name)`:                           "Invalid function argument",
+		`lookup(change.data.list, change.id, "")`:                  "Invalid function argument",
+		`lookup(change.data.missing, change.id, "")`:               "Invalid function argument",
+		`lookup(table.sites, change.id, change.data.list)`:         "Invalid function argument",
+		`upper(change.data.missing)`:                               "Invalid function argument",
+		`jsondecode(fetched.patient.name)`:                         "Error in function call",
+		`format("%${change.data.patientID}d", 1)`:                  "Result out of range",
 	} {
 		got, present, err := expr(t, text).Eval(appointment)
 		if got != "" || present || err == nil {
@@ -260,6 +314,71 @@ func TestExpressionErrorsNameTheLineAndNoValue(t *testing.T) {
 		}
 		if sdk.CodeOf(err) != sdk.CodePermanent {
 			t.Errorf("%s: %s, but no repetition mends it", text, sdk.CodeOf(err))
+		}
+	}
+}
+
+// filter compiles an expression as a filter, which stands in line 22 of main.hcl.
+func filter(t testing.TB, text string) *config.Expr {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "main.hcl"), strings.Replace(fmt.Sprintf(frame, text), "order_by =", "filter =", 1))
+	write(t, filepath.Join(dir, "a.js"), "")
+	c, _, diags := config.Load(t.Context(), dir, options(dir))
+	if diags.HasErrors() {
+		t.Fatal(text, diags)
+	}
+	return c.Pipelines[0].Delivers[0].Filter
+}
+
+func TestFilter(t *testing.T) {
+	for text, want := range map[string]bool{
+		`change.data.new`: true, `!change.data.new`: false, `change.data.flag`: false, `"${change.data.flag}"`: false, `true`: true,
+		`change.data.status != "draft"`: true, `change.data.mrn == "00123" && fetched.patient.id == "p1"`: true, `change.data.missing == null`: true,
+		`contains(["x"], var.tenant)`: false, `table.rest[change.data.mrn] == "Other"`: true, `change.event == "x" ? change.data.missing : false`: false,
+	} {
+		r := *appointment
+		r.Change.Data = json.RawMessage(strings.Replace(string(r.Change.Data), `"new"`, `"flag": "false", "new"`, 1))
+		if got, err := filter(t, text).EvalBool(&r); got != want || err != nil {
+			t.Errorf("%s = %v, %v", text, got, err)
+		}
+	}
+}
+
+func TestFilterThatGivesNeitherTrueNorFalseIsAnError(t *testing.T) {
+	for text, want := range map[string]string{
+		`change.data.missing`: "gives null", `change.event == "x" ? true : null`: "gives null", `change.data.none`: "gives null",
+		`change.data.mrn`: "gives something else", `change.data.site`: "gives something else", `change.data.ratio`: "gives something else",
+		`change.data.empty`: "gives something else", `change.id`: "gives something else", `"${change.data.mrn}"`: "gives something else",
+		`change.data.list[0]`: "gives something else", `change.data.one`: "gives something else",
+		`change.data.big`:              "a number in the record is out of range",
+		`fetched.patient.name && true`: "Invalid operand",
+	} {
+		got, err := filter(t, text).EvalBool(appointment)
+		if got || err == nil || !strings.Contains(err.Error(), "main.hcl:22: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s = %v, %v, want %s", text, got, err, want)
+			continue
+		}
+		for _, value := range []string{"PATIENT", "00123", "s1"} {
+			if strings.Contains(err.Error(), value) {
+				t.Errorf("%s: the error holds a value: %v", text, err)
+			}
+		}
+	}
+}
+
+func TestFunctionsRefuseWhatWouldEatTheMemory(t *testing.T) {
+	long := strings.Repeat("0123456789", 10_000)
+	r := &record.Record{Change: sdk.Change{Data: json.RawMessage(fmt.Sprintf(`{"long": %q, "format": %q, "groups": %q}`,
+		long, strings.Repeat("%[1]s", 20_000), strings.Repeat("$1", 500)))}}
+	for _, text := range []string{
+		`replace(change.data.long, "", change.data.long)`, `replace(change.data.long, "/./", change.data.long)`,
+		`replace(change.data.long, "/(.*)/", change.data.groups)`, `join(change.data.long, split("", change.data.long))`,
+		`format(change.data.format, change.data.long)`, `distinct(split("", change.data.long))[0]`,
+	} {
+		got, _, err := expr(t, text).Eval(r)
+		if err == nil || !strings.Contains(err.Error(), "Result out of range") {
+			t.Errorf("%s: %d bytes, %v", text, len(got), err)
 		}
 	}
 }
@@ -349,6 +468,9 @@ func BenchmarkExprEval(b *testing.B) {
 		{"look-up", `change.data.patient.id`},
 		{"template", `"${change.data.site}/${change.data.patient.id}"`},
 		{"conditional", `change.data.site == "s1" ? change.data.patient.id : change.id`},
+		{"function", `upper(trimprefix(change.data.site, "x"))`},
+		{"table", `table.large[change.data.patient.id]`},
+		{"lookup", `lookup(table.large, change.data.patient.id, "none")`},
 		{"whole-list", `[for code in change.data.items[*].code : code][0]`},
 	} {
 		b.Run(c.name, func(b *testing.B) {

@@ -57,6 +57,7 @@ var pipelineSchema = schema.Schema{Blocks: []schema.Block{
 	{Name: "deliver", Labels: []string{"name"}, Repeated: true, Required: true, Doc: "a mapping and where it goes", Body: schema.Schema{Attributes: []schema.Attribute{
 		{Name: "to", Type: reference, Required: true, Doc: "where notifications go, as destination.TYPE.NAME"},
 		{Name: "map", Type: schema.String, Required: true, Doc: "the script that makes the notification, relative to the .hcl file"},
+		{Name: "filter", Type: expression, Doc: "whether the record is delivered, an expression over change and fetched; it is if it is not given"},
 		{Name: "order_by", Type: expression, Doc: "notifications with the same value arrive in order; the record's own id if it is not given"},
 	}}},
 }}
@@ -213,6 +214,9 @@ func (l *loader) deliver(o *object, labels []string) Deliver {
 	if by, given := o.attributes["order_by"]; given {
 		d.OrderBy, _ = l.compile(by.expr, labels, "", cty.String)
 	}
+	if filter, given := o.attributes["filter"]; given {
+		d.Filter, _ = l.compile(filter.expr, labels, "", cty.Bool)
+	}
 	return d
 }
 
@@ -245,21 +249,16 @@ func (l *loader) script(at hcl.Range, name, path string) {
 
 // cycles says which fetches wait for each other. Each cycle is said once, at the fetch that stands first.
 func (l *loader) cycles(fetches []Fetch, objects []*object) {
-	needs := map[string][]string{}
-	for _, f := range fetches {
-		needs[f.Name] = f.Needs
-	}
-	said := map[string]bool{}
+	needs, at := map[string][]string{}, map[string]*object{}
+	var order []string
 	for i, f := range fetches {
-		path := cycle(needs, []string{f.Name}, map[string]bool{})
-		if path == nil || slices.ContainsFunc(path, func(name string) bool { return said[name] }) {
-			continue
-		}
-		for _, name := range path {
-			said[name] = true
-		}
-		l.errorf(needing(objects[i]), "Cycle between fetches",
-			"Each of these fetches waits for what the next one fetched: %s.", strings.Join(append(path, f.Name), " → "))
+		needs[f.Name], at[f.Name] = f.Needs, objects[i]
+		order = append(order, f.Name)
+	}
+	for _, circle := range circles(needs, order) {
+		first := circle[0]
+		l.errorf(needing(at[first]), "Cycle between fetches",
+			"Each of these fetches waits for what the next one fetched: %s.", strings.Join(append(circle, first), " → "))
 	}
 }
 
@@ -271,21 +270,4 @@ func needing(fetch *object) hcl.Range {
 		}
 	}
 	return fetch.header
-}
-
-// cycle returns the way from the first of path back to it, or nil. Of what is seen already no way leads back.
-func cycle(needs map[string][]string, path []string, seen map[string]bool) []string {
-	for _, next := range needs[path[len(path)-1]] {
-		if next == path[0] {
-			return path
-		}
-		if seen[next] {
-			continue
-		}
-		seen[next] = true
-		if found := cycle(needs, append(path, next), seen); found != nil {
-			return found
-		}
-	}
-	return nil
 }

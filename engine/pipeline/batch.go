@@ -157,13 +157,26 @@ func (w *window) mapItem(ctx context.Context, it *item) error {
 	it.outcomes = make([]outcome, len(w.Delivers))
 	for i := range w.Delivers {
 		d, out := &w.Delivers[i], &it.outcomes[i]
-		var err error
-		if d.OrderBy != nil {
-			if out.key, _, err = evaluate(d.OrderBy, it.rec); err != nil && !bare(it.rec) {
-				out.fail("expression", fmt.Sprintf("deliver %q: %v", d.Name, err), "")
-				it.fail(w.mapStep(i))
-				continue
+		wanted, err := true, error(nil)
+		if d.Filter != nil {
+			err = contain(func() (err error) {
+				wanted, err = d.Filter.EvalBool(it.rec)
+				return err
+			})
+		}
+		if wanted && err == nil && d.OrderBy != nil {
+			if out.key, _, err = evaluate(d.OrderBy, it.rec); bare(it.rec) {
+				err = nil
 			}
+		}
+		switch {
+		case err != nil:
+			out.fail("expression", fmt.Sprintf("deliver %q: %v", d.Name, err), "")
+			it.fail(w.mapStep(i))
+			continue
+		case !wanted: // as when the mapping gives nothing
+			it.pass(w.mapStep(i))
+			continue
 		}
 		var body []byte
 		try := func() (err error) {

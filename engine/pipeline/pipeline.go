@@ -35,6 +35,11 @@ type Expr interface {
 	Eval(*record.Record) (value string, present bool, err error)
 }
 
+// Condition is an expression over one record that holds or not. As of Expr, the error names the place and no value.
+type Condition interface {
+	EvalBool(*record.Record) (bool, error)
+}
+
 // Limiter spaces the overdue polls of all pipelines; *rate.Limiter is one.
 type Limiter interface{ Wait(context.Context) error }
 
@@ -48,11 +53,6 @@ type Start struct {
 // List is an expression that gives a list over one record; what is empty in it stands for nothing.
 type List interface {
 	EvalList(*record.Record) ([]string, error)
-}
-
-// Condition is an expression that is true or false for one record.
-type Condition interface {
-	EvalBool(*record.Record) (bool, error)
 }
 
 // Fetch asks for the details of each change: the resource's record whose id the expression gives.
@@ -83,7 +83,8 @@ const (
 type Deliver struct {
 	Name        string
 	Destination string
-	OrderBy     Expr // nil: the record's own id
+	Filter      Condition // nil: all are delivered; those that it does not hold for are neither ordered nor mapped
+	OrderBy     Expr      // nil: the record's own id
 	// Map gives the body, or nil when the mapping filters the change out. The error is a *MapError when the mapping is to
 	// blame, any other means that mapping could not be tried.
 	Map func(context.Context, *record.Record, MapContext) ([]byte, error)

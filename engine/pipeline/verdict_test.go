@@ -79,6 +79,9 @@ func TestWhenAllOfAPageFailsNothingCommits(t *testing.T) {
 				return nil, errors.New(canary)
 			}
 		}, "text withheld"},
+		"the filter fails": {func(r *rig) {
+			r.config.Delivers[0].Filter = condition(func(string) (bool, error) { return false, errors.New("a.hcl:8: no such thing") })
+		}, "a.hcl:8: no such thing"},
 		"order_by fails": {func(r *rig) {
 			r.config.Delivers[0].OrderBy = expr(func(*record.Record) (string, bool, error) { return "", false, errors.New("a.hcl:9: no list") })
 		}, "a.hcl:9: no list"},

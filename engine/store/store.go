@@ -43,6 +43,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrSuperseded: the record has a newer generation; retrying the older would deliver it after the newer.
 	ErrSuperseded = errors.New("superseded by a newer generation")
+	// ErrOccupied: the name that state was to be moved to has state of its own.
+	ErrOccupied = errors.New("the name has state of its own")
 )
 
 // Text is what may be logged of an error that a store returned: that of any other error is withheld, as it may quote anything.
@@ -176,6 +178,16 @@ type Outbox interface {
 	Release(ctx context.Context) error
 }
 
+// Kind says what a name is the name of.
+type Kind string
+
+// The kinds of names that state is kept under.
+const (
+	Pipeline    Kind = "pipeline"
+	Source      Kind = "source"
+	Destination Kind = "destination"
+)
+
 // Admin is for people: it works beside the owners.
 type Admin interface {
 	// Dead lists dead letters, oldest first, limit at most, from token on.
@@ -190,6 +202,10 @@ type Admin interface {
 	Pending(ctx context.Context) (map[string]int, error)
 	// Positions gives the position of every pipeline that the state knows.
 	Positions(ctx context.Context) (map[string]Position, error)
+	// Rename moves all that is kept under one name to another, in one step. Moved is false when nothing is kept under from, as
+	// after an earlier Rename. ErrOccupied when something is kept under to; ErrHeld when an owner holds either. Entries and
+	// dead letters keep their ids, places and order, and are of the new name.
+	Rename(ctx context.Context, kind Kind, from, to string) (moved bool, err error)
 }
 
 // Size is what a batch counts for Limits.Bytes.

@@ -55,6 +55,8 @@ func TestAMistakeIsBlamedOnItsAttribute(t *testing.T) {
 		{`https://ehr.invalid/api`, `https://a:c4n4ry@ehr.invalid`, "base_url", "auth block"},
 		{`https://ehr.invalid/api`, `https://ehr.invalid?key=c4n4ry`, "base_url", "query"},
 		{`"base_url"`, `"timeout": "-1s", "base_url"`, "timeout", "more than nothing"},
+		{`"base_url"`, `"timeout": "0s", "base_url"`, "timeout", "more than nothing"},
+		{`"concurrency": 4`, `"concurrency": 0`, "limits.concurrency", "at least 1"},
 		{`"concurrency": 4`, `"concurrency": -1`, "limits.concurrency", "at least 1"},
 		{`"per_second": 2.5`, `"per_second": -1`, "limits.per_second", "a number of calls"},
 		{`"kind": "bearer", "token": "c4n4ry"`, `"kind": "digest"`, "auth.digest", "none, basic, bearer, api_key"},

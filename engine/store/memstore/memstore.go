@@ -27,6 +27,7 @@ type Memory struct {
 	mu        sync.Mutex
 	secret    []byte
 	seq       uint64
+	numbers   int // of pipelines so far
 	pipelines map[string]*state
 	outboxes  map[string]*queue
 	dead      []letter // oldest first
@@ -44,6 +45,7 @@ var _ store.Store = (*Store)(nil)
 
 // state is what is kept of one pipeline.
 type state struct {
+	number   int // names its lanes, also when it is renamed
 	owner    *owner
 	position store.Position
 	rows     map[sdk.Ref]store.Row
@@ -113,7 +115,8 @@ func (s *Store) Claim(ctx context.Context, pipeline string) (store.Feed, error) 
 	defer s.mu.Unlock()
 	st := s.pipelines[pipeline]
 	if st == nil {
-		st = &state{rows: map[sdk.Ref]store.Row{}, marks: map[sdk.Ref]uint64{}}
+		s.numbers++
+		st = &state{number: s.numbers, rows: map[sdk.Ref]store.Row{}, marks: map[sdk.Ref]uint64{}}
 		s.pipelines[pipeline] = st
 	}
 	st.owner.lose()
@@ -201,15 +204,14 @@ func (s *Store) put(entries []record.Entry) {
 		e = cloneEntry(e)
 		e.Seq = s.seq
 		q := s.queue(e.Destination)
-		q.lanes[lane(e)] = append(q.lanes[lane(e)], e)
+		lane := fmt.Sprintf("%q %d", e.Key, s.pipelines[e.Pipeline].number)
+		q.lanes[lane] = append(q.lanes[lane], e)
 		select {
 		case q.wake <- struct{}{}:
 		default:
 		}
 	}
 }
-
-func lane(e record.Entry) string { return fmt.Sprintf("%q %q", e.Key, e.Pipeline) }
 
 type feed struct {
 	store *Store

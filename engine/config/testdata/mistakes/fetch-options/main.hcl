@@ -28,7 +28,7 @@ pipeline "p" {
   fetch "referrer" {
     from = "provider"
     for_each = "${change.data.referrer}/x"
-    when = "yes, ${change.id}"
+    when = "yes"
   }
   fetch "team" {
     from = "provider"
