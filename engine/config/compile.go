@@ -93,7 +93,7 @@ func gives(v cty.Value, want cty.Type) bool {
 		return ok
 	case want == cty.Bool:
 		return t == cty.Bool || t == cty.String
-	case want == texts:
+	case want.Equals(texts):
 		return listing(t)
 	}
 	return t.IsPrimitiveType()

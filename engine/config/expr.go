@@ -84,9 +84,20 @@ func (e *Expr) EvalBool(r *record.Record) (bool, error) {
 	}
 	answer, ok := truth(v)
 	if !ok {
-		return false, e.errorf("the expression gives something else; %s", wanted[cty.Bool])
+		return false, e.errorf("the expression gives %s; %s", articled(v.Type()), wanted[cty.Bool])
 	}
 	return answer, nil
+}
+
+// truth reads true or false, or a text that says so.
+func truth(v cty.Value) (answer, ok bool) {
+	switch v.Type() {
+	case cty.Bool:
+		return v.True(), true
+	case cty.String:
+		return v.AsString() == "true", v.AsString() == "true" || v.AsString() == "false"
+	}
+	return false, false
 }
 
 // EvalList returns the texts of a list, as Eval would each; an element that Eval calls absent is empty. A list that is null
@@ -128,17 +139,6 @@ func (e *Expr) EvalList(r *record.Record) ([]string, error) {
 	return list, nil
 }
 
-// truth reads true or false, or a text that says so.
-func truth(v cty.Value) (answer, ok bool) {
-	switch v.Type() {
-	case cty.Bool:
-		return v.True(), true
-	case cty.String:
-		return v.AsString() == "true", v.AsString() == "true" || v.AsString() == "false"
-	}
-	return false, false
-}
-
 // evaluate evaluates what is more than a path. The value has no marks.
 func (e *Expr) evaluate(r *record.Record) (cty.Value, error) {
 	variables := make(map[string]cty.Value, len(e.inputs))
@@ -164,6 +164,13 @@ func (e *Expr) evaluate(r *record.Record) (cty.Value, error) {
 	return v, nil
 }
 
+// context is what the expression is evaluated in, with values for its inputs.
+func (e *Expr) context(inputs map[string]cty.Value) *hcl.EvalContext {
+	c := e.constants.NewChild()
+	c.Variables = inputs
+	return c
+}
+
 func (e *Expr) text(v cty.Value) (string, bool, error) {
 	if v.IsNull() {
 		return "", false, nil
@@ -173,13 +180,6 @@ func (e *Expr) text(v cty.Value) (string, bool, error) {
 		return "", false, e.errorf("the expression gives %s; %s", articled(v.Type()), wanted[cty.String])
 	}
 	return text.AsString(), text.AsString() != "", nil
-}
-
-// context is what the expression is evaluated in, with values for its inputs.
-func (e *Expr) context(inputs map[string]cty.Value) *hcl.EvalContext {
-	c := e.constants.NewChild()
-	c.Variables = inputs
-	return c
 }
 
 func (e *Expr) errorf(format string, args ...any) error {

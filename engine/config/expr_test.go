@@ -251,9 +251,9 @@ func TestConditionExpression(t *testing.T) {
 		{`change.data.missing == "x"`, false, ""}, {`change.data.missing == true`, false, ""}, {`change.data.said`, true, ""},
 		{`change.data.missing`, false, "main.hcl:14: the expression gives null; true or false is wanted"},
 		{`change.data.none`, false, "main.hcl:14: the expression gives null"},
-		{`change.data.mrn`, false, "main.hcl:14: the expression gives something else; true or false is wanted"},
-		{`change.id`, false, "main.hcl:14: the expression gives something else; true or false is wanted"},
-		{`change.data.list`, false, "main.hcl:14: the expression gives something else; true or false is wanted"},
+		{`change.data.mrn`, false, "main.hcl:14: the expression gives a string; true or false is wanted"},
+		{`change.id`, false, "main.hcl:14: the expression gives a string; true or false is wanted"},
+		{`change.data.list`, false, "main.hcl:14: the expression gives a list; true or false is wanted"},
 		{`change.data.mrn > 5 && change.data.site > 5`, false, "main.hcl:14: "},
 	} {
 		got, err := fetch(t, `change.data.list[*].id`, c.expr).When.EvalBool(lists)
@@ -348,9 +348,9 @@ func TestFilter(t *testing.T) {
 func TestFilterThatGivesNeitherTrueNorFalseIsAnError(t *testing.T) {
 	for text, want := range map[string]string{
 		`change.data.missing`: "gives null", `change.event == "x" ? true : null`: "gives null", `change.data.none`: "gives null",
-		`change.data.mrn`: "gives something else", `change.data.site`: "gives something else", `change.data.ratio`: "gives something else",
-		`change.data.empty`: "gives something else", `change.id`: "gives something else", `"${change.data.mrn}"`: "gives something else",
-		`change.data.list[0]`: "gives something else", `change.data.one`: "gives something else",
+		`change.data.mrn`: "the expression gives a", `change.data.site`: "the expression gives a", `change.data.ratio`: "the expression gives a",
+		`change.data.empty`: "the expression gives a", `change.id`: "the expression gives a", `"${change.data.mrn}"`: "the expression gives a",
+		`change.data.list[0]`: "the expression gives a", `change.data.one`: "the expression gives a",
 		`change.data.big`:              "a number in the record is out of range",
 		`fetched.patient.name && true`: "Invalid operand",
 	} {

@@ -165,9 +165,10 @@ func (w *window) mapItem(ctx context.Context, it *item) error {
 			})
 		}
 		if wanted && err == nil && d.OrderBy != nil {
-			if out.key, _, err = evaluate(d.OrderBy, it.rec); bare(it.rec) {
-				err = nil
-			}
+			out.key, _, err = evaluate(d.OrderBy, it.rec)
+		}
+		if err != nil && bare(it.rec) {
+			wanted, err = true, nil
 		}
 		switch {
 		case err != nil:

@@ -28,7 +28,7 @@ pipeline "p" {
   fetch "referrer" {
     from = "provider"
     for_each = "${change.data.referrer}/x"
-    when = "yes"
+    when = "yes, ${change.id}"
   }
   fetch "team" {
     from = "provider"
