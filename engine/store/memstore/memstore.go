@@ -12,7 +12,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"maps"
+
 	"slices"
 	"sync"
 
@@ -226,6 +226,33 @@ func (f *feed) Position() store.Position {
 }
 
 func (f *feed) Seen(ctx context.Context, refs []sdk.Ref) ([]store.Row, error) {
+	found, err := f.rows(ctx, refs)
+	if err != nil {
+		return nil, err
+	}
+	var rows []store.Row
+	for _, row := range found { // in the order of a map: in none
+		row.Snapshot = nil
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+func (f *feed) Snapshots(ctx context.Context, refs []sdk.Ref) (map[sdk.Ref][]byte, error) {
+	found, err := f.rows(ctx, refs)
+	if err != nil {
+		return nil, err
+	}
+	snapshots := map[sdk.Ref][]byte{}
+	for ref, row := range found {
+		if len(row.Snapshot) > 0 {
+			snapshots[ref] = row.Snapshot
+		}
+	}
+	return snapshots, nil
+}
+
+func (f *feed) rows(ctx context.Context, refs []sdk.Ref) (map[sdk.Ref]store.Row, error) {
 	f.store.mu.Lock()
 	defer f.store.mu.Unlock()
 	switch {
@@ -242,7 +269,7 @@ func (f *feed) Seen(ctx context.Context, refs []sdk.Ref) ([]store.Row, error) {
 			found[ref] = cloneRow(row)
 		}
 	}
-	return slices.Collect(maps.Values(found)), nil // in the order of a map: in none
+	return found, nil
 }
 
 func (f *feed) Commit(ctx context.Context, b store.Batch) error {
@@ -301,7 +328,7 @@ func clonePosition(p store.Position) store.Position {
 }
 
 func cloneRow(r store.Row) store.Row {
-	r.Recent = slices.Clone(r.Recent)
+	r.Recent, r.Snapshot = slices.Clone(r.Recent), slices.Clone(r.Snapshot)
 	return r
 }
 
