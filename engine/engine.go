@@ -183,13 +183,13 @@ func (e *Engine) pipelines(state store.Store, cfg *config.Config, sources map[st
 		c := pipeline.Config{
 			Name: p.Name, SourceName: p.Source, Feed: p.Feed, Every: p.Every, Overlap: p.Overlap, Timeout: p.Timeout, Start: pipeline.Start(p.Start),
 			Source: sources[p.Source], Claim: state.Claim, Limits: state.Limits(), Secret: state.Secret(),
-			Parallel: runtime.GOMAXPROCS(0), Hurry: hurry, Logger: e.o.Logger,
+			KeepPrevious: p.KeepPrevious, Parallel: runtime.GOMAXPROCS(0), Hurry: hurry, Logger: e.o.Logger,
 		}
 		for _, f := range p.Fetches {
 			c.Fetches = append(c.Fetches, pipeline.Fetch{Name: f.Name, Resource: f.Resource, ID: f.ID, Needs: f.Needs})
 		}
 		for _, d := range p.Delivers {
-			mapping, err := script.Compile(d.Script, script.Options{Root: cfg.Dir})
+			mapping, err := script.Compile(d.Script, script.Options{Root: cfg.Dir, Tables: cfg.Tables, TableDefaults: cfg.TableDefaults})
 			if err != nil {
 				return nil, fmt.Errorf("pipeline %s, deliver %q: %w", p.Name, d.Name, err)
 			}

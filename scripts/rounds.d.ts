@@ -29,7 +29,12 @@ declare module "rounds" {
     readonly fetched: Fetched;
   }
 
-  export interface Context {
+  /** A translation table. A key that it does not have gives its default, or undefined. */
+  export interface Table {
+    readonly [key: string]: string | undefined;
+  }
+
+  export interface Context<Data = any, Fetched = any> {
     /** Name of the pipeline. */
     readonly pipeline: string;
     /** The source, "rest.clinic". */
@@ -40,18 +45,21 @@ declare module "rounds" {
     readonly now: string;
     /** 1 when a record is mapped for the first time. */
     readonly attempt: number;
-    /** Reserved. */
-    readonly previous: undefined;
-    /** Reserved. */
-    readonly changed: undefined;
-    /** Reserved. */
-    readonly tables: {};
+    /** The record as last committed, if the pipeline keeps it (keep_previous); null the first time. */
+    readonly previous: Record<Data, Fetched> | null;
+    /**
+     * Dotted paths of what differs from previous in change.data and in fetched: "change.data.start",
+     * "fetched.patient.phones.0". Empty when previous is null.
+     */
+    readonly changed: readonly string[];
+    /** The translation tables of the configuration, by name. */
+    readonly tables: { readonly [name: string]: Table };
   }
 
   /** A script's default export: the notification, or null to filter the change out. */
   export type Mapping<Data = any, Fetched = any, Result extends object = object> = (
     record: Record<Data, Fetched>,
-    context: Context,
+    context: Context<Data, Fetched>,
   ) => Result | null;
 }
 

@@ -17,10 +17,12 @@ import (
 
 // Config is a whole configuration. The order is that of the files by name and of the blocks in them.
 type Config struct {
-	Dir          string // absolute: of the files, where relative paths start and which imports of scripts may not leave
-	Sources      []Source
-	Destinations []Destination
-	Pipelines    []Pipeline
+	Dir           string // absolute: of the files, where relative paths start and which imports of scripts may not leave
+	Sources       []Source
+	Destinations  []Destination
+	Pipelines     []Pipeline
+	Tables        map[string]map[string]string // by name; what a key is translated to
+	TableDefaults map[string]string            // by name of the table: what a key is translated to that it does not have
 }
 
 // Adapter is the program that speaks to the sources that name it.
@@ -56,15 +58,17 @@ func (d Destination) ID() string { return d.Type + "." + d.Name }
 
 // Pipeline is the way of the records of one feed.
 type Pipeline struct {
-	Name     string
-	Source   string // ID of the source
-	Feed     string
-	Every    time.Duration
-	Overlap  time.Duration
-	Timeout  time.Duration // of one call to the source
-	Start    Start
-	Fetches  []Fetch
-	Delivers []Deliver
+	Name    string
+	Source  string // ID of the source
+	Feed    string
+	Every   time.Duration
+	Overlap time.Duration
+	Timeout time.Duration // of one call to the source
+	Start   Start
+	// KeepPrevious keeps each record as it was committed, for the next mapping of it.
+	KeepPrevious bool
+	Fetches      []Fetch
+	Delivers     []Deliver
 }
 
 // Start says where a feed that was never read begins. The zero value is the beginning of all records.

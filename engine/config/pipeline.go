@@ -24,7 +24,9 @@ const (
 	leastEvery         = time.Second
 )
 
-var pipelineSchema = schema.Schema{Blocks: []schema.Block{
+var pipelineSchema = schema.Schema{Attributes: []schema.Attribute{
+	{Name: "keep_previous", Type: schema.Bool, Doc: "keeps each record as it was committed, for context.previous of its next mapping"},
+}, Blocks: []schema.Block{
 	{Name: "poll", Required: true, Doc: "the feed and how often it is asked", Body: schema.Schema{Attributes: []schema.Attribute{
 		{Name: "feed", Type: reference, Required: true, Doc: "the feed to ask, as source.ADAPTER.NAME.feed.FEED"},
 		{Name: "every", Type: schema.Duration, Required: true, Doc: "how often the feed is polled"},
@@ -47,6 +49,7 @@ func (l *loader) pipelines() {
 		o, ok := l.decode(block, pipelineSchema)
 		before := len(l.diags)
 		p := Pipeline{Name: block.Labels[0]}
+		p.KeepPrevious, _ = take(o, "keep_previous", false)
 		for _, poll := range o.blocks["poll"] {
 			l.poll(poll, &p)
 		}

@@ -72,6 +72,7 @@ type MapContext struct {
 	Deliver  string
 	Now      time.Time
 	Attempt  int
+	Previous *record.Record // as last committed; nil: unknown, or not kept
 }
 
 // MapError says why a mapping made nothing of a record. Text may be logged, Detail may hold what the record held. A mapping
@@ -92,8 +93,10 @@ type Config struct {
 	Overlap    time.Duration
 	Timeout    time.Duration // of each call to the adapter
 	Start      Start
-	Fetches    []Fetch
-	Delivers   []Deliver
+	// KeepPrevious keeps each record as it was committed, for MapContext.Previous of the next generation.
+	KeepPrevious bool
+	Fetches      []Fetch
+	Delivers     []Deliver
 
 	Source   Source
 	Claim    func(ctx context.Context, pipeline string) (store.Feed, error)

@@ -85,6 +85,10 @@ type Options struct {
 	// Root is the directory that imports may not leave, mostly that of the configuration. File names in errors are relative
 	// to it. Empty: the directory of the script.
 	Root string
+	// Tables are context.tables, by name, and TableDefaults what a table has for keys that it does not name. They are not
+	// changed afterwards.
+	Tables        map[string]map[string]string
+	TableDefaults map[string]string
 }
 
 // Context is what a mapping gets beside the record.
@@ -93,7 +97,8 @@ type Context struct {
 	Source   string
 	Deliver  string
 	Now      time.Time
-	Attempt  int // 1 at the first
+	Attempt  int            // 1 at the first
+	Previous *record.Record // as last committed; nil: unknown
 }
 
 // Script is a compiled mapping, safe for use by many goroutines.
@@ -105,6 +110,7 @@ type Script struct {
 	library   bool // something of the library "rounds/…" is imported
 	files     []string
 	export    position // of the default export
+	tables    tables
 }
 
 // Files are the script and all that it imports, as absolute paths. A change of any of them is a change of the mapping.
@@ -124,7 +130,7 @@ func (s *Script) Map(ctx context.Context, r *record.Record, c Context) ([]byte, 
 		if err != nil {
 			return err
 		}
-		result, err := mapping(goja.Undefined(), input, k.context(c))
+		result, err := mapping(goja.Undefined(), input, k.context(r, c))
 		if err != nil {
 			return err
 		}

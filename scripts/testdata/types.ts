@@ -21,6 +21,18 @@ export const typed: Mapping<Appointment, Fetched> = ({ change, fetched }) => ({
   last: fetched.patient?.name.last,
 });
 
+export const compared: Mapping<Appointment, Fetched> = ({ change }, { previous, changed, tables }) => ({
+  moved: previous !== null && previous.change.data.start !== change.data.start,
+  renamed: changed.includes("fetched.patient.name.last"),
+  site: tables.sites[change.id] ?? "unknown",
+});
+
+// @ts-expect-error there is no state before the first
+export const uncompared: Mapping<Appointment, Fetched> = (_, { previous }) => ({ start: previous.change.data.start });
+// @ts-expect-error the state before is typed as the record is
+export const untyped: Mapping<Appointment, Fetched> = (_, { previous }) => ({ start: previous?.change.data.begin });
+// @ts-expect-error a table may not have the key
+export const untranslated: Mapping<Appointment, Fetched, { site: string }> = (_, { tables }) => ({ site: tables.sites.main });
 // @ts-expect-error a string is not a notification
 export const text: Mapping = () => "sent";
 // @ts-expect-error undefined is an error, null filters
@@ -33,6 +45,8 @@ export const unchecked: Mapping<Appointment, Fetched> = ({ fetched }) => ({ last
 export function uses(record: Record<Appointment, Fetched>, change: Change, context: Context): unknown {
   // @ts-expect-error a record is not to be changed
   change.id = "2";
+  // @ts-expect-error nor is a table
+  context.tables.sites.main = "Main";
   // @ts-expect-error no such operation
   if (change.op === "inserted") return null;
   // @ts-expect-error may be null

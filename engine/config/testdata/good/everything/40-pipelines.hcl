@@ -1,4 +1,6 @@
 pipeline "orders" {
+  keep_previous = true
+
   poll {
     feed    = source.rest.clinic.feed.orders
     every   = "24h"
