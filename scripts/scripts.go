@@ -15,9 +15,9 @@ import (
 	"strings"
 )
 
-// FS holds the modules, "rounds/redox.js" for "rounds/redox".
+// FS holds the modules, "rounds/redox.js" for "rounds/redox". Those in folders are imported by the library only.
 //
-//go:embed rounds/*.js
+//go:embed rounds/*.js rounds/*/*.js
 var FS embed.FS
 
 // Types is rounds.d.ts.

@@ -1,0 +1,7 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package script
+
+// CodeOf is the generated code of a script, with all that it imports.
+func CodeOf(s *Script) string { return s.code }
