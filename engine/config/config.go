@@ -90,6 +90,7 @@ type Deliver struct {
 	Name        string
 	Destination string // ID of the destination
 	Script      string // absolute path
+	Schema      string // that what the script returns has to be valid by: the name of a shipped one, or an absolute path; empty: none
 	OrderBy     *Expr  // nil, or absent for a record: the record's own id is the ordering key
 }
 
@@ -110,6 +111,9 @@ type Options struct {
 	// CheckScript compiles a mapping, whose imports may not leave dir. The error's text says where in the script and is
 	// shown; it holds no values. May be nil.
 	CheckScript func(dir, path string) error
+	// Schemas are the names of the shipped schemas, and CheckSchema compiles a schema as CheckScript does a script. May be nil.
+	Schemas     []string
+	CheckSchema func(dir, schema string) error
 	SecretsDir  string                      // of secret(); empty: $CREDENTIALS_DIRECTORY, else /run/secrets
 	LookupEnv   func(string) (string, bool) // nil: os.LookupEnv
 }

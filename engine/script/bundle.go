@@ -47,7 +47,7 @@ func Compile(path string, o Options) (*Script, error) {
 			return nil, err
 		}
 	}
-	s := &Script{name: relative(root, path), tables: tables{o.Tables, o.TableDefaults}}
+	s := &Script{name: relative(root, path), tables: tables{o.Tables, o.TableDefaults}, check: o.Check}
 	s.export = position{file: s.name, line: 1, column: 1}
 	// esbuild follows links in the name of its working directory, and names of files are relative to that.
 	real, err := filepath.EvalSymlinks(root)

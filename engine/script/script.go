@@ -89,6 +89,15 @@ type Options struct {
 	// changed afterwards.
 	Tables        map[string]map[string]string
 	TableDefaults map[string]string
+	// Check looks at what the mapping returned, before it is a notification; nil: it is not looked at. authors tells which names
+	// are written in the script, and so are no content of a record.
+	Check func(body []byte, authors func(name string) bool) *Refusal
+}
+
+// Refusal is why Options.Check refuses what a mapping returned.
+type Refusal struct {
+	Text   string // goes on "returned an object that …"; may be logged: no content of a record
+	Detail string // never logged
 }
 
 // Context is what a mapping gets beside the record.
@@ -111,6 +120,7 @@ type Script struct {
 	files     []string
 	export    position // of the default export
 	tables    tables
+	check     func([]byte, func(string) bool) *Refusal
 }
 
 // Files are the script and all that it imports, as absolute paths. A change of any of them is a change of the mapping.
@@ -139,6 +149,13 @@ func (s *Script) Map(ctx context.Context, r *record.Record, c Context) ([]byte, 
 	})
 	if err != nil {
 		return nil, err
+	}
+	if s.check != nil && body != nil {
+		if refusal := s.check(body, s.isAuthors); refusal != nil {
+			e := s.fail(s.export, "returned an object that "+refusal.Text)
+			e.Detail = cut(refusal.Detail, detailLimit)
+			return nil, e
+		}
 	}
 	return body, nil
 }

@@ -17,6 +17,7 @@ pipeline "orders" {
   deliver "orders" {
     to       = destination.webhook.orders
     map      = "maps/order.ts"
+    validate = "redox/order"
     order_by = "${change.data.site}/${fetched.patient.id}"
   }
   deliver "screen" {
@@ -37,6 +38,7 @@ pipeline "studies" {
   deliver "screen" {
     to       = destination.stdout.screen
     map      = "maps/order.ts"
+    validate = "maps/study.json"
     order_by = change.data.urgent ? "urgent" : change.id
   }
 }
