@@ -453,11 +453,16 @@ declare module "rounds/redox" {
     cancelled?: readonly string[];
     /** Statuses of what the patient did not come to; "noshow" if not given. */
     noShow?: readonly string[];
+    /**
+     * Whether an appointment that is seen for the first time was made just now. If not given, change.op must be "created", which is
+     * also so for one that was there before the pipeline's start.
+     */
+    isNew?: (record: import("rounds").Record<Data, Fetched>) => boolean;
   }
 
   /**
-   * The event type that a change of an appointment amounts to. previous is context.previous; when it is null only New,
-   * Modification, Cancel and NoShow can be told.
+   * The event type that a change of an appointment amounts to. previous is context.previous; when it is null all can be told but
+   * Reschedule.
    */
   export function eventType<Data, Fetched>(
     previous: import("rounds").Record<Data, Fetched> | null,

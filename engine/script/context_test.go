@@ -10,10 +10,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/engine/script"
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/rawjson"
 )
 
 // state is a record with data and what was fetched under the label "patient"; "" is nothing.
@@ -109,6 +111,28 @@ func TestChangedNamesWhatDiffers(t *testing.T) {
 	if n := strings.Count(body, "change.data."); n != 256 {
 		t.Errorf("%d paths of 256", n)
 	}
+}
+
+// Whatever two documents hold, they differ somewhere if and only if they say something else, and in the same places both ways.
+func FuzzChanged(f *testing.F) {
+	f.Add(`{"a":[1,{"b":null}],"a":2}`, `{"a":[1,{"b":0}]}`)
+	f.Add(`{"a":{"b":1}}`, `{"a":[],"":"\u00e9"}`)
+	f.Add(` null`, `[[[]]]`)
+	f.Fuzz(func(t *testing.T, a, b string) {
+		if !json.Valid([]byte(a)) || !json.Valid([]byte(b)) || !utf8.ValidString(a+b) {
+			t.Skip()
+		}
+		paths := script.Differences("d", []byte(a), []byte(b))
+		if same := rawjson.Hash([]byte(a)) == rawjson.Hash([]byte(b)); same != (len(paths) == 0) {
+			t.Errorf("the same: %v, but the paths are %q", same, paths)
+		}
+		if back := script.Differences("d", []byte(b), []byte(a)); !slices.Equal(paths, back) {
+			t.Errorf("one way %q, the other %q", paths, back)
+		}
+		if len(paths) > 256 {
+			t.Errorf("%d paths", len(paths))
+		}
+	})
 }
 
 func TestTablesTranslate(t *testing.T) {

@@ -120,7 +120,7 @@ func TestABuilderRefusesAMessageThatIsNotWellFormed(t *testing.T) {
 		"Results.New({ Patient: " + patient + ", Orders: [{ ID: 1, Status: 'New', Results: [{ Code: 'Doe', Status: 'Final', Value: '1' }] }] })": "Results.New: Orders[0].Results[0].ValueType is missing",
 		"Notes.New({ Patient: " + patient + ", Note: 'Doe' })":                                             "Notes.New: Note is not an object",
 		"Notes.Delete({ Patient: " + patient + ", Note: { ContentType: 'Plain Text', DocumentID: '1' } })": "Notes.Delete: Note.DocumentType is missing",
-		"({ v: eventType(null, { change: {} }, { canceled: ['Doe'] }) })":                                  "eventType: unknown option; there are start, status, cancelled, noShow",
+		"({ v: eventType(null, { change: {} }, { canceled: ['Doe'] }) })":                                  "eventType: unknown option; there are start, status, cancelled, noShow, isNew",
 		"({ v: identifiers({ MR: { Doe: 1 } }) })":                                                         "identifiers: an ID must be a string or a number",
 		"({ v: identifiers('Doe') })":                                                                      "identifiers: give an object, such as { MR: patient.id }",
 	} {
@@ -141,7 +141,8 @@ func TestTheEventTypeIsInferred(t *testing.T) {
 		return r
 	}
 	const booked, later, none = `{"status":"booked","start":"a"}`, `{"status":"booked","start":"b"}`, ""
-	withOptions := `, { start: ({ change }) => change.data.at, status: (r) => r.change.data.state, cancelled: ["X", 9], noShow: ["DNA"] }`
+	withOptions := `, { start: ({ change }) => change.data.at, status: (r) => r.change.data.state, cancelled: ["X", 9], noShow: ["DNA"],
+		isNew: ({ change }) => change.data.created === true }`
 	for name, test := range map[string]struct {
 		op      sdk.Op
 		before  string // none: no record before
@@ -166,6 +167,8 @@ func TestTheEventTypeIsInferred(t *testing.T) {
 		"deleted, and back":                    {sdk.Created, "deleted", booked, "", `"New"`},
 		"without data":                         {sdk.Updated, "null", "null", "", `"Modification"`},
 		"no status at all":                     {sdk.Updated, `{"status":null,"start":"a"}`, `{"start":"b"}`, "", `"Reschedule","a"`},
+		"options: made just now":               {sdk.Created, none, `{"created":true}`, withOptions, `"New"`},
+		"options: made long ago":               {sdk.Created, none, `{"created":false}`, withOptions, `"Modification"`},
 		"options: moved":                       {sdk.Updated, `{"state":"B","at":"a"}`, `{"state":"B","at":"b"}`, withOptions, `"Reschedule","a"`},
 		"options: cancelled":                   {sdk.Updated, `{"state":"B","at":"a"}`, `{"state":"x","at":"a"}`, withOptions, `"Cancel"`},
 		"options: cancelled, by a number":      {sdk.Updated, `{"state":"B","at":"a"}`, `{"state":9,"at":"a"}`, withOptions, `"Cancel"`},

@@ -19,18 +19,17 @@ function message(eventType, parts) {
   });
 }
 
-// Where an appointment's start and status are, and what its status says, if the script does not tell.
+// Where an appointment's start and status are, what its status says, and whether one that is seen for the first time is new, if the
+// script does not tell.
 const defaults = {
   start: ({ change }) => change.data?.start,
   status: ({ change }) => change.data?.status,
   cancelled: ["cancelled", "canceled"],
   noShow: ["noshow"],
+  isNew: ({ change }) => change.op === "created",
 };
 
-/**
- * The event type that a change amounts to, from the record before (context.previous) and the record now. Without a record
- * before, only the operation tells New from Modification.
- */
+/** The event type that a change amounts to, from the record before (context.previous) and the record now. */
 export function eventType(previous, current, options) {
   const o = optionsOf("eventType", options);
   const state = (record) => {
@@ -41,7 +40,7 @@ export function eventType(previous, current, options) {
   };
   const now = state(current);
   if (now !== "booked") return now;
-  if (!previous) return current.change.op === "created" ? "New" : "Modification";
+  if (!previous) return o.isNew(current) ? "New" : "Modification";
   if (state(previous) === "Cancel") return "New";
   return moved(o, previous, current) ? "Reschedule" : "Modification";
 }
