@@ -84,6 +84,7 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config) (err error) {
 	}
 	sources := e.open(cfg)
 	defer closeAll(ctx, sources)
+	e.host.EndUnused()
 	pipelines, err := e.pipelines(state, cfg, sources)
 	if err != nil {
 		return err
@@ -97,12 +98,27 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config) (err error) {
 	for _, p := range pipelines {
 		polling.Go(func() { p.Run(ctx) })
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		select {
+		case <-state.Failed(): // to go on would be to do nothing, unnoticed; whoever watches over the process starts it again
+			e.o.Logger.Error("the state takes no more writes; the engine ends, to be started again", "directory", e.o.StateDir)
+			stop()
+		case <-ctx.Done():
+		}
+	}()
 	e.o.Logger.Info("running", "pipelines", len(pipelines), "sources", len(sources), "destinations", len(loops))
 	defer context.AfterFunc(ctx, func() {
 		e.o.Logger.Info("stopping: no more polls; deliveries that are on their way may end, the rest is kept for the next run")
 	})()
 	polling.Wait()
 	delivering.Wait()
+	select {
+	case <-state.Failed():
+		errs = append(errs, fmt.Errorf("a write of the state in %s failed; nothing is lost: look at the disk, and start again", e.o.StateDir))
+	default:
+	}
 	return errors.Join(errs...)
 }
 
@@ -155,6 +171,7 @@ func (e *Engine) destinations(state store.Store, cfg *config.Config) ([]*deliver
 
 // open hands every source to the host, which opens it when it is first used.
 func (e *Engine) open(cfg *config.Config) map[string]*host.Source {
+	e.host.Hide(cfg.Secrets)
 	sources := make(map[string]*host.Source, len(cfg.Sources))
 	for _, s := range cfg.Sources {
 		sources[s.ID()] = e.host.Open(host.Adapter(s.Adapter), s.ID(), s.Config, s.Isolate)

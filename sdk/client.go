@@ -5,7 +5,6 @@ package sdk
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -150,7 +149,7 @@ func (o *Opened) Ack(ctx context.Context, feed string, token []byte) error {
 func (o *Opened) Close(ctx context.Context) error {
 	_, err := o.c.rpc.Close(ctx, &pb.CloseRequest{Handle: o.handle})
 	err = statusFromWire(ctx, "Close", err)
-	if !errors.Is(err, ErrNoAnswer) { // else a call may still be under way, which may still save
+	if err == nil { // else a call may still be under way, which may still save
 		o.c.mu.Lock()
 		delete(o.c.save, o.handle)
 		o.c.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -205,11 +206,15 @@ func panicWith(v any) { panic(v) }
 
 func TestCloseWaitsForCallsUnderWayAndTakesNoNewOnes(t *testing.T) {
 	polling, release, closed := make(chan bool), make(chan bool), make(chan bool)
-	c := connect(t, &bytes.Buffer{}, nil, func(context.Context, testConfig, Env) (Source, error) {
+	var saved atomic.Value
+	c := connect(t, &bytes.Buffer{}, nil, func(_ context.Context, _ testConfig, env Env) (Source, error) {
 		return testSource{
 			poll: func(context.Context, Query) (Page, error) {
 				close(polling)
 				<-release
+				if err := env.SaveState(t.Context(), []byte("rotated")); err != nil {
+					t.Errorf("a call that Close waits for could not save: %v", err)
+				}
 				select {
 				case <-closed:
 					t.Error("closed under a call")
@@ -220,7 +225,7 @@ func TestCloseWaitsForCallsUnderWayAndTakesNoNewOnes(t *testing.T) {
 			closed: func() error { close(closed); return nil },
 		}, nil
 	})
-	s := opened(t, c, Opening{})
+	s := opened(t, c, Opening{Save: func(_ context.Context, state []byte) error { saved.Store(string(state)); return nil }})
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if _, err := s.Poll(t.Context(), Query{}); err != nil {
@@ -239,6 +244,9 @@ func TestCloseWaitsForCallsUnderWayAndTakesNoNewOnes(t *testing.T) {
 	close(release)
 	wg.Wait()
 	<-closed
+	if saved.Load() != "rotated" {
+		t.Error("what was saved while Close waited is lost")
+	}
 	if err := s.Close(t.Context()); err != nil {
 		t.Errorf("closing again: %v", err)
 	}

@@ -17,7 +17,8 @@ import (
 
 // Config is a whole configuration. The order is that of the files by name and of the blocks in them.
 type Config struct {
-	Dir           string // absolute: of the files, where relative paths start and which imports of scripts may not leave
+	Dir           string   // absolute: of the files, where relative paths start and which imports of scripts may not leave
+	Secrets       []string // what secret() gave: never to be shown, wherever it is used
 	Sources       []Source
 	Destinations  []Destination
 	Pipelines     []Pipeline

@@ -5,7 +5,9 @@ package config_test
 
 import (
 	"context"
+	"encoding/pem"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -54,6 +56,13 @@ func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
 	for _, name := range []string{"clinic_token", "notify", "notify_old", "appointment.js", "screen.ts", "order.js"} {
 		write(t, filepath.Join(dir, name), "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz")
 	}
+	for _, name := range []string{"lab_tenant", "lab_client"} {
+		write(t, filepath.Join(dir, name), "secret")
+	}
+	server := httptest.NewTLSServer(nil)
+	server.Close()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	write(t, filepath.Join(dir, "lab-ca.pem"), string(ca))
 	o := options(dir)
 	o.Adapters = documented{}
 	o.Destinations = destination.Schemas()
@@ -68,7 +77,7 @@ func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
 		config.WriteDiagnostics(&out, files, diags, false, 0)
 		t.Fatal(out.String())
 	}
-	if len(c.Sources) != 2 || len(c.Destinations) != 4 || len(c.Pipelines) != 2 {
+	if len(c.Sources) != 3 || len(c.Destinations) != 4 || len(c.Pipelines) != 2 {
 		t.Errorf("%d sources, %d destinations, %d pipelines", len(c.Sources), len(c.Destinations), len(c.Pipelines))
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -84,6 +85,20 @@ func (o *outside) values() []string {
 	for _, text := range o.read {
 		texts = append(texts, text)
 	}
+	return texts
+}
+
+// secretValues are those that secret() gave.
+func (o *outside) secretValues() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var texts []string
+	for key, text := range o.read {
+		if strings.HasPrefix(key, "secret\x00") {
+			texts = append(texts, text)
+		}
+	}
+	slices.Sort(texts)
 	return texts
 }
 

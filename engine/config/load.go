@@ -45,6 +45,7 @@ func Load(ctx context.Context, path string, o Options) (*Config, Files, hcl.Diag
 	l.sources()
 	l.destinations()
 	l.pipelines()
+	l.config.Secrets = l.outside.secretValues()
 	diags := l.finish()
 	if diags.HasErrors() {
 		l.config = nil

@@ -11,8 +11,6 @@ package delivery
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -146,7 +144,7 @@ func (l *Loop) Run(ctx context.Context) error {
 			l.storeWorks()
 			begun := time.Now()
 			s := newSession(l, outbox, owed)
-			err = s.run(ctx)
+			err = l.contained(func() error { return s.run(ctx) })
 			owed = s.owed
 			if ctx.Err() != nil {
 				return err
@@ -159,7 +157,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if text := storeText(err); l.storing.begins(text) {
+		if text := store.Text(err); l.storing.begins(text) {
 			l.log.Warn("the outbox is not to be had; nothing is sent until it is", "error", text)
 		}
 		if !sleep(ctx, backoff(tries, minStore, maxStore)) {
@@ -189,7 +187,7 @@ func (l *Loop) Status() Status {
 
 // storeFails and storeWorks log a failure of the store once, until it is over.
 func (l *Loop) storeFails(err error) {
-	if text := storeText(err); l.storing.begins(text) {
+	if text := store.Text(err); l.storing.begins(text) {
 		l.log.Warn("the store fails; deliveries wait for it", "error", text)
 	}
 }
@@ -198,19 +196,6 @@ func (l *Loop) storeWorks() {
 	if l.storing.ends() {
 		l.log.Info("the store works again")
 	}
-}
-
-// storeText is what may be said about an error of the store: its own text could quote a key, which holds record ids.
-func storeText(err error) string {
-	for _, known := range []error{
-		store.ErrHeld, store.ErrFenced, store.ErrUnknown, store.ErrBusy, store.ErrFull, store.ErrTooLarge,
-		context.DeadlineExceeded, context.Canceled,
-	} {
-		if errors.Is(err, known) {
-			return known.Error()
-		}
-	}
-	return fmt.Sprintf("%T (text withheld)", err)
 }
 
 // sleep reports false when ctx was done first.

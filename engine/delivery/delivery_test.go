@@ -369,6 +369,45 @@ func TestInvariant8ABrokenDestinationNeverStopsAnother(t *testing.T) {
 	}
 }
 
+// TestInvariant8APanicOfTheStoreStaysInItsLoop: whichever call panics, once or for some time, all is delivered in the end.
+func TestInvariant8APanicOfTheStoreStaysInItsLoop(t *testing.T) {
+	for _, op := range []string{"lanes", "head", "ack", "bury", "defer"} {
+		t.Run(op, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, func(c *delivery.Config) { c.OnReject = delivery.DeadLetter })
+				var panics, sends atomic.Int32
+				b.box.fault = func(called string, _ bool) error {
+					if called == op && panics.Add(1)%3 == 1 && panics.Load() < 20 {
+						panic("a damaged block with " + patient(1))
+					}
+					return nil
+				}
+				b.to.answer = func(context.Context, delivery.Notification) error {
+					switch n := sends.Add(1); {
+					case n == 3:
+						return rejected()
+					case n == 5:
+						return unavailable(0)
+					}
+					return nil
+				}
+				for i := range 4 {
+					b.box.add(patient(i), 3)
+				}
+				b.start()
+				time.Sleep(time.Hour)
+				b.stop()
+				if n := b.box.left(); n > 0 || panics.Load() == 0 {
+					t.Errorf("%d are left after %d calls that could panic", n, panics.Load())
+				}
+				if b.lines("internal error, please report it") == 0 || b.lines(patient(1)) > 0 {
+					t.Errorf("the log does not tell of the panic, or quotes it:\n%s", b.log)
+				}
+			})
+		})
+	}
+}
+
 func TestABusyLaneDoesNotStarveOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(c *delivery.Config) { c.Parallel = 2 })

@@ -179,23 +179,24 @@ func (h *handle) Head(_ context.Context, lane string, n int) (entries []record.E
 	return entries, err
 }
 
-func (h *handle) remove(id store.EntryID) {
+func (h *handle) remove(id store.EntryID) bool {
 	entries := h.lanes[id.Lane]
 	i := slices.IndexFunc(entries, func(e record.Entry) bool { return e.ID == id.ID && e.Seq == id.Seq })
 	if i < 0 {
-		return
+		return false
 	}
 	if len(entries) == 1 {
 		delete(h.lanes, id.Lane)
 		j, _ := slices.BinarySearch(h.names, id.Lane)
 		h.names = slices.Delete(h.names, j, j+1)
-		return
+		return true
 	}
 	if i == 0 {
 		h.lanes[id.Lane] = entries[1:]
-		return
+		return true
 	}
 	h.lanes[id.Lane] = slices.Delete(slices.Clone(entries), i, i+1)
+	return true
 }
 
 func (h *handle) Ack(_ context.Context, done ...store.EntryID) error {
@@ -222,8 +223,9 @@ func (h *handle) Defer(_ context.Context, id store.EntryID, a store.Attempt) err
 
 func (h *handle) Bury(_ context.Context, id store.EntryID, cause record.Cause) error {
 	return h.change("bury", func() error {
-		h.remove(id)
-		h.dead = append(h.dead, cause)
+		if h.remove(id) { // for an entry that is gone it does nothing
+			h.dead = append(h.dead, cause)
+		}
 		return nil
 	})
 }

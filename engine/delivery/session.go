@@ -147,11 +147,8 @@ func (s *session) run(ctx context.Context) error {
 				end = err
 				cancel()
 			}
-		case _, open := <-wake:
+		case <-wake:
 			s.dirty = true
-			if !open {
-				wake = nil
-			}
 		case <-l.resumed:
 			s.release()
 		case <-timer.C:
@@ -179,7 +176,7 @@ func (s *session) run(ctx context.Context) error {
 		return fmt.Errorf("destination %s: %d accepted notifications could not be acknowledged before the stop; they will be sent "+
 			"again with the same id", l.cfg.Name, len(s.owed))
 	case end == nil && err != nil && !errors.Is(err, store.ErrFenced):
-		return fmt.Errorf("destination %s: release of the outbox: %s", l.cfg.Name, storeText(err))
+		return fmt.Errorf("destination %s: release of the outbox: %s", l.cfg.Name, store.Text(err))
 	}
 	return nil
 }
@@ -216,7 +213,11 @@ func (s *session) fill(ctx, work context.Context) error {
 		}
 		ln.place, ln.again = inFlight, false
 		s.flying++
-		go func() { s.results <- s.visit(ctx, work, ln, probe) }()
+		go func() {
+			r := result{lane: ln, end: broken, err: errPanic}
+			_ = s.loop.contained(func() error { r = s.visit(ctx, work, ln, probe); return nil })
+			s.results <- r
+		}()
 	}
 }
 

@@ -136,20 +136,8 @@ func (s *session) bury(
 		Stage: record.StageDeliver, Code: cause.Code, Text: cause.Text, Attempts: attempts,
 		Detail: cause.Detail[:min(len(cause.Detail), maxDetail)],
 	}
-	first := true
-	err := s.settle(work, func(ctx context.Context) error {
-		if !first { // it may have been written all the same
-			head, err := s.outbox.Head(ctx, ln.name, 1)
-			if err != nil {
-				return err
-			}
-			if len(head) == 0 || head[0].ID != e.ID || head[0].Seq != e.Seq {
-				return nil
-			}
-		}
-		first = false
-		return s.outbox.Bury(ctx, id, c)
-	})
+	// Should it have been written although it failed, the next time does nothing.
+	err := s.settle(work, func(ctx context.Context) error { return s.outbox.Bury(ctx, id, c) })
 	if err != nil {
 		return err
 	}
@@ -202,6 +190,19 @@ func (l *Loop) send(work context.Context, e *record.Entry, attempt int) (err err
 	return l.cfg.Destination.Send(ctx, Notification{
 		ID: e.ID, Pipeline: e.Pipeline, Deliver: e.Deliver, Body: e.Body, Attempt: attempt,
 	})
+}
+
+var errPanic = fmt.Errorf("%w: it panicked", store.ErrBusy)
+
+// contained calls f and turns a panic, as of the store, into an error. Invariant 8.
+func (l *Loop) contained(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.log.Error("internal error, please report it", "at", panicSite(), "type", fmt.Sprintf("%T", p))
+			err = errPanic
+		}
+	}()
+	return f()
 }
 
 // panicSite is file and line of the panic that is being recovered: its value could quote a record, its place can't.

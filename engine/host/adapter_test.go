@@ -126,7 +126,8 @@ func (s *testSource) Poll(ctx context.Context, q sdk.Query) (page sdk.Page, err 
 	case "save":
 		err = s.env.SaveState(ctx, q.Cursor)
 	case "note":
-		page.Notes = []sdk.Note{{Code: "odd", Text: "asked with " + s.Token}}
+		page.Notes = []sdk.Note{{Code: "odd", Text: "asked with " + s.Token + " at " + s.Down}}
+		page.Included = []sdk.Result{{Err: sdk.NotFound("GET %s: 404", s.Down)}}
 	case "slow":
 		<-ctx.Done()
 		err = ctx.Err()
@@ -182,8 +183,7 @@ func (s *testSource) Close() error { return nil }
 // document is a record of about 1.5 KB.
 var document = json.RawMessage(`{"id":"1234567890","name":{"first":"Ada","last":"` + strings.Repeat("x", 1400) + `"},"birth":"1815-12-10"}`)
 
-// beEngine is a program in the role of the engine: it opens a source, tells the pids of the adapter and of the adapter's own
-// child, and waits to be killed.
+// beEngine is a program in the role of the engine: it opens a source, tells the pid of the adapter, and waits to be killed.
 func beEngine(mode string) {
 	if mode == "without-signal" {
 		host.WithoutParentDeathSignal()

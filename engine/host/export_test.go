@@ -16,6 +16,17 @@ func Hurry(h *Host, start, ping, pingTimeout time.Duration) {
 	h.t.start, h.t.ping, h.t.pingTimeout = start, ping, pingTimeout
 }
 
+// Handshake gives the fields of the line by which a running adapter said hello.
+func Handshake(h *Host, a Adapter) []string {
+	h.mu.Lock()
+	p := h.processes[key{adapter: a}]
+	h.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	parts, _ := p.alive.program.handshake.parts()
+	return parts
+}
+
 // Backoff is the pause after the nth end in a row.
 var Backoff = backoff
 

@@ -9,6 +9,7 @@ package host
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -68,6 +69,7 @@ type Host struct {
 
 	mu        sync.Mutex
 	processes map[key]*process
+	secrets   []string // of the whole configuration
 	closed    bool
 }
 
@@ -94,6 +96,7 @@ func (h *Host) process(k key, sources int) *process {
 	p := h.processes[k]
 	if p == nil {
 		p = newProcess(h, k)
+		p.secrets.add(h.secrets)
 		if h.closed {
 			p.close()
 		} else {
@@ -114,6 +117,33 @@ func (h *Host) release(p *process) {
 	}
 	h.mu.Unlock()
 	if unused {
+		p.close()
+	}
+}
+
+// Hide keeps values out of what adapters say, wherever in their configuration they stand: a path that holds a secret is shown
+// in errors without it.
+func (h *Host) Hide(values []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.secrets = slices.DeleteFunc(slices.Clone(values), func(v string) bool { return len(v) < minSecret })
+	for _, p := range h.processes {
+		p.secrets.add(h.secrets)
+	}
+}
+
+// EndUnused ends the processes that were asked to describe themselves or to validate, and that no source uses.
+func (h *Host) EndUnused() {
+	h.mu.Lock()
+	var unused []*process
+	for k, p := range h.processes {
+		if p.sources == 0 {
+			unused = append(unused, p)
+			delete(h.processes, k)
+		}
+	}
+	h.mu.Unlock()
+	for _, p := range unused {
 		p.close()
 	}
 }

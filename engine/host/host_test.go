@@ -237,7 +237,7 @@ func TestACallEndsWithItsContext(t *testing.T) {
 	if _, err := s.Poll(ctx, sdk.Query{Feed: "hang"}); !errors.Is(err, context.Canceled) || sdk.CodeOf(err) != sdk.CodeRetryable {
 		t.Errorf("canceled: %v", err)
 	}
-	if _, err := s.Poll(within(t, time.Second), sdk.Query{Feed: "slow"}); sdk.CodeOf(err) != sdk.CodeRetryable || errors.Is(err, sdk.ErrNoAnswer) {
+	if _, err := s.Poll(within(t, 5*time.Second), sdk.Query{Feed: "slow"}); sdk.CodeOf(err) != sdk.CodeRetryable || errors.Is(err, sdk.ErrNoAnswer) {
 		t.Errorf("a server that is slow: %v", err)
 	}
 }
@@ -247,7 +247,8 @@ func TestInvariant6NoSecretReachesLogErrorsOrTheAdaptersSurroundings(t *testing.
 	t.Setenv("SOME_SECRET", "canary-environment")
 	t.Setenv("HTTPS_PROXY", "http://proxy.example")
 	h, l, _ := newHost(t)
-	s := h.Open(test, "test.one", []byte(`{"token": "canary-token"}`), false)
+	h.Hide([]string{"canary-path"})
+	s := h.Open(test, "test.one", []byte(`{"token": "canary-token", "down": "/canary-path"}`), false)
 	environment := ask(t, s, "environment")
 	if !strings.Contains(environment, "HTTPS_PROXY=http://proxy.example") || !strings.Contains(environment, "PATH=") {
 		t.Errorf("an adapter needs PATH and the proxy, and has:\n%s", environment)
@@ -267,7 +268,7 @@ func TestInvariant6NoSecretReachesLogErrorsOrTheAdaptersSurroundings(t *testing.
 	if err != nil || len(noted.Notes) != 1 {
 		t.Errorf("notes %v, %v", noted.Notes, err)
 	}
-	all += fmt.Sprintln(noted.Notes) // the pipeline logs them
+	all += fmt.Sprintln(noted.Notes, noted.Included) // the pipeline logs them
 	eventually(t, "the end of the process is logged", func() bool {
 		return strings.Contains(l.String(), "the adapter ended by itself")
 	})

@@ -97,7 +97,7 @@ func (i *instance) connect(p *process) error {
 	begun := time.Now()
 	protocol, err := i.plugin.Client()
 	if err != nil {
-		return i.program.diagnose(a, time.Since(begun) >= i.t.start, i.t.start)
+		return i.program.diagnose(a, err, time.Since(begun) >= i.t.start, i.t.start)
 	}
 	conn := protocol.(*plugin.GRPCClient).Conn
 	i.health = grpc_health_v1.NewHealthClient(conn)

@@ -144,9 +144,9 @@ func TestAnAdapterThatHangsIsFoundByPings(t *testing.T) {
 		t.Error("it was not replaced")
 	}
 	gone(t, pid)
-	if !strings.Contains(l.String(), `cause="it hung: no answer to a ping for 1s"`) {
-		t.Error("the cause is not logged")
-	}
+	eventually(t, "the cause is logged", func() bool {
+		return strings.Contains(l.String(), `cause="it hung: no answer to a ping for 1s"`)
+	})
 }
 
 func TestAnAdapterThatAnswersNoCallIsGivenUpAfterThree(t *testing.T) {
@@ -156,7 +156,7 @@ func TestAnAdapterThatAnswersNoCallIsGivenUpAfterThree(t *testing.T) {
 	poll := func(feed string, n int) {
 		var calls sync.WaitGroup
 		for range n {
-			calls.Go(func() { _, _ = s.Poll(within(t, 1100*time.Millisecond), sdk.Query{Feed: feed}) }) // all end by their deadline
+			calls.Go(func() { _, _ = s.Poll(within(t, 5*time.Second), sdk.Query{Feed: feed}) }) // all end by their deadline
 		}
 		calls.Wait()
 	}
@@ -169,9 +169,54 @@ func TestAnAdapterThatAnswersNoCallIsGivenUpAfterThree(t *testing.T) {
 	if got := again(t, s, "pid"); got == pid {
 		t.Error("it was not replaced")
 	}
-	if !strings.Contains(l.String(), `cause="it hung: 3 calls in a row had no answer before their deadline"`) {
-		t.Error("the cause is not logged")
+	eventually(t, "the cause is logged", func() bool {
+		return strings.Contains(l.String(), `cause="it hung: 3 calls in a row had no answer before their deadline"`)
+	})
+}
+
+// TestWithoutAPlaceForItsSocketNoAdapterStarts, and who waits for it is told why.
+func TestWithoutAPlaceForItsSocketNoAdapterStarts(t *testing.T) {
+	long := filepath.Join(t.TempDir(), strings.Repeat("long", 30))
+	if err := os.Mkdir(long, 0o700); err != nil {
+		t.Fatal(err)
 	}
+	for dir, want := range map[string]string{
+		"/no/such/directory": "can't be started: no directory for its socket can be made in /no/such/directory (TMPDIR)",
+		long:                 "can't be started: the path of the directory for temporary files (TMPDIR) is too long for a socket in it",
+	} {
+		t.Run(want, func(t *testing.T) {
+			h, _, _ := newHost(t)
+			t.Setenv("TMPDIR", dir)
+			_, err := h.Describe(within(t, 20*time.Second), test)
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestAdapterAndEngineSpeakMutualTLS: others on the machine may find the socket.
+func TestAdapterAndEngineSpeakMutualTLS(t *testing.T) {
+	h, _, _ := newHost(t)
+	s := h.Open(test, "test.one", []byte(`{}`), false)
+	environment := ask(t, s, "environment")
+	if !strings.Contains(environment, "PLUGIN_CLIENT_CERT=-----BEGIN CERTIFICATE-----") {
+		t.Error("the adapter is not told the engine's certificate")
+	}
+	if parts := host.Handshake(h, test); len(parts) < 6 || len(parts[5]) < 100 {
+		t.Errorf("the adapter's handshake has no certificate: %d parts", len(parts))
+	}
+}
+
+func TestAProcessThatNoSourceUsesEnds(t *testing.T) {
+	h, _, _ := newHost(t)
+	if _, err := h.Describe(t.Context(), test); err != nil {
+		t.Fatal(err)
+	}
+	alone := h.Open(test, "test.alone", []byte(`{}`), true)
+	pid := ask(t, alone, "pid")
+	h.EndUnused()
+	eventually(t, "the process that was only asked to describe itself has ended", func() bool { return slices.Equal(children(t), []string{pid}) })
 }
 
 func TestNoAdapterSurvivesClose(t *testing.T) {

@@ -52,6 +52,9 @@ var _ runner.Runner = (*program)(nil)
 
 // Start implements runner.Runner.
 func (p *program) Start(context.Context) error {
+	if runtime.GOOS != "windows" && len(p.sockets)+socketName > maxSocketPath {
+		return p.failed(errLongPath)
+	}
 	stdout, stdoutW, err := os.Pipe()
 	if err != nil {
 		return p.failed(err)
@@ -244,8 +247,18 @@ func (h *handshake) parts() (parts []string, output bool) {
 	return parts, true
 }
 
-// diagnose says why a program did not become an adapter. go-plugin's own errors quote the program's output.
-func (p *program) diagnose(a Adapter, late bool, limit time.Duration) error {
+// The path of a socket is bounded: by 104 bytes with the zero at its end on macOS, a few more elsewhere. go-plugin names it
+// "/plugin" and up to ten digits.
+const (
+	maxSocketPath = 103
+	socketName    = 17
+)
+
+var errLongPath = errors.New("the path of the directory for temporary files (TMPDIR) is too long for a socket in it")
+
+// diagnose says why a program did not become an adapter. go-plugin's own errors quote the program's output; cause counts only
+// where there was no program.
+func (p *program) diagnose(a Adapter, cause error, late bool, limit time.Duration) error {
 	say := func(format string, args ...any) error {
 		return sdk.Retryable("adapter %s: %s %s", a.Name, p.path, fmt.Sprintf(format, args...))
 	}
@@ -269,6 +282,12 @@ func (p *program) diagnose(a Adapter, late bool, limit time.Duration) error {
 	case late:
 		return say("did not start in time: no handshake within %s", limit)
 	}
+	p.mu.Lock()
+	started := p.exited != nil
+	p.mu.Unlock()
+	if !started {
+		return say("can't be started: no directory for its socket can be made in %s (TMPDIR): %s", os.TempDir(), startReason(cause))
+	}
 	p.kill()
 	<-p.exited
 	return say("is not an adapter, or failed at its start: it ended without a handshake (%s, %d lines on stderr)", p.status(), p.lines())
@@ -277,6 +296,8 @@ func (p *program) diagnose(a Adapter, late bool, limit time.Duration) error {
 func startReason(err error) string {
 	var number syscall.Errno
 	switch {
+	case errors.Is(err, errLongPath):
+		return err.Error()
 	case errors.Is(err, fs.ErrNotExist):
 		return "the file, or the interpreter or loader that it names, does not exist"
 	case errors.Is(err, fs.ErrPermission):

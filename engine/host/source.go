@@ -82,6 +82,9 @@ func (s *Source) Poll(ctx context.Context, q sdk.Query) (page sdk.Page, err erro
 	for i := range page.Changes {
 		page.Changes[i].Err = s.process.secrets.inError(page.Changes[i].Err)
 	}
+	for i := range page.Included {
+		page.Included[i].Err = s.process.secrets.inError(page.Included[i].Err)
+	}
 	for i, n := range page.Notes {
 		page.Notes[i].Text = s.process.secrets.in(n.Text)
 	}

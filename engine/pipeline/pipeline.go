@@ -111,6 +111,7 @@ const (
 	batchRecords = 256             // records that walk together
 	fetchCache   = 64 << 20        // bytes of fetched records remembered within one window
 	maxPasses    = 10              // readings of one window of a feed whose pages drift
+	maxRefusals  = 5               // polls in a row that fail at a cursor before the window is read again
 	maxAttempts  = 5               // of a record that alone can't be fetched, before it becomes a dead letter
 	firstBackOff = time.Second     // after the first failure; doubled after each further one
 	lastBackOff  = 5 * time.Minute // the longest
@@ -123,12 +124,14 @@ type Pipeline struct {
 	log      *slog.Logger
 	levels   [][]int // indices of Fetches
 	feed     store.Feed
-	recover  bool            // something may have been read that was not committed
-	rest     time.Time       // the server wants no poll before
-	worked   []bool          // by step: succeeded for some record since the start
-	failing  []int           // by step: changes that failed in it since one passed it
-	witness  []sdk.Ref       // by fetch: what could be fetched last
-	attempts map[sdk.Ref]int // of records that could not be read or fetched while others could
+	recover  bool                 // something may have been read that was not committed
+	rest     time.Time            // the server wants no poll before
+	worked   []bool               // by step: succeeded for some record since the start
+	failing  []int                // by step: changes that failed in it since one passed it
+	witness  []sdk.Ref            // by fetch: what could be fetched last
+	attempts map[sdk.Ref]int      // of records that could not be read or fetched while others could
+	refusals int                  // polls in a row that failed at a cursor
+	remarked map[string]time.Time // by code: when the adapter's remark was logged
 }
 
 // New makes a pipeline. Fetches that need each other in a circle are an error.
@@ -144,7 +147,7 @@ func New(c Config) (*Pipeline, error) {
 	return &Pipeline{
 		Config: c, levels: levels, log: c.Logger.With("pipeline", c.Name),
 		worked: make([]bool, steps), failing: make([]int, steps), witness: make([]sdk.Ref, len(c.Fetches)),
-		attempts: map[sdk.Ref]int{},
+		attempts: map[sdk.Ref]int{}, remarked: map[string]time.Time{},
 	}, nil
 }
 
@@ -161,7 +164,7 @@ func (p *Pipeline) Run(ctx context.Context) {
 		}
 		failures++
 		wait := backOff(failures)
-		p.log.Warn("the state of the pipeline is claimed again", "error", err, "retry_in", wait.Round(time.Millisecond))
+		p.log.Warn("the state of the pipeline is claimed again", "error", text(err), "retry_in", wait.Round(time.Millisecond))
 		sleep(ctx, wait)
 	}
 }
@@ -170,7 +173,7 @@ func (p *Pipeline) Run(ctx context.Context) {
 func (p *Pipeline) own(ctx context.Context, failures *int) error {
 	feed, err := p.Claim(ctx, p.Name)
 	if err != nil {
-		return fmt.Errorf("claiming the pipeline's state: %w", err)
+		return err
 	}
 	defer func() {
 		// The owner goes with the loop; a handle that can't be released any more is fenced by the next claim.
@@ -231,24 +234,14 @@ func (p *Pipeline) own(ctx context.Context, failures *int) error {
 // safe is the error of an adapter as it may be logged: what it was wrapped in is withheld.
 func safe(err error) error { return sdk.Safe(err) }
 
-// text is the text of an error of this loop. All but the errors of adapters are made in the engine.
+// text is what may be logged of an error of this loop: of adapters, of a whole page, of the store.
 func text(err error) string {
-	if e := (*sdk.Error)(nil); errors.As(err, &e) {
+	var e *sdk.Error
+	var step *stepError
+	if errors.As(err, &e) || errors.As(err, &step) {
 		return err.Error()
 	}
-	if e := (*stepError)(nil); errors.As(err, &e) || isStoreError(err) {
-		return err.Error()
-	}
-	return sdk.Safe(err).Text
-}
-
-func isStoreError(err error) bool {
-	for _, e := range []error{store.ErrHeld, store.ErrBusy, store.ErrFull, store.ErrTooLarge} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
+	return store.Text(err)
 }
 
 // stepError is an error of a whole page, made here.

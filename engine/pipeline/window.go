@@ -142,8 +142,9 @@ func (w *window) read(ctx context.Context) error {
 			continue
 		}
 		if err != nil {
-			return err
+			return w.lostPlace(ctx, pos, err)
 		}
+		w.refusals = 0
 		cursors[string(pos.Cursor)] = true
 		if err := w.sound(page, cursors); err != nil {
 			return err
@@ -202,6 +203,23 @@ func (w *window) read(ctx context.Context) error {
 	}
 }
 
+// lostPlace is told of a poll that failed. A cursor that fails again and again may be one that the server will never take again,
+// though it did not say so: then the window is read again from its begin, which is always right.
+func (w *window) lostPlace(ctx context.Context, pos store.Position, failure error) error {
+	if code := sdk.CodeOf(failure); pos.Cursor == nil || code != sdk.CodeRetryable && code != sdk.CodePermanent {
+		return failure
+	}
+	if w.refusals++; w.refusals < maxRefusals {
+		return failure
+	}
+	w.refusals, pos.Cursor = 0, nil
+	w.log.Info("the page at the cursor could not be had again and again; the window is read again from the watermark", "failures", maxRefusals)
+	if err := w.commit(ctx, store.Batch{Position: &pos}); err != nil {
+		return err
+	}
+	return failure
+}
+
 // poll asks for the page at pos.
 func (w *window) poll(ctx context.Context, pos store.Position) (sdk.Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
@@ -219,9 +237,22 @@ func (w *window) poll(ctx context.Context, pos store.Position) (sdk.Page, error)
 	w.stats.calls += page.Calls
 	w.stats.changes += len(page.Changes)
 	for _, n := range page.Notes {
-		w.log.Warn("the adapter remarks", "code", n.Code, "text", n.Text)
+		w.remark(n)
 	}
 	return page, nil
+}
+
+// remark logs what an adapter says of a page, each kind of remark once an hour: most come with every page until a person sees
+// to their cause.
+func (w *window) remark(n sdk.Note) {
+	if last, said := w.remarked[n.Code]; said && time.Since(last) < time.Hour {
+		return
+	}
+	if len(w.remarked) > 100 {
+		clear(w.remarked)
+	}
+	w.remarked[n.Code] = time.Now()
+	w.log.Warn("the adapter remarks", "code", n.Code, "text", n.Text)
 }
 
 // sound refuses a page from which the window could not go on.

@@ -434,3 +434,37 @@ func TestAFeedThatHasToBeScannedIsRefusedLoudly(t *testing.T) {
 		}
 	})
 }
+
+// TestACursorThatIsNeverTakenAgainIsGivenUp, although the server does not say that it has expired.
+func TestACursorThatIsNeverTakenAgainIsGivenUp(t *testing.T) {
+	for _, failure := range []error{sdk.Permanent("GET /appointments (next page): 422"), sdk.Retryable("GET /appointments (next page): answered text/html")} {
+		simulate(t, func(r *rig) {
+			r.ehr.size = 2
+			r.ehr.fill(5, "a")
+			r.ehr.onPoll = func(n int, q sdk.Query) (sdk.Page, error) {
+				if q.Cursor != nil && n < 8 {
+					return sdk.Page{}, failure
+				}
+				return r.ehr.page(q), nil
+			}
+			r.run(10 * time.Minute)
+			r.expect("0@a", "1@a", "2@a", "3@a", "4@a")
+			r.expectLog("the window is read again from the watermark", 1)
+			if n := len(r.ehr.polls); r.ehr.polls[6].Cursor != nil {
+				t.Errorf("poll 7 of %d still asks with the cursor", n)
+			}
+		})
+	}
+}
+
+func TestARemarkOfTheAdapterIsLoggedOnceAnHour(t *testing.T) {
+	simulate(t, func(r *rig) {
+		r.ehr.onPoll = func(n int, q sdk.Query) (sdk.Page, error) {
+			p := r.ehr.page(q)
+			p.Notes = []sdk.Note{{Code: "filter-ignored", Text: fmt.Sprintf("%d items are too old", n)}}
+			return p, nil
+		}
+		r.run(150 * time.Minute)
+		r.expectLog("filter-ignored", 3)
+	})
+}

@@ -13,13 +13,15 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/sdk"
 )
 
-// The errors of a store. An implementation wraps them with what happened.
+// The errors of a store. An implementation wraps them with what happened, in texts that may be logged: they hold nothing of a
+// record, not even in a key that they quote.
 var (
 	// ErrHeld: another owner holds the pipeline or the destination, or the whole state.
 	ErrHeld = errors.New("held by another owner")
@@ -35,11 +37,30 @@ var (
 	ErrTooLarge = errors.New("batch is too large")
 	// ErrStale: the batch was built on another position than the stored one; nothing was written.
 	ErrStale = errors.New("built on an old position")
+	// ErrDamaged: what is stored can't be read; nothing was written.
+	ErrDamaged = errors.New("the state is damaged, or was written by a newer rounds")
 	// ErrNotFound: there is no such dead letter.
 	ErrNotFound = errors.New("not found")
 	// ErrSuperseded: the record has a newer generation; retrying the older would deliver it after the newer.
 	ErrSuperseded = errors.New("superseded by a newer generation")
 )
+
+// Text is what may be logged of an error that a store returned: that of any other error is withheld, as it may quote anything.
+func Text(err error) string {
+	for _, known := range []error{
+		ErrHeld, ErrFenced, ErrUnknown, ErrBusy, ErrFull, ErrTooLarge, ErrStale, ErrDamaged, ErrNotFound, ErrSuperseded,
+	} {
+		if errors.Is(err, known) {
+			return err.Error()
+		}
+	}
+	for _, known := range []error{context.DeadlineExceeded, context.Canceled} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	return fmt.Sprintf("%T (text withheld, it may quote data)", err)
+}
 
 // Limits bound one call. All are positive.
 type Limits struct {

@@ -5,18 +5,56 @@ package rest
 
 import (
 	"context"
+	"net/http"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rounds-engine/rounds/sdk"
-	"github.com/rounds-engine/rounds/sdk/httpx"
 )
 
-// Fetch calls once for each distinct ref, side by side within the source's limits. What befalls one ref does not touch the
-// others.
+// resource is a compiled Resource.
+type resource struct {
+	request template
+	batch   *batch // nil: one call for each identifier
+}
+
+func (s *source) compileResource(r Resource, base string) (resource, error) {
+	at := "resource." + r.Name
+	c := resource{request: template{method: http.MethodGet, base: base, path: r.Path, query: r.Query, placeholder: "{id}",
+		credential: s.auth.param}}
+	if r.Batch != nil {
+		c.request.placeholder = "{ids}"
+	}
+	var err error
+	if c.request.header, err = mergeHeaders(s.header, r.Headers, s.auth.header, at+".headers"); err != nil {
+		return c, err
+	}
+	if err := c.request.check(at); err != nil {
+		return c, err
+	}
+	if r.Batch != nil {
+		c.batch, err = compileBatch(r.Batch, at+".batch")
+	}
+	return c, err
+}
+
+func (r resource) describe(name string) sdk.Resource {
+	d := sdk.Resource{Name: name, Batch: 1, Why: "one " + r.request.String() + " for each identifier"}
+	if r.batch != nil {
+		d.Batch, d.Why = r.batch.size, "one "+r.request.String()+" for up to "+strconv.Itoa(r.batch.size)+" identifiers"
+	}
+	return d
+}
+
+// Fetch calls once for each distinct ref, or for each batch of them, side by side within the source's limits. What befalls
+// one ref does not touch the others.
 func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error) {
 	results := make([]sdk.Result, len(refs))
 	first := make(map[sdk.Ref]int, len(refs))
+	batched := map[string][]int{}
+	var kinds []string
 	var g errgroup.Group
 	g.SetLimit(s.parallel)
 	for i, ref := range refs {
@@ -24,37 +62,59 @@ func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 			continue
 		}
 		first[ref] = i
-		g.Go(func() error {
-			results[i] = s.fetch(ctx, ref)
-			return nil
-		})
+		r, err := s.resourceOf(ref)
+		switch {
+		case err != nil:
+			results[i].Err = err
+		case r.batch != nil:
+			if batched[ref.Kind] == nil {
+				kinds = append(kinds, ref.Kind)
+			}
+			batched[ref.Kind] = append(batched[ref.Kind], i)
+		default:
+			g.Go(func() error {
+				results[i] = s.fetch(ctx, r, ref)
+				return nil
+			})
+		}
+	}
+	for _, kind := range kinds {
+		r := s.resources[kind]
+		for _, some := range r.chunks(refs, batched[kind]) {
+			g.Go(func() error {
+				s.fetchBatch(ctx, r, refs, some, results)
+				return nil
+			})
+		}
 	}
 	_ = g.Wait() // each failure is in its own result
 	for i, ref := range refs {
 		results[i] = results[first[ref]]
+		results[i].Ref = ref
 	}
 	return results, nil
 }
 
-func (s *source) fetch(ctx context.Context, ref sdk.Ref) sdk.Result {
-	r := sdk.Result{Ref: ref}
-	t, ok := s.resources[ref.Kind]
+// resourceOf finds the resource of a ref that can be asked for.
+func (s *source) resourceOf(ref sdk.Ref) (resource, error) {
+	r, ok := s.resources[ref.Kind]
 	switch {
 	case !ok:
-		r.Err = sdk.Permanent("resource %q is not configured", ref.Kind)
-		return r
+		return r, sdk.Permanent("resource %q is not configured", ref.Kind)
 	case ref.Args != "":
-		r.Err = sdk.Permanent("GET %s: takes an identifier and no further arguments", t.path)
-		return r
+		return r, sdk.Permanent("%s: takes an identifier and no further arguments", r.request)
 	case ref.ID == "", ref.ID == ".", ref.ID == "..": // another path would be called, such as that of the list
-		r.Err = sdk.Permanent("GET %s: the identifier is empty or not fit for a path", t.path)
-		return r
+		return r, sdk.Permanent("%s: the identifier is empty or not fit for a path", r.request)
+	case r.batch != nil && strings.Contains(ref.ID, r.batch.separator):
+		return r, sdk.Permanent("%s: the identifier holds the batch's separator, so it would be taken for several", r.request)
 	}
-	res, err := s.client.JSON(ctx, httpx.Request{URL: t.url(ref.ID, nil), Template: t.path, Header: s.header})
+	return r, nil
+}
+
+func (s *source) fetch(ctx context.Context, r resource, ref sdk.Ref) sdk.Result {
+	res, err := s.do(ctx, r.request.request(ref.ID, nil))
 	if err != nil {
-		r.Err = err
-		return r
+		return sdk.Result{Err: err}
 	}
-	r.Data = res.Body
-	return r
+	return sdk.Result{Data: res.Body}
 }

@@ -30,15 +30,15 @@ func parseDotted(s string) (dotted, error) {
 	return d, nil
 }
 
-// read makes changes of an answer's items and notes their times. An item that can't be read is a change with an error; an
-// answer without the array of items is an error.
-func (f *feed) read(body []byte, p *position, now time.Time) ([]sdk.Change, []sdk.Note, error) {
+// read makes changes of an answer's items, finds what is embedded in them, and notes their times. An item that can't be read is
+// a change with an error; an answer without the array of items is an error.
+func (f *feed) read(body []byte, p *position, now time.Time, page *sdk.Page) error {
 	array, ok := rawjson.Get(body, f.items...)
 	if !ok || len(array) == 0 || array[0] != '[' {
 		if f.items == nil {
-			return nil, nil, sdk.Retryable("GET %s: the answer is not an array: found %s; is items missing?", f.request.path, found(array, ok))
+			return sdk.Retryable("%s: the answer is not an array: found %s; is items missing?", f.request, found(array, ok))
 		}
-		return nil, nil, sdk.Retryable("GET %s: no array at %q: found %s", f.request.path, f.items, found(array, ok))
+		return sdk.Retryable("%s: no array at %q: found %s", f.request, f.items, found(array, ok))
 	}
 	var asked time.Time
 	if !p.Since.IsZero() {
@@ -50,7 +50,7 @@ func (f *feed) read(body []byte, p *position, now time.Time) ([]sdk.Change, []sd
 		c := sdk.Change{Ref: sdk.Ref{Kind: f.name}, Op: sdk.Upsert, Data: item}
 		early, late, err := f.item(item, &c)
 		if err != nil {
-			c.Err = sdk.Permanent("GET %s: item %d of the page: %s", f.request.path, len(changes)+1, err)
+			c.Err = sdk.Permanent("%s: item %d of the page: %s", f.request, len(changes)+1, err)
 			changes = append(changes, c)
 			continue
 		}
@@ -66,16 +66,17 @@ func (f *feed) read(body []byte, p *position, now time.Time) ([]sdk.Change, []sd
 		}
 		changes = append(changes, c)
 	}
-	var notes []sdk.Note
+	page.Changes = changes
 	if older > 0 {
-		notes = append(notes, sdk.Note{Code: "filter-ignored", Text: fmt.Sprintf("%d of %d items are older than what was asked for: "+
+		page.Notes = append(page.Notes, sdk.Note{Code: "filter-ignored", Text: fmt.Sprintf("%d of %d items are older than what was asked for: "+
 			"the server ignores {since}, or since.format or since.zone are wrong", older, len(changes))})
 	}
 	if unversioned > 0 {
-		notes = append(notes, sdk.Note{Code: "version-missing",
+		page.Notes = append(page.Notes, sdk.Note{Code: "version-missing",
 			Text: fmt.Sprintf("%d of %d items have no version at %q", unversioned, len(changes), f.version)})
 	}
-	return changes, notes, nil
+	f.embedded(page)
+	return nil
 }
 
 // item reads identifier, version and time of an item; early and late differ where its local time exists twice. The error's text

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
@@ -16,9 +15,6 @@ import (
 	"github.com/rounds-engine/rounds/sdk/rawjson"
 	"github.com/rounds-engine/rounds/sdk/window"
 )
-
-// maxPages bounds a window: no real one comes near, paging that never ends does.
-const maxPages = 100_000
 
 // feed is a compiled Feed.
 type feed struct {
@@ -31,20 +27,13 @@ type feed struct {
 	format  window.Format
 	written string // the format in words
 	page    paging
-}
-
-// paging says how an answer goes on; the zero value: it does not.
-type paging struct {
-	kind   string // "cursor", "link"
-	next   dotted
-	param  string
-	stable bool
+	include []include
 }
 
 func (f *feed) describe() sdk.Feed {
 	d := sdk.Feed{Name: f.name, Kind: f.name, Class: sdk.Timestamp, Version: sdk.Coarse, Precision: f.format.Unit(),
 		Drifts: f.page.kind != "" && !f.page.stable,
-		Why:    "GET " + f.request.path + " answers what changed since an instant, written as " + f.written}
+		Why:    f.request.String() + " answers what changed since an instant, written as " + f.written}
 	if f.version == nil {
 		d.Version = sdk.None
 	}
@@ -53,11 +42,13 @@ func (f *feed) describe() sdk.Feed {
 
 // position is where in a window reading stands: what a cursor holds.
 type position struct {
-	Kind    string         `json:"kind,omitempty"` // of paging
-	Next    string         `json:"next,omitempty"` // the server's cursor, or path and query of the next page
-	Since   time.Time      `json:"since,omitzero"` // what the window asks for
-	Pages   int            `json:"pages"`          // read before
-	Reading window.Reading `json:"reading"`
+	Kind    string          `json:"kind,omitempty"` // of paging
+	Next    json.RawMessage `json:"next,omitempty"` // the server's cursor, path and query of the next page, its number or offset
+	Since   time.Time       `json:"since,omitzero"` // what the window asks for
+	Pages   int             `json:"pages"`          // read before
+	Read    int             `json:"read,omitempty"` // items in them, where pages are counted
+	Hash    string          `json:"hash,omitempty"` // of the last page's items, where pages are counted
+	Reading window.Reading  `json:"reading"`
 }
 
 // Poll reads one page: one call, beside repetitions and redirects.
@@ -78,7 +69,10 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 	}
 	began := time.Now()
 	r := s.call(f, p)
-	res, err := s.client.JSON(ctx, r)
+	res, err := s.do(ctx, r)
+	if beyond(f.page, p, err) {
+		return sdk.Page{Watermark: mark.After(p.Reading).Bytes(), Calls: 1}, nil
+	}
 	if err != nil {
 		return sdk.Page{}, expired(p, err)
 	}
@@ -90,25 +84,25 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 	if now.IsZero() {
 		now = began
 	}
-	if page.Changes, page.Notes, err = f.read(res.Body, &p, now); err != nil {
+	if err = f.read(res.Body, &p, now, &page); err != nil {
 		return sdk.Page{}, err
 	}
-	next, err := s.next(f, r, res)
+	next, err := s.next(f, &p, r, res)
 	switch {
 	case err != nil:
 		return sdk.Page{}, err
-	case next == "":
+	case next == nil:
 		page.Watermark = mark.After(p.Reading).Bytes()
 		return page, nil
-	case next == p.Next:
-		return sdk.Page{}, sdk.Retryable("GET %s: the next page is the same page again, so paging would never end", r.Template)
+	case same(next, p.Next):
+		return sdk.Page{}, sdk.Retryable("%s %s: the next page is the same page again, so paging would never end", r.Method, r.Template)
 	}
 	p.Kind, p.Next, p.Pages = f.page.kind, next, p.Pages+1
 	if p.Pages > maxPages {
-		return sdk.Page{}, sdk.Permanent("GET %s: more than %d pages; does the paging of this API end?", r.Template, maxPages)
+		return sdk.Page{}, sdk.Permanent("%s %s: more than %d pages; does the paging of this API end?", r.Method, r.Template, maxPages)
 	}
 	if page.Cursor, err = json.Marshal(p); err != nil {
-		return sdk.Page{}, sdk.Permanent("GET %s: the place in the window can't be written down", r.Template).Because(err)
+		return sdk.Page{}, sdk.Permanent("%s %s: the place in the window can't be written down", r.Method, r.Template).Because(err)
 	}
 	return page, nil
 }
@@ -116,33 +110,29 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 // resume reads a cursor. One that this configuration can't go on from has expired.
 func (f *feed) resume(cursor []byte) (position, error) {
 	var p position
-	if err := json.Unmarshal(cursor, &p); err != nil || p.Kind == "" || p.Kind != f.page.kind || p.Next == "" || p.Pages < 1 {
+	if err := json.Unmarshal(cursor, &p); err != nil || !f.page.fits(p) {
 		return p, sdk.CursorExpired("the paging of feed %q was changed in the middle of a window, which is read again", f.name)
 	}
 	return p, nil
 }
 
-// call is the request for the page at p.
-func (s *source) call(f *feed, p position) httpx.Request {
-	r := httpx.Request{Template: f.request.path, Header: s.header}
-	if p.Next != "" {
-		r.Template += " (next page)"
-	}
-	switch {
-	case p.Next == "":
-		r.URL = f.request.url(f.format.Since(p.Since), nil)
-	case f.page.kind == "link":
-		r.URL = s.base.Scheme + "://" + s.base.Host + p.Next
-	default:
-		r.URL = f.request.url(f.format.Since(p.Since), map[string]string{f.page.param: p.Next})
-	}
-	return r
+// same says whether two places are one.
+func same(a, b json.RawMessage) bool {
+	textA, _ := rawjson.Text(a)
+	textB, ok := rawjson.Text(b)
+	return ok && textA == textB
+}
+
+// beyond says that a page behind the last was asked for: where the pages are counted and no answer says which is the last,
+// some servers answer 404 there and not an empty page.
+func beyond(page paging, p position, err error) bool {
+	return page.counted() && page.total == nil && page.more == nil && p.Next != nil && sdk.CodeOf(err) == sdk.CodeNotFound
 }
 
 // expired turns the refusal of a page after the first into CursorExpired: the first page was answered, so that it is the
 // cursor that the server does not know any more. Reading the window again is always right, if not always of use.
 func expired(p position, err error) error {
-	if p.Next == "" {
+	if p.Next == nil {
 		return err
 	}
 	var status *httpx.StatusError
@@ -153,39 +143,4 @@ func expired(p position, err error) error {
 		}
 	}
 	return err
-}
-
-// next finds how to ask for the page after an answer; "" when it was the last.
-func (s *source) next(f *feed, r httpx.Request, res *httpx.Response) (string, error) {
-	switch f.page.kind {
-	case "cursor":
-		raw, ok := rawjson.Get(res.Body, f.page.next...)
-		if !ok || string(raw) == "null" || string(raw) == "false" {
-			return "", nil
-		}
-		cursor, ok := rawjson.Text(raw)
-		if !ok {
-			return "", sdk.Retryable("GET %s: no cursor at %q: found %s", r.Template, f.page.next, found(raw, true))
-		}
-		return cursor, nil
-	case "link":
-		target := nextLink(res.Header.Values("Link"))
-		if target == "" {
-			return "", nil
-		}
-		from, err := url.Parse(r.URL)
-		if err != nil {
-			return "", sdk.Permanent("GET %s: the address can't be read", r.Template).Because(err)
-		}
-		to, err := from.Parse(target)
-		switch {
-		case err != nil:
-			return "", sdk.Retryable("GET %s: the Link header's next is not an address", r.Template).Because(err)
-		case !httpx.SameOrigin(s.base, to):
-			return "", sdk.Permanent("GET %s: the Link header's next leads to another scheme, host or port, where the credentials "+
-				"would leak; if that is where the API lives, configure it as base_url", r.Template)
-		}
-		return to.RequestURI(), nil
-	}
-	return "", nil
 }

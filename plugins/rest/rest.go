@@ -53,12 +53,33 @@
 // The version is compared together with a hash of the data, so that a timestamp of a second's precision hides no second
 // change in that second. Without version only the data count. Deletions are not listed by such a feed.
 //
+// # Requests
+//
+// A feed with method = "POST" sends body as JSON. {since} may stand in the texts of body; where it is all of a text and instants
+// are numbers (since of the format unix or unix_ms), it becomes a number. Parameters of paging go into body as well, at a dotted
+// path. Such a POST has to be one that only reads: it is repeated when the network or the server fails.
+//
+// headers at a feed or resource go before those of the source. What the adapter makes itself can't be set by them:
+// Authorization, Host, Content-Length and those that are about the connection.
+//
 // # Pages
 //
-// page "cursor" takes the cursor for the next page from the body (next) and sends it back as a query parameter (param), beside
-// the unchanged query. page "link" follows the Link header's rel="next". A feed without a page block must answer all changes
-// at once. Links and redirects to another scheme, host or port are errors, since the credentials would go there. When a page
-// after the first is answered by 400, 404 or 410, its cursor has expired, and the window is read again.
+//	cursor    takes the cursor for the next page from the body (next) and sends it back as a parameter (param)
+//	link      follows the Link header's rel="next"
+//	next_url  follows the address in the body (next), which may be relative
+//	number    counts pages (param), from 1 or what first says
+//	offset    counts items (param), from 0 or what first says
+//
+// A feed without a page block must answer all changes at once. The query, or the body of a POST, stays the same on all pages but
+// for the parameter; an address that is followed has a query of its own. Addresses of next pages, and redirects, that lead to
+// another scheme, host or port are errors, since the credentials would go there. When a page after the first is answered by 400,
+// 404 or 410, its cursor has expired, and the window is read again.
+//
+// Pages that are counted end where the answer says so: more is the path to true or false, total that to the number of all items.
+// Without either, the last page is the first that is empty, or has fewer items than size, or that the server does not know
+// (404). Servers that give fewer items to a page than they were asked for do not say so; as such limits are round, a page
+// with a number of items that five divides is not taken for the last, and the next one is asked for. A page with the same items
+// as the one before is an error, since the server then ignores param.
 //
 // Pages are taken to shift when records change while they are read, so that the engine reads a window of several pages again
 // until that brings nothing new. Where the server promises otherwise (a cursor that stands for a place in the order of changes, or
@@ -68,11 +89,29 @@
 //
 // A resource is fetched with a GET of path and query, in which {id} is the identifier, percent-encoded. The same identifier
 // in one batch is fetched once.
+//
+// With a batch block, {ids} stands for several identifiers, and the items of the answer are matched with them by id, in
+// whatever order they come. What is missing in an answer with other items is asked for again, as servers cut long answers; what
+// does not come then is not found. A batch that is refused in a way that may be the fault of one identifier (400, 404, 410, 413,
+// 414, 422, 431) is halved.
+//
+// What the items of a feed embed need not be fetched: include names the resource, the path to it in an item and its identifier.
+//
+// # Credentials
+//
+// auth is none, basic, bearer, api_key (in a header or a query parameter), oauth2 (the client credentials grant of RFC 6749) or
+// login (an endpoint of the API that gives a token for a JSON body). Tokens are renewed a minute before they expire, or a
+// fifth of their life if that is shorter, and when a call is answered by 401; one is asked for at a time, for all calls that need
+// it. A token that is refused within ten seconds of its issue is not replaced, and refused credentials are not tried again
+// for as long: other calls fail as that one did. Without a token no record is blamed.
+//
+// The credentials of oauth2 go to token_url and those of all kinds to base_url, nowhere else.
 package rest
 
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"net/http"
 	"net/url"
 
@@ -88,11 +127,14 @@ func Serve() {
 // source is one API.
 type source struct {
 	base      *url.URL
-	header    http.Header // of every call
+	header    http.Header // of every call, without the credentials
+	auth      credentials
+	tls       *tls.Config
+	proxy     *url.URL
 	client    *httpx.Client
 	parallel  int
 	feeds     map[string]*feed
-	resources map[string]template
+	resources map[string]resource
 	catalog   sdk.Catalog
 }
 
@@ -109,12 +151,20 @@ func Open(_ context.Context, c Config, env sdk.Env) (sdk.Source, error) {
 		l = *c.Limits
 	}
 	s.parallel = cmp.Or(l.Concurrency, httpx.DefaultConcurrency)
-	s.client, err = httpx.New(httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel, PerSecond: l.PerSecond})
+	s.client, err = httpx.New(httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel, PerSecond: l.PerSecond,
+		TLS: s.tls, Proxy: s.proxy})
 	if err != nil {
 		return nil, sdk.Misconfigured("limits", "can't be used").Because(err)
 	}
-	if s.base.Scheme == "http" && s.header.Get("Authorization") != "" && !local(s.base) && env.Logger != nil {
-		env.Logger.Warn("credentials and records travel unencrypted, as base_url is http")
+	if env.Logger != nil {
+		if plain(s.base) && (s.auth.header != "" || s.auth.param != "") {
+			env.Logger.Warn("credentials and records travel unencrypted, as base_url is http")
+		}
+		if c.Auth != nil && c.Auth.TokenURL != "" {
+			if u, err := url.Parse(c.Auth.TokenURL); err == nil && plain(u) {
+				env.Logger.Warn("credentials travel unencrypted, as token_url is http")
+			}
+		}
 	}
 	return s, nil
 }

@@ -55,9 +55,17 @@ func (c *Client) networkFailure(parent, ctx context.Context, named string, err e
 	case ctx.Err() != nil:
 		return &failure{err: sdk.Retryable("%s: timed out after %s", named, c.timeout).Because(err), again: true}
 	}
+	if tunnel := (*tunnelError)(nil); errors.As(err, &tunnel) && tunnel.status == http.StatusProxyAuthRequired {
+		return &failure{err: sdk.Unauthorized("%s: %s", named, tunnel).Because(err)}
+	}
 	class, again := classify(err)
 	return &failure{err: sdk.Retryable("%s: %s", named, class).Because(err), again: again}
 }
+
+// tunnelError is the refusal of a proxy to connect to the server.
+type tunnelError struct{ status int }
+
+func (e *tunnelError) Error() string { return "the proxy did not connect: " + statusText(e.status) }
 
 // classify gives a network error's class, and whether it is of the kind that passes within seconds.
 func classify(err error) (class string, again bool) {
@@ -70,8 +78,14 @@ func classify(err error) (class string, again bool) {
 		noTLS       tls.RecordHeaderError
 		operation   *net.OpError
 		timeout     net.Error
+		tunnel      *tunnelError
 	)
 	switch {
+	case errors.As(err, &tunnel):
+		return tunnel.Error(), tunnel.status >= 500
+	case errors.As(err, &operation) && operation.Op == "proxyconnect" && operation.Err != nil: // how net/http reports it
+		class, again = classify(operation.Err)
+		return "proxy: " + class, again
 	case errors.As(err, &dns):
 		if dns.IsNotFound {
 			return "DNS lookup failed: no such host", true
@@ -104,11 +118,7 @@ func classify(err error) (class string, again bool) {
 // statusFailure is the meaning of a status that is not one of the 200s.
 func statusFailure(named string, answer *http.Response) *failure {
 	status := answer.StatusCode
-	text := strconv.Itoa(status)
-	if name := http.StatusText(status); name != "" { // ours, not the server's own words
-		text += " " + name
-	}
-	text = named + ": " + text
+	text := named + ": " + statusText(status)
 	f := &failure{}
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
@@ -121,7 +131,7 @@ func statusFailure(named string, answer *http.Response) *failure {
 	switch {
 	case f.after > 0, status == http.StatusTooManyRequests:
 		f.err = sdk.RateLimited(f.after, "%s", text)
-	case status == http.StatusUnauthorized:
+	case status == http.StatusUnauthorized, status == http.StatusProxyAuthRequired: // the latter is of no record's making
 		f.err = sdk.Unauthorized("%s", text)
 	case status == http.StatusForbidden:
 		f.err = sdk.Forbidden("%s", text)
@@ -136,6 +146,11 @@ func statusFailure(named string, answer *http.Response) *failure {
 	}
 	f.err = f.err.Because(&StatusError{Status: status})
 	return f
+}
+
+// statusText is a status with our words for it, not the server's.
+func statusText(status int) string {
+	return strings.TrimSpace(strconv.Itoa(status) + " " + http.StatusText(status))
 }
 
 // StatusError is the cause of an error that a status made, for errors.As.

@@ -37,6 +37,9 @@ const (
 	DefaultMaxBody = 128 << 20
 )
 
+// pingAfter is the silence of an HTTP/2 connection after which it is asked whether it lives; the answer may take as long.
+var pingAfter = 10 * time.Second
+
 const (
 	dialTimeout = 10 * time.Second
 	idleTimeout = 90 * time.Second
@@ -132,10 +135,18 @@ func newTransport(c Config, concurrency int) *http.Transport {
 		TLSHandshakeTimeout: dialTimeout,
 		ForceAttemptHTTP2:   true,
 		// The attempt's own time-out covers the wait for a header; connections are bounded by the client's slots.
-		MaxIdleConns:           concurrency,
-		MaxIdleConnsPerHost:    concurrency,
-		IdleConnTimeout:        idleTimeout,
+		MaxIdleConns:        concurrency,
+		MaxIdleConnsPerHost: concurrency,
+		IdleConnTimeout:     idleTimeout,
+		// A connection that a firewall has forgotten is silent for ever: over HTTP/2 all calls would go on to share it.
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingAfter},
 		MaxResponseHeaderBytes: 1 << 20,
+		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+			if answer.StatusCode != http.StatusOK {
+				return &tunnelError{answer.StatusCode}
+			}
+			return nil
+		},
 	}
 }
 

@@ -78,6 +78,7 @@ func TestStatusBecomesATypedErrorThatSaysNoMoreThanMethodTemplateAndStatus(t *te
 		{401, sdk.CodeUnauthorized, "GET /patient/{id}: 401 Unauthorized"},
 		{403, sdk.CodeForbidden, "GET /patient/{id}: 403 Forbidden"},
 		{404, sdk.CodeNotFound, "GET /patient/{id}: 404 Not Found"},
+		{407, sdk.CodeUnauthorized, "GET /patient/{id}: 407 Proxy Authentication Required"},
 		{408, sdk.CodeRetryable, "GET /patient/{id}: 408 Request Timeout"},
 		{410, sdk.CodeGone, "GET /patient/{id}: 410 Gone"},
 		{422, sdk.CodePermanent, "GET /patient/{id}: 422 Unprocessable Entity"},
@@ -348,6 +349,30 @@ func TestAConfiguredProxyIsUsed(t *testing.T) {
 	}
 }
 
+func TestAProxyThatDoesNotConnectIsNamed(t *testing.T) {
+	for _, tt := range []struct {
+		status int
+		code   sdk.Code
+		text   string
+	}{
+		{407, sdk.CodeUnauthorized, "GET /patient/{id}: the proxy did not connect: 407 Proxy Authentication Required"},
+		{403, sdk.CodeRetryable, "GET /patient/{id}: the proxy did not connect: 403 Forbidden"},
+		{502, sdk.CodeRetryable, "GET /patient/{id}: the proxy did not connect: 502 Bad Gateway"},
+		{0, sdk.CodeRetryable, "GET /patient/{id}: proxy: connection refused"},
+	} {
+		u := &url.URL{Scheme: "http", Host: "127.0.0.1:1", User: url.UserPassword("c4n4ry", "c4n4ry")} // a reserved port
+		if tt.status != 0 {
+			proxy := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(tt.status) })
+			u.Host = strings.TrimPrefix(proxy.URL, "http://")
+		}
+		_, err := newClient(t, httpx.Config{Proxy: u, Attempts: 1}).Do(t.Context(), patient("https://ehr.invalid"))
+		wantSafe(t, err)
+		if sdk.CodeOf(err) != tt.code || err.Error() != tt.text {
+			t.Errorf("got %s %v, want %s %s", sdk.CodeOf(err), err, tt.code, tt.text)
+		}
+	}
+}
+
 func TestConnectionsAreUsedAgainAfterErrorsToo(t *testing.T) {
 	var conns atomic.Int32
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -369,6 +394,66 @@ func TestConnectionsAreUsedAgainAfterErrorsToo(t *testing.T) {
 	}
 	if conns.Load() != 1 {
 		t.Errorf("%d connections for 20 calls one after another", conns.Load())
+	}
+}
+
+// TestAConnectionThatWentSilentIsGivenUp: a firewall forgot it, and nobody tells. Over HTTP/2 all calls share one connection.
+func TestAConnectionThatWentSilentIsGivenUp(t *testing.T) {
+	defer httpx.PingAfter(100 * time.Millisecond)()
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) }))
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	defer s.Close()
+	firewall, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer firewall.Close()
+	var forgotten atomic.Int32 // connections up to this number are silent
+	var conns atomic.Int32
+	go func() {
+		for {
+			in, err := firewall.Accept()
+			if err != nil {
+				return
+			}
+			defer in.Close()
+			out, err := net.Dial("tcp", s.Listener.Addr().String())
+			if err != nil {
+				return
+			}
+			defer out.Close()
+			number := conns.Add(1)
+			pass := func(to, from net.Conn) {
+				buf := make([]byte, 32<<10)
+				for {
+					n, err := from.Read(buf)
+					if err != nil {
+						return
+					}
+					if forgotten.Load() < number {
+						if _, err := to.Write(buf[:n]); err != nil {
+							return
+						}
+					}
+				}
+			}
+			go pass(in, out)
+			go pass(out, in)
+		}
+	}()
+	roots := x509.NewCertPool()
+	roots.AddCert(s.Certificate())
+	c := newClient(t, httpx.Config{TLS: &tls.Config{RootCAs: roots, ServerName: "example.com"}, Timeout: 5 * time.Second})
+	for range 2 {
+		res, err := c.Do(t.Context(), httpx.Request{URL: "https://" + firewall.Addr().String(), Template: "/"})
+		if err != nil || string(res.Body) != "HTTP/2.0" {
+			t.Fatalf("%v", err)
+		}
+		forgotten.Store(conns.Load())
+	}
+	if n := conns.Load(); n != 2 {
+		t.Errorf("%d connections, want another after the first went silent", n)
 	}
 }
 

@@ -6,16 +6,23 @@ package window
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
-// Format writes and reads a server's timestamps: a Go layout and the zone that local times are in.
+// Format writes and reads a server's timestamps: a Go layout and the zone that local times are in, or numbers that count from
+// the beginning of 1970.
 type Format struct {
 	layout string
 	zone   *time.Location
 	unit   time.Duration
 	offset bool // the layout has the offset from UTC, so that no text is ambiguous
+	epoch  bool // no layout: units since the beginning of 1970
 }
+
+// Epoch is the format of an API that counts units, a second or a part of it, since the beginning of 1970 in UTC.
+func Epoch(unit time.Duration) Format { return Format{zone: time.UTC, unit: unit, epoch: true} }
 
 // New checks a layout. RFC 3339 is time.RFC3339; a nil zone is UTC. The errors are texts that may be shown.
 func New(layout string, zone *time.Location) (Format, error) {
@@ -60,8 +67,11 @@ func (f Format) tells(probe time.Time, unit time.Duration) time.Duration {
 	return 0
 }
 
-// Unit is the precision of the layout.
+// Unit is the precision of the layout, or what an epoch counts.
 func (f Format) Unit() time.Duration { return f.unit }
+
+// IsEpoch says whether instants are numbers.
+func (f Format) IsEpoch() bool { return f.epoch }
 
 // Since writes the instant from which changes are asked for, rounded down. The zero time is the beginning: the year 1970.
 //
@@ -69,6 +79,9 @@ func (f Format) Unit() time.Duration { return f.unit }
 // well compare texts. For an instant in the first of the two hours, the time before both is written: however the server
 // takes it, nothing is left out, and in the second hour the text alone leaves nothing out.
 func (f Format) Since(t time.Time) string {
+	if f.epoch {
+		return f.count(t)
+	}
 	if t.IsZero() {
 		return time.Date(1970, 1, 1, 0, 0, 0, 0, f.zone).Format(f.layout)
 	}
@@ -90,7 +103,14 @@ var ErrTime = errors.New("not a time of this format")
 // Parse reads a timestamp in the format or in RFC 3339. A local time that exists twice, or not at all, when the clock is set
 // gives the earliest and the latest instant that can be meant; else both are the same.
 func (f Format) Parse(s string) (early, late time.Time, err error) {
-	t, err := time.Parse(f.layout, s)
+	var t time.Time
+	if f.epoch {
+		if t, err = f.counted(s); err == nil {
+			return t, t, nil
+		}
+	} else {
+		t, err = time.Parse(f.layout, s)
+	}
 	if err != nil {
 		if t, err = time.Parse(time.RFC3339, s); err != nil {
 			return early, late, ErrTime
@@ -102,6 +122,46 @@ func (f Format) Parse(s string) (early, late time.Time, err error) {
 	}
 	early, late = f.readings(t)
 	return early.UTC(), late.UTC(), nil
+}
+
+// count writes an instant as the number of whole units before it.
+func (f Format) count(t time.Time) string {
+	if t.IsZero() {
+		return "0"
+	}
+	perSecond := int64(time.Second / f.unit)
+	return strconv.FormatInt(t.Unix()*perSecond+int64(t.Nanosecond())/int64(f.unit), 10)
+}
+
+// lastSecond is the end of the year 9999, behind which no instant can be written down. A count of milliseconds that is taken
+// for one of seconds leads there.
+const lastSecond = 253402300799
+
+// counted reads a decimal number of units, which may have a fraction. It goes by digits, as a float would lose some.
+func (f Format) counted(s string) (time.Time, error) {
+	digits, negative := strings.CutPrefix(s, "-")
+	whole, fraction, _ := strings.Cut(digits, ".")
+	n, err := strconv.ParseUint(whole, 10, 63)
+	if err != nil || strings.Trim(fraction, "0123456789") != "" {
+		return time.Time{}, ErrTime
+	}
+	perSecond := uint64(time.Second / f.unit)
+	seconds, nanos := int64(n/perSecond), int64(n%perSecond)*int64(f.unit)
+	if seconds > lastSecond {
+		return time.Time{}, ErrTime
+	}
+	for place := int64(f.unit) / 10; place > 0 && fraction != ""; place /= 10 {
+		nanos += int64(fraction[0]-'0') * place
+		fraction = fraction[1:]
+	}
+	if negative {
+		seconds, nanos = -seconds, -nanos
+	}
+	t := time.Unix(seconds, nanos).UTC()
+	if t.Year() < 0 {
+		return time.Time{}, ErrTime
+	}
+	return t, nil
 }
 
 // wall is what a clock at t shows, as if it were UTC.

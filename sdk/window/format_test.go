@@ -160,12 +160,72 @@ func TestALocalTimeThatIsAmbiguousIsReadBothWays(t *testing.T) {
 	}
 }
 
+func TestAnEpochIsWrittenRoundedDownAndReadWithAllItsDigits(t *testing.T) {
+	for _, tt := range []struct {
+		unit     time.Duration
+		at, want string
+	}{
+		{time.Second, "0001-01-01T00:00:00Z", "0"},
+		{time.Second, "2026-05-10T14:00:00.999999999Z", "1778421600"},
+		{time.Second, "1969-12-31T23:59:58.5Z", "-2"},
+		{time.Millisecond, "0001-01-01T00:00:00Z", "0"},
+		{time.Millisecond, "2026-05-10T14:00:00.0019Z", "1778421600001"},
+		{time.Millisecond, "1969-12-31T23:59:59.9999Z", "-1"},
+	} {
+		f := window.Epoch(tt.unit)
+		if got := f.Since(utc(tt.at)); got != tt.want || f.Unit() != tt.unit || !f.IsEpoch() {
+			t.Errorf("%s in units of %s: %s, want %s", tt.at, tt.unit, got, tt.want)
+		}
+	}
+	for _, tt := range []struct {
+		unit       time.Duration
+		text, want string // "": it is none
+	}{
+		{time.Second, "1778421600", "2026-05-10T14:00:00Z"},
+		{time.Second, "1778421600.123456789", "2026-05-10T14:00:00.123456789Z"},
+		{time.Second, "1778421600.1234567899", "2026-05-10T14:00:00.123456789Z"},
+		{time.Second, "-1.5", "1969-12-31T23:59:58.5Z"},
+		{time.Second, "0", "1970-01-01T00:00:00Z"},
+		{time.Second, "2026-05-10T10:00:00-04:00", "2026-05-10T14:00:00Z"},
+		{time.Second, "253402300799", "9999-12-31T23:59:59Z"},
+		{time.Second, "253402300800", ""},
+		{time.Second, "1778421600000", ""}, // milliseconds
+		{time.Second, "-1778421600000", ""},
+		{time.Second, "1.7784216e9", ""},
+		{time.Second, "99999999999999999999", ""},
+		{time.Second, "", ""},
+		{time.Second, "-", ""},
+		{time.Second, "--1", ""},
+		{time.Second, "1.-5", ""},
+		{time.Second, "1.5.5", ""},
+		{time.Second, "0x10", ""},
+		{time.Second, "2026-05-10T10:00:00", ""},
+		{time.Millisecond, "1778421600001", "2026-05-10T14:00:00.001Z"},
+		{time.Millisecond, "1778421600001.5", "2026-05-10T14:00:00.0015Z"},
+		{time.Millisecond, "-1", "1969-12-31T23:59:59.999Z"},
+		{time.Millisecond, "253402300799999", "9999-12-31T23:59:59.999Z"},
+		{time.Millisecond, "253402300800000", ""},
+	} {
+		early, late, err := window.Epoch(tt.unit).Parse(tt.text)
+		if tt.want == "" {
+			if !errors.Is(err, window.ErrTime) {
+				t.Errorf("%q in units of %s: %s, %v, want an error", tt.text, tt.unit, early, err)
+			}
+			continue
+		}
+		if err != nil || !early.Equal(utc(tt.want)) || late != early || early.Location() != time.UTC {
+			t.Errorf("%q in units of %s: %s to %s, %v, want %s", tt.text, tt.unit, early, late, err, tt.want)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{"2026-11-01T01:00:00", "2026-03-08T02:30:00", "2026-05-10T10:00:00Z", "c4n4ry", "", "0000-01-01T00:00:00",
-		"9999-12-31T23:59:59.999999999"} {
+		"9999-12-31T23:59:59.999999999", "1778421600", "-1778421600.0019", "253402300799999", "-62167219200", "1e9"} {
 		f.Add(s)
 	}
-	formats := []window.Format{format(f, local, "America/New_York"), format(f, time.RFC3339, "UTC"), format(f, "20060102", "Asia/Kathmandu")}
+	formats := []window.Format{format(f, local, "America/New_York"), format(f, time.RFC3339, "UTC"), format(f, "20060102", "Asia/Kathmandu"),
+		window.Epoch(time.Second), window.Epoch(time.Millisecond)}
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, format := range formats {
 			early, late, err := format.Parse(s)
@@ -174,6 +234,9 @@ func FuzzParse(f *testing.F) {
 					t.Errorf("the error %q may quote what was read", err)
 				}
 				continue
+			}
+			if _, err := early.MarshalJSON(); err != nil && format.IsEpoch() {
+				t.Errorf("%q is read as a time that can't be written down: %v", s, err)
 			}
 			if d := late.Sub(early); d < 0 || d > 24*time.Hour {
 				t.Errorf("%q is read as %s to %s", s, early, late)

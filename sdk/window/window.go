@@ -6,7 +6,9 @@
 package window
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
@@ -37,7 +39,14 @@ func ParseMark(q sdk.Query) (Mark, error) {
 		return m, nil
 	}
 	var m Mark
-	if err := json.Unmarshal(q.Watermark, &m); err != nil {
+	// Another feed's may be an object too, and would else be taken for one that says nothing: the beginning.
+	d := json.NewDecoder(bytes.NewReader(q.Watermark))
+	d.DisallowUnknownFields()
+	err := d.Decode(&m)
+	if err == nil && bytes.Equal(bytes.TrimSpace(q.Watermark), []byte("null")) {
+		err = errors.New("null")
+	}
+	if err != nil {
 		return Mark{}, sdk.WatermarkExpired("the stored watermark is not that of a feed of timestamps: " +
 			"another adapter or another kind of feed wrote it").Because(err)
 	}

@@ -163,7 +163,7 @@ func TestAStartFollowsAServersClockThatIsFarBehind(t *testing.T) {
 }
 
 func TestAForeignWatermarkIsAGapThatAPersonAccepts(t *testing.T) {
-	for _, b := range []string{"12345", `{"t":"c4n4ry"}`, `{"t":17}`, `"c4n4ry"`} {
+	for _, b := range []string{"12345", `{"t":"c4n4ry"}`, `{"t":17}`, `"c4n4ry"`, `{"last":512}`, "null", "[]"} {
 		_, err := window.ParseMark(sdk.Query{Watermark: []byte(b)})
 		if sdk.CodeOf(err) != sdk.CodeWatermarkExpired || strings.Contains(err.Error(), "c4n4ry") {
 			t.Errorf("%q: %v", b, err)

@@ -5,7 +5,6 @@ package badgerstore
 
 import (
 	"encoding/binary"
-	"errors"
 	"time"
 
 	"github.com/rounds-engine/rounds/engine/record"
@@ -19,7 +18,7 @@ const (
 	valueForm    = 1
 )
 
-var errCorrupt = errors.New("a value of the state is damaged or was written by a newer rounds")
+var errCorrupt = store.ErrDamaged
 
 // flags of a row
 const (

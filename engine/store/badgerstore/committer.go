@@ -7,6 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -159,7 +163,7 @@ func (s *Store) commit(requests []*request, whole int) {
 	s.publish(t, applied, false)
 	if durable {
 		if t.wrote {
-			if err := s.sync(); err != nil {
+			if err := s.syncAll(); err != nil {
 				s.broken(applied, err)
 				return
 			}
@@ -192,9 +196,39 @@ func (s *Store) publish(t *tx, requests []*request, durable bool) {
 	}
 }
 
-// broken ends all writing: after a failed sync the system may have dropped the pages and call the next sync a success.
+// syncAll makes durable what was written. Badger's own sync reaches the log in use. What stands in an older one, which is about
+// to become a table, comes first: else a loss of power could undo an acknowledgement and keep a younger one of its lane, and
+// the older notification would come after the younger (invariant 4).
+func (s *Store) syncAll() error {
+	logs, err := logsIn(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, log := range logs[:max(len(logs)-1, 0)] {
+		if err := s.syncLog(filepath.Join(s.dir, log.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) { // it is a table now
+			return err
+		}
+	}
+	return s.sync()
+}
+
+func syncFile(name string) error {
+	file, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
+}
+
+// logsIn lists Badger's logs, the one in use last.
+func logsIn(dir string) ([]os.DirEntry, error) {
+	files, err := os.ReadDir(dir)
+	return slices.DeleteFunc(files, func(f os.DirEntry) bool { return filepath.Ext(f.Name()) != ".mem" }), err
+}
+
+// broken ends all writing.
 func (s *Store) broken(requests []*request, err error) {
-	s.failed = err
+	s.fail(err)
 	for _, r := range requests {
 		select {
 		case r.done <- fmt.Errorf("%w: write the state in %s: %w", store.ErrUnknown, s.dir, err):
@@ -202,6 +236,19 @@ func (s *Store) broken(requests []*request, err error) {
 		}
 	}
 }
+
+// fail takes note that what is on disk is not known: after a failed sync the system may have dropped the pages and call the
+// next sync a success.
+func (s *Store) fail(err error) {
+	if s.failed == nil {
+		s.failed = err
+		close(s.dead)
+	}
+}
+
+// Failed is closed when a write failed in a way that leaves open what is on disk. Nothing is written from then on, until the
+// state is opened again.
+func (s *Store) Failed() <-chan struct{} { return s.dead }
 
 func answer(requests []*request, err error) {
 	for _, r := range requests {

@@ -126,6 +126,11 @@ func TestNothingIsWrittenAfterAFailedSync(t *testing.T) {
 		t.Errorf("commit: %v, want ErrUnknown", err)
 	}
 	badgerstore.OnSync(s, nil)
+	select {
+	case <-s.Failed():
+	default:
+		t.Error("the engine is not told that the state takes no more writes")
+	}
 	if err := emptyCommit(t.Context(), f); !errors.Is(err, store.ErrBusy) || !strings.Contains(err.Error(), "started again") {
 		t.Errorf("next commit: %v, want ErrBusy and what to do", err)
 	}

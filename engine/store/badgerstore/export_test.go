@@ -25,8 +25,13 @@ func OnSync(s *Store, around func(sync func() error) error) {
 	}
 }
 
+// OnSyncLog puts a function around the committer's syncs of older logs. The committer has to be idle.
+func OnSyncLog(s *Store, around func(name string, sync func(name string) error) error) {
+	s.syncLog = func(name string) error { return around(name, syncFile) }
+}
+
 // Repair forgets a failure. The committer has to be idle.
-func Repair(s *Store) { s.failed, s.sync = nil, s.db.Sync }
+func Repair(s *Store) { s.failed, s.sync, s.dead = nil, s.db.Sync, make(chan struct{}) }
 
 // Waiting returns when n requests wait for the committer.
 func Waiting(s *Store, n int) {

@@ -5,9 +5,6 @@ package badgerstore
 
 import (
 	"context"
-	"os"
-	"path/filepath"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -92,12 +89,6 @@ func (s *Store) flatten() error {
 	return s.db.Flatten(1)
 }
 
-// logsIn lists Badger's logs: the one in use, and any that is about to become a table.
-func logsIn(dir string) ([]os.DirEntry, error) {
-	files, err := os.ReadDir(dir)
-	return slices.DeleteFunc(files, func(f os.DirEntry) bool { return filepath.Ext(f.Name()) != ".mem" }), err
-}
-
 // sweep deletes parts whose value is gone or was never written.
 func (s *Store) sweep(ctx context.Context) error {
 	for swept := sweepAtATime; swept == sweepAtATime; {
@@ -128,27 +119,16 @@ func (t *tx) sweep() (swept int, err error) {
 	if len(free) == 0 {
 		return 0, nil
 	}
-	if synced, err := t.s.syncAll(); !synced {
+	// What set the parts free, such as an acknowledgement, has to last: a loss of power that undid it after the parts are gone
+	// would leave half an entry.
+	if err := t.s.syncAll(); err != nil {
+		t.s.fail(err)
 		return 0, err
 	}
 	for _, key := range free {
 		t.delete(key)
 	}
 	return len(free), nil
-}
-
-// syncAll makes what set parts free durable, such as an acknowledgement: a loss of power that undid it after the parts are gone
-// would leave half an entry. It is false when there is a log that can't be synced, as Badger is about to make a table of it.
-func (s *Store) syncAll() (bool, error) {
-	logs, err := logsIn(s.dir)
-	if err != nil || len(logs) > 1 {
-		return false, err
-	}
-	if err := s.sync(); err != nil {
-		s.failed = err
-		return false, err
-	}
-	return true, nil
 }
 
 // uses says whether a part belongs to a value that is there.

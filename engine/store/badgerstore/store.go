@@ -64,12 +64,13 @@ type Options struct {
 
 // Store is the state in one directory.
 type Store struct {
-	db     *badger.DB
-	sync   func() error // of db; tests make it fail
-	dir    string
-	opt    Options
-	limits store.Limits
-	secret []byte
+	db      *badger.DB
+	sync    func() error            // of db; tests make it fail
+	syncLog func(name string) error // of an older log
+	dir     string
+	opt     Options
+	limits  store.Limits
+	secret  []byte
 
 	queue   chan *request
 	stop    chan struct{} // closed: the committer ends
@@ -83,8 +84,9 @@ type Store struct {
 	outboxes map[uint32]*outbox
 
 	// Only the committer uses these.
-	last    uint64 // number given last
-	failed  error  // a write or a sync failed: what is on disk is not known, so nothing more is written
+	last    uint64        // number given last
+	failed  error         // a write or a sync failed: what is on disk is not known, so nothing more is written
+	dead    chan struct{} // closed then
 	spaceAt time.Time
 
 	work tidying // what maintain goes by
@@ -125,8 +127,8 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		db: db, sync: db.Sync, dir: dir, opt: o, limits: lower(o.Limits),
-		queue: make(chan *request, 256), stop: make(chan struct{}), stopped: make(chan struct{}),
+		db: db, sync: db.Sync, syncLog: syncFile, dir: dir, opt: o, limits: lower(o.Limits),
+		queue: make(chan *request, 256), stop: make(chan struct{}), stopped: make(chan struct{}), dead: make(chan struct{}),
 		names: newNames(), counts: map[uint32]int{}, feeds: map[uint32]*feed{}, outboxes: map[uint32]*outbox{},
 	}
 	err = s.load()

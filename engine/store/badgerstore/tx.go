@@ -114,7 +114,7 @@ func (t *tx) write() (known bool, err error) {
 	return false, t.txn.Commit()
 }
 
-// writeParts writes the parts, each transaction synced before the next: only the log in use is reached by a sync.
+// writeParts writes the parts, each transaction synced before the next.
 func (t *tx) writeParts() error {
 	for len(t.parts) > 0 {
 		txn := t.s.db.NewTransaction(true)
@@ -130,7 +130,7 @@ func (t *tx) writeParts() error {
 		if err := txn.Commit(); err != nil {
 			return err
 		}
-		if err := t.s.sync(); err != nil {
+		if err := t.s.syncAll(); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,280 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package rest_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/rounds-engine/rounds/sdk"
+)
+
+// fetchOne opens a source with a resource "p" and fetches one.
+func fetchOne(t *testing.T, api *api, config string) error {
+	t.Helper()
+	s := api.open(`{"base_url": "` + api.URL + `", ` + config + `, "resource": [{"name": "p", "path": "/p/{id}", "query": {"a": "b"},
+		"headers": {"X-Level": "resource"}}]}`)
+	results, err := s.Fetch(t.Context(), refs("p", "1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return results[0].Err
+}
+
+func TestHeadersAreSentTheNearestLevelFirst(t *testing.T) {
+	api := newAPI(t)
+	check := func(want map[string]string) {
+		api.serve(func(w http.ResponseWriter, r *http.Request) {
+			for name, value := range want {
+				if got := r.Header.Get(name); got != value {
+					t.Errorf("%s %s: %s is %q, want %q", r.Method, r.URL.Path, name, got, value)
+				}
+			}
+			io.WriteString(w, "[]")
+		})
+	}
+	const source = `"auth": {"kind": "bearer", "token": "t"}, "headers": {"x-level": "source", "X-Tenant": "c4n4ry", "User-Agent": "me"}`
+	check(map[string]string{"X-Level": "resource", "X-Tenant": "c4n4ry", "User-Agent": "me", "Authorization": "Bearer t"})
+	if err := fetchOne(t, api, source); err != nil {
+		t.Error(err)
+	}
+	s := api.open(`{"base_url": "` + api.URL + `", ` + source + `, "feed": [
+		{"name": "appointments", "path": "/{since}", "id": "id", "time": "t", "headers": {"X-Level": "feed"}}],
+		"resource": [{"name": "q", "path": "/q/{id}"}]}`)
+	check(map[string]string{"X-Level": "source"}) // what a feed has is of no other's
+	if results, _ := s.Fetch(t.Context(), refs("q", "1")); results[0].Err != nil {
+		t.Error(results[0].Err)
+	}
+	check(map[string]string{"X-Level": "feed", "X-Tenant": "c4n4ry", "Content-Type": ""})
+	poll(t, s, sdk.Query{})
+	s = api.open(`{"base_url": "` + api.URL + `", ` + source + `, "feed": [
+		{"name": "appointments", "path": "/{since}", "id": "id", "time": "t", "method": "POST", "headers": {"content-type": "application/vnd.api+json"}}]}`)
+	check(map[string]string{"X-Level": "source", "Content-Type": "application/vnd.api+json"})
+	poll(t, s, sdk.Query{})
+}
+
+func TestAnAPIKeyIsSentAsConfiguredAndShownNowhere(t *testing.T) {
+	for _, tt := range []struct{ auth, header, uri string }{
+		{`"key": "c4n4ry", "header": "X-Api-Key"`, "c4n4ry", "/p/1?a=b"},
+		{`"key": "c4n4ry+ &", "param": "api key"`, "", "/p/1?a=b&api%20key=c4n4ry%2B%20%26"},
+	} {
+		api := newAPI(t)
+		api.serve(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("X-Api-Key") != tt.header || r.RequestURI != tt.uri || r.Header.Get("Authorization") != "" {
+				t.Errorf("asked %s with %q", r.RequestURI, r.Header.Get("X-Api-Key"))
+			}
+			w.WriteHeader(http.StatusUnauthorized)
+		})
+		err := fetchOne(t, api, `"auth": {"kind": "api_key", `+tt.auth+`}`)
+		wantError(t, err, sdk.CodeUnauthorized, "GET /p/{id}: 401 Unauthorized")
+		api.Close()
+		err = fetchOne(t, api, `"timeout": "1ms", "auth": {"kind": "api_key", `+tt.auth+`}`)
+		if err == nil || strings.Contains(err.Error(), "c4n4ry") || strings.Contains(err.Error(), "127.0.0.1") {
+			t.Errorf("a server that is down: %v", err)
+		}
+	}
+}
+
+// A server may repeat the whole query in the address of the next page.
+func TestAnAPIKeyIsNotKeptInTheCursor(t *testing.T) {
+	api := newAPI(t)
+	api.serve(func(w http.ResponseWriter, r *http.Request) {
+		if q := r.URL.Query(); len(q["key"]) != 1 || q.Get("key") != "c4n4ry" {
+			t.Errorf("asked %s", r.RequestURI)
+		}
+		if r.URL.Query().Get("page") != "2" {
+			w.Header().Set("Link", "<"+r.RequestURI+"&page=2>; rel=next")
+		}
+		io.WriteString(w, "[]")
+	})
+	s := api.open(`{"base_url": "` + api.URL + `", "auth": {"kind": "api_key", "key": "c4n4ry", "param": "key"}, "feed": [
+		{"name": "appointments", "path": "/a", "query": {"since": "{since}"}, "id": "id", "time": "t", "page": {"kind": "link"}}]}`)
+	page := poll(t, s, sdk.Query{})
+	if strings.Contains(string(page.Cursor), "c4n4ry") || !strings.Contains(string(page.Cursor), "page=2") {
+		t.Errorf("cursor %s", page.Cursor)
+	}
+	poll(t, s, sdk.Query{Cursor: page.Cursor})
+}
+
+// idp is a server, on another origin than the API, that issues tokens.
+func idp(t *testing.T, h http.HandlerFunc) *httptest.Server {
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestATokenIsAskedForAsOAuth2HasIt(t *testing.T) {
+	for _, tt := range []struct{ more, authorization, form string }{
+		{``, "Basic aWQlMkIxOnMlMkZjNG40cnklMjY=", "grant_type=client_credentials"}, // id%2B1:s%2Fc4n4ry%26
+		{`, "client_auth": "header", "scopes": ["a.read", "b"]`, "Basic aWQlMkIxOnMlMkZjNG40cnklMjY=",
+			"grant_type=client_credentials&scope=a.read+b"},
+		{`, "client_auth": "body", "params": {"audience": "https://api"}`, "",
+			"audience=https%3A%2F%2Fapi&client_id=id%2B1&client_secret=s%2Fc4n4ry%26&grant_type=client_credentials"},
+	} {
+		calls := 0
+		tokens := idp(t, func(w http.ResponseWriter, r *http.Request) {
+			calls++
+			form, _ := io.ReadAll(r.Body)
+			if r.Method != http.MethodPost || r.RequestURI != "/token?tenant=1" || string(form) != tt.form ||
+				r.Header.Get("Authorization") != tt.authorization || r.Header.Get("Content-Type") != "application/x-www-form-urlencoded" ||
+				r.Header.Get("X-Tenant") != "" {
+				t.Errorf("%s %s %q: %s", r.Method, r.RequestURI, r.Header.Get("Authorization"), form)
+			}
+			io.WriteString(w, `{"access_token": "tok3n", "token_type": "bearer", "expires_in": "3600"}`)
+		})
+		api := newAPI(t)
+		api.serve(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") != "Bearer tok3n" {
+				t.Errorf("sent %q", r.Header.Get("Authorization"))
+			}
+			io.WriteString(w, "{}")
+		})
+		s := api.open(`{"base_url": "` + api.URL + `", "headers": {"X-Tenant": "c4n4ry"}, "auth": {"kind": "oauth2",
+			"token_url": "` + tokens.URL + `/token?tenant=1", "client_id": "id+1", "client_secret": "s/c4n4ry&"` + tt.more + `},
+			"resource": [{"name": "p", "path": "/p/{id}"}]}`)
+		for range 2 {
+			results, err := s.Fetch(t.Context(), refs("p", "1", "2", "3", "4", "5", "6"))
+			if err != nil || results[5].Err != nil {
+				t.Fatal(err, results[5].Err)
+			}
+		}
+		if calls != 1 {
+			t.Errorf("%d tokens were issued", calls)
+		}
+	}
+}
+
+func TestALoginGivesATokenThatIsSentAsConfigured(t *testing.T) {
+	for _, tt := range []struct{ more, header, want string }{
+		{``, "Authorization", "Bearer tok3n"},
+		{`, "value": "Session {token}"`, "Authorization", "Session tok3n"},
+		{`, "value": "{token}"`, "Authorization", "tok3n"},
+		{`, "header": "x-session"`, "X-Session", "tok3n"},
+		{`, "header": "Cookie", "value": "sid={token}"`, "Cookie", "sid=tok3n"},
+	} {
+		api := newAPI(t)
+		api.serve(func(w http.ResponseWriter, r *http.Request) {
+			if r.RequestURI == "/v1/login" {
+				b, _ := io.ReadAll(r.Body)
+				if r.Method != http.MethodPost || string(b) != `{"password":"c4n4ry","user":{"name":"u"}}` || r.Header.Get("X-Tenant") != "7" ||
+					r.Header.Get("Content-Type") != "application/json" || r.Header.Get("Authorization") != "" {
+					t.Errorf("%s: %s", r.Method, b)
+				}
+				io.WriteString(w, `{"data": {"token": "tok3n", "expires": 900}}`)
+				return
+			}
+			if got := r.Header.Get(tt.header); got != tt.want {
+				t.Errorf("%s: sent %q, want %q", tt.more, got, tt.want)
+			}
+			io.WriteString(w, `{}`)
+		})
+		s := api.open(`{"base_url": "` + api.URL + `/v1", "headers": {"X-Tenant": "7"}, "auth": {"kind": "login", "path": "/login",
+			"body": {"user": {"name": "u"}, "password": "c4n4ry"}, "token_path": "data.token", "expires_path": "data.expires"` + tt.more + `},
+			"resource": [{"name": "p", "path": "/p/{id}"}]}`)
+		if results, _ := s.Fetch(t.Context(), refs("p", "1", "2")); results[0].Err != nil || results[1].Err != nil {
+			t.Error(results)
+		}
+	}
+}
+
+// What fails when a token is asked for must never count against the record that it was wanted for.
+func TestWithoutATokenNoRecordIsBlamed(t *testing.T) {
+	for _, tt := range []struct {
+		status int
+		body   string
+		code   sdk.Code
+		text   string
+	}{
+		{400, `{"error": "invalid_client", "error_description": "c4n4ry"}`, sdk.CodeUnauthorized, "400 Bad Request"},
+		{401, `c4n4ry`, sdk.CodeUnauthorized, "401 Unauthorized"},
+		{403, `c4n4ry`, sdk.CodeUnauthorized, "403 Forbidden"},
+		{404, `c4n4ry`, sdk.CodeUnauthorized, "404 Not Found"},
+		{410, `c4n4ry`, sdk.CodeUnauthorized, "410 Gone"},
+		{501, `c4n4ry`, sdk.CodeRetryable, "501 Not Implemented"},
+		{200, `<html>c4n4ry`, sdk.CodeRetryable, "answered something else where JSON was expected"},
+		{200, `{"token": "c4n4ry"}`, sdk.CodeRetryable, `no token at "access_token": found nothing there`},
+		{200, `{"access_token": ""}`, sdk.CodeRetryable, `no token at "access_token": found an empty string`},
+		{200, `{"access_token": 5}`, sdk.CodeRetryable, `no token at "access_token": found a number`},
+		{200, `{"access_token": "c4n4ry\r\nX: y"}`, sdk.CodeRetryable, `no token at "access_token": found a string`},
+		{200, `{"access_token": "c4n4ry", "expires_in": "soon"}`, sdk.CodeRetryable, `no number of seconds at "expires_in": found a string`},
+		{200, `{"access_token": "c4n4ry", "expires_in": -1}`, sdk.CodeRetryable, `no number of seconds at "expires_in": found a number`},
+	} {
+		tokens := idp(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "x/y")
+			w.WriteHeader(tt.status)
+			io.WriteString(w, tt.body)
+		})
+		api := newAPI(t)
+		api.serve(func(http.ResponseWriter, *http.Request) { t.Error("called without a token") })
+		err := fetchOne(t, api, `"auth": {"kind": "oauth2", "token_url": "`+tokens.URL+`/c/token", "client_id": "c4n4ry", "client_secret": "c4n4ry"}`)
+		wantError(t, err, tt.code, "no token: POST /c/token: "+tt.text)
+	}
+}
+
+func TestCredentialsDoNotFollowARedirect(t *testing.T) {
+	called := false
+	elsewhere := idp(t, func(http.ResponseWriter, *http.Request) { called = true })
+	tokens := idp(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/moved" {
+			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
+			return
+		}
+		io.WriteString(w, `{"access_token": "c4n4ry"}`)
+	})
+	api := newAPI(t)
+	api.serve(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusFound) })
+	for _, tt := range []struct{ path, text string }{
+		{"/moved", "no token: POST /moved: redirected, which only GET and HEAD follow"},
+		{"/token", "GET /p/{id}: redirected to another scheme, host or port, where the credentials would leak; " +
+			"if that is where the API lives, configure it as the base URL"},
+	} {
+		err := fetchOne(t, api, `"auth": {"kind": "oauth2", "token_url": "`+tokens.URL+tt.path+`", "client_id": "a", "client_secret": "c4n4ry"}`)
+		code := sdk.CodePermanent
+		if tt.path == "/moved" {
+			code = sdk.CodeUnauthorized
+		}
+		wantError(t, err, code, tt.text)
+	}
+	if called {
+		t.Error("credentials went elsewhere")
+	}
+}
+
+func TestAProxyIsUsedForAllCallsTokensIncluded(t *testing.T) {
+	var hosts []string
+	proxy := idp(t, func(w http.ResponseWriter, r *http.Request) { // a forward proxy for plain http
+		if r.Header.Get("Proxy-Authorization") != "Basic dTpjNG40cnk=" {
+			w.WriteHeader(http.StatusProxyAuthRequired)
+			return
+		}
+		hosts = append(hosts, r.URL.Host+r.URL.Path)
+		if strings.HasSuffix(r.URL.Path, "/token") {
+			fmt.Fprint(w, `{"access_token": "tok3n"}`)
+			return
+		}
+		fmt.Fprintf(w, `{"auth": %q}`, r.Header.Get("Authorization"))
+	})
+	u, _ := url.Parse(proxy.URL)
+	for _, tt := range []struct{ user, text string }{{"u:c4n4ry", ""}, {"u:wrong-c4n4ry", "no token: POST /token: 407 Proxy Authentication Required"}} {
+		s := newAPI(t).open(`{"base_url": "http://ehr.invalid", "proxy": "http://` + tt.user + `@` + u.Host + `", "auth": {"kind": "oauth2",
+			"token_url": "http://id.invalid/token", "client_id": "a", "client_secret": "b"}, "resource": [{"name": "p", "path": "/p/{id}"}]}`)
+		results, err := s.Fetch(t.Context(), refs("p", "1"))
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case tt.text != "":
+			wantError(t, results[0].Err, sdk.CodeUnauthorized, tt.text)
+		case results[0].Err != nil || string(results[0].Data) != `{"auth": "Bearer tok3n"}`:
+			t.Errorf("%v, %s", results[0].Err, results[0].Data)
+		}
+	}
+	if got := strings.Join(hosts, " "); got != "id.invalid/token ehr.invalid/p/1" {
+		t.Errorf("the proxy was asked for %s", got)
+	}
+}
