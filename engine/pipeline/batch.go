@@ -88,10 +88,12 @@ func refused(batch []*item) bool {
 // enrichAhead fetches for the first batch of items, beside the work on the batch before them.
 func (w *window) enrichAhead(ctx context.Context, items []*item) (wait func() error) {
 	done := make(chan error, 1)
+	witness := slices.Clone(w.witness) // the batch that is worked on meanwhile gives others
 	go func() {
-		done <- contain(func() error { return w.enrich(ctx, items[:min(batchRecords, len(items))]) })
+		done <- contain(func() error { return w.enrich(ctx, items[:min(batchRecords, len(items))], witness) })
 	}()
-	return sync.OnceValue(func() error { return <-done })
+	w.ahead = sync.OnceValue(func() error { return <-done })
+	return w.ahead
 }
 
 // spread gives some of the changes that are still to come, from all over the rest of the page. When the first of a page all
@@ -106,7 +108,10 @@ func (w *window) spread(rest []*item) []*item {
 
 // sample enriches and maps items that are not to be committed, and counts what they pass, by step.
 func (w *window) sample(ctx context.Context, counts []int, some []*item) {
-	if w.enrich(ctx, some) != nil || w.remember(ctx, some) != nil || w.mapAll(ctx, some) != nil {
+	if w.ahead != nil {
+		_ = w.ahead() // one at a time fetches; whoever started it hears of its error
+	}
+	if w.enrich(ctx, some, w.witness) != nil || w.remember(ctx, some) != nil || w.mapAll(ctx, some) != nil {
 		return
 	}
 	for _, it := range some {

@@ -37,8 +37,8 @@ func fetchLevels(fetches []Fetch) ([][]int, error) {
 }
 
 // enrich fetches what the items of a batch ask for. What could not be had is left with its item; the error is that of a call
-// that failed as a whole.
-func (w *window) enrich(ctx context.Context, batch []*item) error {
+// that failed as a whole. witness is what each fetch got last.
+func (w *window) enrich(ctx context.Context, batch []*item, witness []sdk.Ref) error {
 	for _, it := range batch {
 		switch err := ofRecord(it.rec.Change.Err); {
 		case err == nil:
@@ -50,7 +50,7 @@ func (w *window) enrich(ctx context.Context, batch []*item) error {
 		}
 	}
 	for _, level := range w.levels {
-		wants, err := w.wants(ctx, batch, level)
+		wants, err := w.wants(ctx, batch, level, witness)
 		if err != nil {
 			return err
 		}
@@ -70,7 +70,7 @@ type want struct {
 }
 
 // wants collects the refs of one level of fetches and has those fetched that this window has not fetched yet, each once.
-func (w *window) wants(ctx context.Context, batch []*item, level []int) ([]want, error) {
+func (w *window) wants(ctx context.Context, batch []*item, level []int, witness []sdk.Ref) ([]want, error) {
 	var wants []want
 	var missing []sdk.Ref
 	got := make(map[sdk.Ref]sdk.Result)
@@ -106,7 +106,7 @@ func (w *window) wants(ctx context.Context, batch []*item, level []int) ([]want,
 		}
 	}
 	for part := range slices.Chunk(missing, batchRecords) {
-		results, err := w.fetchApart(ctx, part, w.witnesses(level))
+		results, err := w.fetchApart(ctx, part, witnesses(witness, level))
 		if err != nil {
 			return nil, err
 		}
@@ -170,10 +170,10 @@ func definitive(c sdk.Code) bool {
 }
 
 // witnesses are what could be fetched last by each fetch of a level.
-func (w *window) witnesses(level []int) []sdk.Ref {
+func witnesses(witness []sdk.Ref, level []int) []sdk.Ref {
 	var refs []sdk.Ref
 	for _, i := range level {
-		refs = append(refs, w.witness[i])
+		refs = append(refs, witness[i])
 	}
 	return refs
 }

@@ -25,6 +25,7 @@ type window struct {
 	more    bool              // pages follow this one
 	fetched cache
 	stats   stats
+	ahead   func() error // waits for the fetches of the next batch; nil: there were none yet
 }
 
 type stats struct {
