@@ -79,6 +79,9 @@ func TestWhenAllOfAPageFailsNothingCommits(t *testing.T) {
 				return nil, errors.New(canary)
 			}
 		}, "text withheld"},
+		"the filter fails": {func(r *rig) {
+			r.config.Delivers[0].Filter = condition(func(string) (bool, error) { return false, errors.New("a.hcl:8: no such thing") })
+		}, "a.hcl:8: no such thing"},
 		"order_by fails": {func(r *rig) {
 			r.config.Delivers[0].OrderBy = expr(func(*record.Record) (string, bool, error) { return "", false, errors.New("a.hcl:9: no list") })
 		}, "a.hcl:9: no list"},
@@ -410,9 +413,9 @@ func TestAFewThatFailDoNotHoldWhatComesBehindThem(t *testing.T) {
 					r.config.Fetches = []pipeline.Fetch{patients()}
 					r.ehr.size = 4
 					breaks(r)
-					stop := r.start()
 					r.ehr.set("0", "a", "p0")
 					r.ehr.set("1", "a", "p1")
+					stop := r.start()
 					pass(10 * time.Second)
 					r.expect("0@a", "1@a")
 					if restart { // what has worked is forgotten
