@@ -68,5 +68,5 @@ func (t *Trial) Map(ctx context.Context, file []byte) ([]pipeline.Outcome, error
 	if now.IsZero() {
 		now = TrialTime
 	}
-	return t.pipeline.Try(ctx, f.Record, now)
+	return t.pipeline.Try(ctx, f.Record, f.Previous, now)
 }

@@ -20,6 +20,7 @@ source "rest" "clinic" {
     path  = "/appointments"
     query = { since = "{since}" }
     id    = "id"
+    time  = "lastUpdated"
     since {
       format = "2006-01-02T15:04:05Z07:00"
     }
@@ -109,10 +110,10 @@ func TestMapShowsWhyNothingWouldBeSent(t *testing.T) {
 	}{
 		"filter":      {"two", []string{"booked", "draft"}, "", `deliver "two": filtered out, as its filter does not hold for this record`},
 		"null":        {"two", []string{"true", "false"}, "", `deliver "two": filtered out, as the mapping returned null`},
-		"throws":      {"one", []string{`{"name": {"first": "Ana", "last": "Lee"}}`, `{}`}, "", "names.js:1:33: TypeError"},
+		"throws":      {"one", []string{`{"name": {"first": "Ana", "last": "Lee"}}`, `{}`}, "", "names.js:1:38: TypeError"},
 		"what":        {"one", []string{`{"name": {"first": "Ana", "last": "Lee"}}`, `{}`}, "", "TypeError: Cannot read property 'first' of undefined"},
 		"one of two":  {"", []string{"true", "false"}, `"Ana <Lee>"`, `deliver "two": filtered out`},
-		"bad record":  {"", []string{"booked", `book"ed`}, "", "x.json: line 2, column 103: this is not valid JSON"},
+		"bad record":  {"", []string{"booked", `book"ed`}, "", "x.json: line 2, column 102: this is not valid JSON"},
 		"no fetch":    {"", []string{`"patient"`, `"person"`}, "", "no fetch block for; it has 1: patient"},
 		"no pipeline": {"three", []string{"booked", "booked"}, "", `no deliver block "three"; it has: one, two`},
 	} {

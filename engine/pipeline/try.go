@@ -28,8 +28,9 @@ type Outcome struct {
 
 // Try takes one record through filter, order_by and mapping of each deliver block, as a poll at an instant would after its
 // fetches. It asks no source and keeps nothing. What no fetch block of the pipeline could have fetched is an error, and what the
-// record does not have of those is null, as it is when there was nothing to fetch.
-func (p *Pipeline) Try(ctx context.Context, r *record.Record, now time.Time) ([]Outcome, error) {
+// record does not have of those is null, as it is when there was nothing to fetch. previous is the record before, or nil; a pipeline
+// that does not keep any may have none.
+func (p *Pipeline) Try(ctx context.Context, r, previous *record.Record, now time.Time) ([]Outcome, error) {
 	fetched := make(map[string]json.RawMessage, len(p.Fetches))
 	for _, f := range p.Fetches {
 		fetched[f.Name] = json.RawMessage("null")
@@ -44,9 +45,13 @@ func (p *Pipeline) Try(ctx context.Context, r *record.Record, now time.Time) ([]
 	if (r.Parent != nil) != (p.Expand != nil) {
 		return nil, failf("a record has a parent if, and only if, its pipeline has an expand block (pipeline %s)", p.Name)
 	}
+	if previous != nil && !p.KeepPrevious {
+		return nil, failf("pipeline %s has no keep_previous, so its mappings never get a record before", p.Name)
+	}
 	w := &window{Pipeline: p, begin: now, stats: new(stats)}
 	it := w.item(r.Change, store.Row{Ref: r.Change.Ref})
 	it.rec = &record.Record{Change: r.Change, Parent: r.Parent, Fetched: fetched}
+	it.before = previous
 	// One try is all there is: a mapping that takes too long has failed.
 	p.attempts = map[sdk.Ref]int{r.Change.Ref: maxAttempts}
 	if err := contain(func() error { return w.mapItem(ctx, it) }); err != nil {

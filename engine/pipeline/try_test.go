@@ -36,7 +36,7 @@ func TestWhatIsTriedIsWhatIsCommitted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			outcomes, err := p.Try(t.Context(), rec, time.Now())
+			outcomes, err := p.Try(t.Context(), rec, nil, time.Now())
 			if err != nil || len(outcomes) != 1 {
 				t.Fatalf("%v, %v", outcomes, err)
 			}
@@ -59,6 +59,8 @@ func TestATryTellsWhyNothingWouldBeSent(t *testing.T) {
 	at := time.Date(2026, 5, 10, 10, 0, 0, 0, time.UTC)
 	simulate(t, func(r *rig) {
 		r.config.Fetches = []pipeline.Fetch{patients()}
+		r.config.KeepPrevious = true
+		before := &record.Record{}
 		r.config.Delivers = []pipeline.Deliver{
 			block("unwanted", func(d *pipeline.Deliver) {
 				d.Filter = condition(func(string) (bool, error) { return false, nil })
@@ -81,7 +83,7 @@ func TestATryTellsWhyNothingWouldBeSent(t *testing.T) {
 			}),
 			block("mapped", func(d *pipeline.Deliver) {
 				d.Map = func(_ context.Context, rec *record.Record, c pipeline.MapContext) ([]byte, error) {
-					if !c.Now.Equal(at) || c.Pipeline != r.config.Name || c.Deliver != "mapped" || c.Attempt != 1 || string(rec.Fetched["patient"]) != "null" {
+					if !c.Now.Equal(at) || c.Pipeline != r.config.Name || c.Deliver != "mapped" || c.Attempt != 1 || c.Previous != before || string(rec.Fetched["patient"]) != "null" {
 						t.Errorf("%+v, %s", c, rec.Fetched)
 					}
 					return []byte("{}"), nil
@@ -92,7 +94,7 @@ func TestATryTellsWhyNothingWouldBeSent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		outcomes, err := p.Try(t.Context(), &record.Record{Change: sdk.Change{Ref: sdk.Ref{ID: "1"}, Op: sdk.Updated, Data: json.RawMessage("{}")}}, at)
+		outcomes, err := p.Try(t.Context(), &record.Record{Change: sdk.Change{Ref: sdk.Ref{ID: "1"}, Op: sdk.Updated, Data: json.RawMessage("{}")}}, before, at)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,11 +113,18 @@ func TestATryTellsWhyNothingWouldBeSent(t *testing.T) {
 			t.Errorf("%+v", outcomes)
 		}
 
+		r.config.KeepPrevious = false
+		if p, err = pipeline.New(r.config); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Try(t.Context(), &record.Record{}, before, at); err == nil || !strings.Contains(err.Error(), "keep_previous") {
+			t.Errorf("a record before, in a pipeline that keeps none: %v", err)
+		}
 		for name, rec := range map[string]*record.Record{
 			"fetched by no block":         {Fetched: map[string]json.RawMessage{canary: nil}},
 			"a parent without expansions": {Parent: &sdk.Change{}},
 		} {
-			if _, err := p.Try(t.Context(), rec, at); err == nil || strings.Contains(err.Error(), canary) {
+			if _, err := p.Try(t.Context(), rec, nil, at); err == nil || strings.Contains(err.Error(), canary) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
