@@ -94,6 +94,9 @@ func runQuickstart(t *testing.T, dir string) {
 	if code, stdout, stderr := rounds(t, c.env(), "validate", dir); code != 0 {
 		t.Fatalf("%s%s", stdout, stderr)
 	}
+	if code, stdout, stderr := rounds(t, c.env(), "test", dir); code != 0 || !strings.Contains(stdout, "4 tests ran, all passed") {
+		t.Fatalf("%s%s", stdout, stderr)
+	}
 	p := start(t, c.env(), "run", dir, "--state", filepath.Join(t.TempDir(), "state"))
 	p.eventually(20*time.Second, "polled", func() bool { return c.polls() > 0 })
 	id := c.IDs()[0]
