@@ -37,7 +37,7 @@ func openReadOnly(dir string, o Options) (*Store, error) {
 	case err != nil:
 		return nil, fmt.Errorf("look into the state directory: %w", err)
 	case len(logs) > 0:
-		return nil, fmt.Errorf("the state in %s can't be read without being changed: %w", dir, ErrNotClosed)
+		return nil, fmt.Errorf("the state in %s can't be read without being changed: %w: start rounds run on it and stop it", dir, ErrNotClosed)
 	}
 	db, err := openBadger(dir, o)
 	if err != nil {

@@ -118,7 +118,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Indexed == 0 {
 		o.Indexed = 1 << 16
 	}
-	if o.Existing && !exists(dir) {
+	if o.Existing && !Exists(dir) {
 		return nil, fmt.Errorf("there is no state in %s", dir)
 	}
 	if o.ReadOnly {
