@@ -39,8 +39,8 @@ type PipelinePlan struct {
 	Calls         Calls                 `json:"calls"`
 	Forecast      Forecast              `json:"forecast"`
 	Remarks       []string              `json:"remarks,omitempty"` // the adapter's
-	Notifications []PlannedNotification `json:"notification_list"` // the first draftKept
-	DeadLetters   []PlannedDeadLetter   `json:"dead_letter_list"`  // the first draftKept
+	Notifications []PlannedNotification `json:"notifications"`     // the first draftKept
+	DeadLetters   []PlannedDeadLetter   `json:"dead_letters"`      // the first draftKept
 }
 
 // Calls are those that a plan made to an EHR.

@@ -20,7 +20,7 @@ type Counts struct {
 	BeforeStart int `json:"before_start"` // remembered and not delivered
 	Filtered    int `json:"filtered"`     // by a deliver block; counted for each
 	Skipped     int `json:"skipped"`      // for what is missing
-	Mapped      int `json:"notifications"`
+	Mapped      int `json:"mapped"`       // notifications
 	Dead        int `json:"dead"`
 	Deleted     int `json:"deleted"` // of New: inferred from a scan
 	Expanded    int `json:"expanded"`
