@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -61,6 +62,9 @@ func (d *draft) Seen(ctx context.Context, refs []sdk.Ref) ([]store.Row, error) {
 		return nil, fmt.Errorf("%d refs in one look-up: %w", len(refs), store.ErrTooLarge)
 	}
 	rows, beneath := d.above(refs)
+	for i := range rows {
+		rows[i].Snapshot = nil
+	}
 	if d.stored == nil || len(beneath) == 0 {
 		return rows, ctx.Err()
 	}
@@ -69,6 +73,28 @@ func (d *draft) Seen(ctx context.Context, refs []sdk.Ref) ([]store.Row, error) {
 		return nil, err
 	}
 	return append(rows, stored...), nil
+}
+
+// Snapshots implements store.Feed.
+func (d *draft) Snapshots(ctx context.Context, refs []sdk.Ref) (map[sdk.Ref][]byte, error) {
+	if len(refs) > d.limits.Refs {
+		return nil, fmt.Errorf("%d refs in one look-up: %w", len(refs), store.ErrTooLarge)
+	}
+	rows, beneath := d.above(refs)
+	snapshots := map[sdk.Ref][]byte{}
+	if d.stored != nil && len(beneath) > 0 {
+		stored, err := d.stored.Snapshots(ctx, beneath)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(snapshots, stored)
+	}
+	for _, row := range rows {
+		if len(row.Snapshot) > 0 {
+			snapshots[row.Ref] = row.Snapshot
+		}
+	}
+	return snapshots, ctx.Err()
 }
 
 // above gives the rows that were committed here, and the refs of the others. Two equal refs have one row.

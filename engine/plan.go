@@ -164,9 +164,10 @@ func choose(pipelines []config.Pipeline, names []string) ([]config.Pipeline, err
 }
 
 func (e *Engine) planOne(ctx context.Context, cfg *config.Config, p config.Pipeline, show bool, state *planned, source pipeline.Source) (PipelinePlan, error) {
-	cfg = &config.Config{Dir: cfg.Dir, Destinations: cfg.Destinations, Pipelines: []config.Pipeline{p}, Tables: cfg.Tables, TableDefaults: cfg.TableDefaults}
+	alone := *cfg
+	alone.Pipelines = []config.Pipeline{p}
 	probe := &probe{Source: source}
-	made, err := e.pipelines(state, cfg, func(string) pipeline.Source { return probe })
+	made, err := e.pipelines(state, &alone, func(string) pipeline.Source { return probe })
 	if err != nil {
 		return PipelinePlan{}, err
 	}

@@ -82,18 +82,22 @@ func (idOf) Eval(r *record.Record) (string, bool, error) { return r.Change.Ref.I
 func (c *clinic) pipeline(t *testing.T, source pipeline.Source, state keeper) *pipeline.Pipeline {
 	t.Helper()
 	config := pipeline.Config{
-		Name: "p", SourceName: "rest.clinic", Feed: "appointments", Every: time.Minute, Timeout: time.Minute, MaxDeleted: 0.5,
+		Name: "p", SourceName: "rest.clinic", Feed: "appointments", Every: time.Minute, Timeout: time.Minute, MaxDeleted: 0.5, KeepPrevious: true,
 		Source: source, Claim: state.Claim, Limits: state.Limits(), Secret: state.Secret(), Parallel: 2, Logger: slog.New(slog.DiscardHandler),
 		Fetches: []pipeline.Fetch{{Name: "patient", Resource: "patient", ID: idOf{}}},
 		Delivers: []pipeline.Deliver{{Name: "d", Destination: "webhook.d", KeepRecord: true,
-			Map: func(_ context.Context, r *record.Record, _ pipeline.MapContext) ([]byte, error) {
+			Map: func(_ context.Context, r *record.Record, m pipeline.MapContext) ([]byte, error) {
 				switch {
 				case strings.HasSuffix(r.Change.Ref.ID, "3"):
 					return nil, nil
 				case strings.HasSuffix(r.Change.Ref.ID, "5"):
 					return nil, &pipeline.MapError{Text: "it failed", Detail: "Ada"}
 				}
-				return r.Marshal()
+				body, err := r.Marshal()
+				if m.Previous != nil {
+					return fmt.Appendf(nil, `{"was": %q, "is": %s}`, m.Previous.Change.Version, body), err
+				}
+				return body, err
 			}}},
 	}
 	if c.class == sdk.Scan {
@@ -154,7 +158,7 @@ func (o *overlaid) Claim(ctx context.Context, name string) (store.Feed, error) {
 
 func TestAPlanSaysWhatTheRunThenDoes(t *testing.T) {
 	for _, class := range []sdk.Class{sdk.Timestamp, sdk.Scan} {
-		for name, limits := range map[string]store.Limits{"roomy": {}, "tiny": {Items: 6, Bytes: 8 << 10, Refs: 7}} {
+		for name, limits := range map[string]store.Limits{"roomy": {}, "tiny": {Items: 6, Bytes: 16 << 10, Refs: 7}} {
 			t.Run(fmt.Sprint(class, " ", name), func(t *testing.T) {
 				state := memstore.New(limits)
 				c := &clinic{class: class, has: map[int]string{}}
@@ -196,6 +200,9 @@ func TestAPlanSaysWhatTheRunThenDoes(t *testing.T) {
 						if dead[l.ID] != l.Deliver+" "+l.Cause.Text {
 							t.Errorf("round %d: planned was the dead letter %q, done %q", round, l.Cause.Text, dead[l.ID])
 						}
+					}
+					if n := len(slices.DeleteFunc(slices.Collect(maps.Values(entries)), func(e string) bool { return !strings.Contains(e, `{"was"`) })); (n > 0) != (round > 0) {
+						t.Errorf("round %d: %d notifications know the state before them", round, n)
 					}
 					if len(entries) != len(over.made.entries) || len(dead) != len(over.made.dead) {
 						t.Errorf("round %d: %d notifications and %d dead letters, planned were %d and %d", round, len(entries), len(dead),

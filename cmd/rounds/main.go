@@ -77,7 +77,8 @@ Exit codes: 0 done, 1 failed (mistakes in the configuration included), 2 mistake
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newRunCommand(), newPlanCommand(), newValidateCommand(), newResumeCommand(), newFmtCommand(), newDemoCommand(), newAdapterCommand(), newVersionCommand())
+	root.AddCommand(newInitCommand(), newRunCommand(), newPlanCommand(), newValidateCommand(), newResumeCommand(), newFmtCommand(), newDemoCommand(),
+		newAdapterCommand(), newVersionCommand())
 	return root
 }
 
