@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -89,11 +90,20 @@ func writePlan(w io.Writer, plan *engine.Plan, asJSON bool) error {
 		if err := encoder.Encode(plan); err != nil {
 			return fmt.Errorf("the plan has no JSON form (%T)", err)
 		}
-	} else {
-		planText(&out, plan)
+		_, err := w.Write(out.Bytes())
+		return err
 	}
-	_, err := w.Write(out.Bytes())
+	planText(&out, plan)
+	_, err := w.Write(bytes.Map(forTerminal, out.Bytes()))
 	return err
+}
+
+// forTerminal replaces what would steer a terminal: what is shown comes from an EHR.
+func forTerminal(r rune) rune {
+	if unicode.IsControl(r) && r != '\n' {
+		return unicode.ReplacementChar
+	}
+	return r
 }
 
 // planShown is how many notifications of a pipeline the screen shows.
@@ -157,10 +167,11 @@ func planPipeline(out *bytes.Buffer, p *engine.PipelinePlan) {
 	}
 	for i, n := range p.Notifications[:min(planShown, len(p.Notifications))] {
 		fmt.Fprintf(out, "\n  %d. deliver %q to %s: %s, generation %d", i+1, n.Deliver, n.Destination, n.Kind, n.Generation)
-		for _, x := range []struct{ name, value string }{{"record", n.Record}, {"id", n.RecordID}, {"key", n.Key}, {"webhook-id", n.ID}} {
-			if x.value != "" {
-				fmt.Fprintf(out, ", %s=%s", x.name, x.value)
-			}
+		if n.Record != "" {
+			fmt.Fprintf(out, ", record=%s", n.Record)
+		}
+		if n.ID != "" {
+			fmt.Fprintf(out, ", id %q, ordering key %q, webhook-id %s", n.RecordID, n.Key, n.ID)
 		}
 		var body bytes.Buffer
 		if json.Indent(&body, n.Body, "     ", "  ") != nil {

@@ -139,7 +139,7 @@ func TestAPlanTellsWhatTheRunDeliversAndLeavesNoTrace(t *testing.T) {
 			t.Errorf("a masked plan shows %s:\n%s", never, text)
 		}
 	}
-	if _, text, _ := rounds(t, c.env(), "plan", "--state", state, "--show", dir); !strings.Contains(text, last) || !strings.Contains(text, `"`+id+`"`) {
+	if _, text, _ := rounds(t, c.env(), "plan", "--state", state, "--show", dir); !strings.Contains(text, last) || !strings.Contains(text, `, id "`+id+`", ordering key "`+patient.PatientID+`"`) {
 		t.Errorf("--show does not show %s:\n%s", last, text)
 	}
 	if masked := plan(t, c.env(), "--state", state, dir); masked.Pipelines[0].List[0].RecordID != "" || strings.Contains(string(masked.Pipelines[0].List[0].Body), last) {
@@ -225,4 +225,37 @@ func TestAPlanShowsTheFirstDeadLetter(t *testing.T) {
 	if code != 1 || !strings.Contains(stdout, "FAILED: every new change failed at deliver") {
 		t.Errorf("exit code %d\n%s", code, stdout)
 	}
+}
+
+// TestAPlanOfAnExternalAdapter: what it saves is not kept, a queue is not read, a gap is told.
+func TestAPlanOfAnExternalAdapter(t *testing.T) {
+	t.Parallel()
+	c := newClinic(t, sampleehr.Options{}, receiver.Options{})
+	dir, env, keep := newLedger(t, c.receiverURL)
+	keep(page{First: 1, Changes: []json.RawMessage{json.RawMessage(`{"id": "A\u001b[2J\u009b1m"}`)}})
+	state, hcl := filepath.Join(dir, "state"), content(t, filepath.Join(dir, "main.hcl"))
+	const path = `path = env("LEDGER_FILE")`
+	shows := func(code int, text string, with string) {
+		t.Helper()
+		overwrite(t, dir, "main.hcl", replaced(t, hcl, path, path+with))
+		before := filesIn(t, dir)
+		got, stdout, stderr := rounds(t, env, "plan", "--show", "--state", state, dir)
+		if got != code || !strings.Contains(stdout, text) {
+			t.Errorf("exit code %d, want %d and %q in\n%s%s", got, code, text, stdout, stderr)
+		}
+		if strings.ContainsAny(stdout, "\x1b\u009b") {
+			t.Errorf("what came from the EHR steers the terminal: %q", stdout)
+		}
+		if !maps.Equal(before, filesIn(t, dir)) {
+			t.Error("a plan wrote something")
+		}
+	}
+	shows(0, "WARNING: its adapter saved something", "\nsaves = true")
+	shows(1, "FAILED: feed orders is a queue", "\nqueue = true")
+	run := startRun(t, dir, env) // a queue can be run
+	run.eventually(30*time.Second, "the order arrived", func() bool { return c.Accepted() == 1 })
+	run.stop()
+	shows(0, "new            0\n", "\nsaves = true")
+	keep(page{First: 7})
+	shows(1, "rounds resume orders --from now|beginning|INSTANT", "")
 }
