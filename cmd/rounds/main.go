@@ -77,8 +77,8 @@ Exit codes: 0 done, 1 failed (mistakes in the configuration included), 2 mistake
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newInitCommand(), newRunCommand(), newValidateCommand(), newResumeCommand(), newMapCommand(), newTestCommand(), newFmtCommand(),
-		newDemoCommand(), newAdapterCommand(), newVersionCommand())
+	root.AddCommand(newInitCommand(), newRunCommand(), newPlanCommand(), newValidateCommand(), newResumeCommand(), newMapCommand(), newTestCommand(),
+		newFmtCommand(), newDemoCommand(), newAdapterCommand(), newVersionCommand())
 	return root
 }
 

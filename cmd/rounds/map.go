@@ -99,7 +99,7 @@ func (m *mapper) show(ctx context.Context, e *engine.Engine) error {
 func (m *mapper) write(outcomes []pipeline.Outcome) error {
 	for _, o := range outcomes {
 		if o.Body == nil {
-			fmt.Fprintln(m.stderr, whyNot(o))
+			fmt.Fprintln(m.stderr, strings.Map(forTerminal, whyNot(o)))
 			continue
 		}
 		if len(outcomes) > 1 {

@@ -221,5 +221,5 @@ func (t *tester) one(ctx context.Context, trial *engine.Trial, path string) (why
 }
 
 func (t *tester) fail(name, why string) {
-	fmt.Fprintf(t.out, "--- FAIL: %s\n    %s\n", name, strings.ReplaceAll(strings.TrimSpace(why), "\n", "\n    "))
+	fmt.Fprintf(t.out, "--- FAIL: %s\n    %s\n", name, strings.ReplaceAll(strings.Map(forTerminal, strings.TrimSpace(why)), "\n", "\n    "))
 }

@@ -227,7 +227,10 @@ func (p *Pipeline) own(ctx context.Context, failures *int) error {
 			return ctx.Err()
 		}
 		before := p.feed.Position().Commit
-		err := contain(func() error { return p.window(ctx) })
+		err := contain(func() (err error) {
+			_, err = p.window(ctx)
+			return err
+		})
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
