@@ -34,13 +34,18 @@ var (
 	_ host.State = (*planned)(nil)
 )
 
+// unstored is the state of a plan beneath which there is none.
+func unstored() *planned {
+	p := &planned{moved: map[string]string{}, drafts: map[string]*draft{}, saved: map[string][]byte{}, secret: make([]byte, 32)}
+	_, _ = rand.Read(p.secret) // never fails
+	return p
+}
+
 // openPlanned opens the state for reading. An engine that runs on it has the only lock there is, and to plan without what it
 // knows would call everything new, so then it is an error.
 func (e *Engine) openPlanned(ctx context.Context, cfg *config.Config) (*planned, error) {
-	p := &planned{moved: map[string]string{}, drafts: map[string]*draft{}, saved: map[string][]byte{}}
+	p := unstored()
 	if !badgerstore.Exists(e.o.StateDir) {
-		p.secret = make([]byte, 32)
-		_, _ = rand.Read(p.secret) // never fails
 		return p, nil
 	}
 	var err error

@@ -74,7 +74,7 @@ func writeStarter(dir string) ([]string, error) {
 		return nil, notWritten(dir, err)
 	}
 	for _, name := range names {
-		if err := create(filepath.Join(dir, name), files[name]); err != nil {
+		if err := create(filepath.Join(dir, name), files[name], 0o644); err != nil {
 			return nil, notWritten(filepath.Join(dir, name), err)
 		}
 	}
@@ -82,8 +82,8 @@ func writeStarter(dir string) ([]string, error) {
 }
 
 // create writes a file that must not be there yet.
-func create(path string, text []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+func create(path string, text []byte, mode fs.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}

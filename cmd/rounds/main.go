@@ -78,7 +78,7 @@ Exit codes: 0 done, 1 failed (mistakes in the configuration included), 2 mistake
 		SilenceUsage:  true,
 	}
 	root.AddCommand(newInitCommand(), newRunCommand(), newPlanCommand(), newValidateCommand(), newResumeCommand(), newMapCommand(), newTestCommand(),
-		newFmtCommand(), newDemoCommand(), newAdapterCommand(), newVersionCommand())
+		newRecordCommand(), newFmtCommand(), newDemoCommand(), newAdapterCommand(), newVersionCommand())
 	return root
 }
 
