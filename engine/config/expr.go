@@ -6,6 +6,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -119,8 +120,11 @@ func (e *Expr) evaluate(r *record.Record) (cty.Value, error) {
 		if c := causeOf(diags[0]); c != nil {
 			return cty.NilVal, e.errorf("%s", c.summary)
 		}
-		// Only the summary: the details may quote a key that came from the record.
-		return cty.NilVal, e.errorf("%s (a path that leads nowhere is null: test for it with == null)", diags[0].Summary)
+		text := diags[0].Summary // details may quote a key that came from the record
+		if text == "Operation failed" {
+			text = strings.TrimSuffix(diags[0].Detail, ".") // but these hold no values, and the summary says nothing
+		}
+		return cty.NilVal, e.errorf("%s (a path that leads nowhere is null: test for it with == null)", text)
 	}
 	v, _ = v.UnmarkDeep()
 	if !sane(v) {

@@ -259,6 +259,30 @@ func TestFunctionsRefuseWhatWouldEatTheMemory(t *testing.T) {
 	}
 }
 
+// TestNumbersWrittenAsTextAreBoundedToo: of a number of a hundred million digits, not one is written.
+func TestNumbersWrittenAsTextAreBoundedToo(t *testing.T) {
+	r := &record.Record{Change: sdk.Change{Data: json.RawMessage(`{"s": "1e99999999", "id": "24E12345", "zero": 0}`)}}
+	for text, want := range map[string]string{
+		`"x${change.data.s + 0}"`: "out of the usual range", `"${-change.data.s}"`: "out of the usual range",
+		`"x${1 / change.data.zero}"`: "out of the usual range", `change.data.s - 1`: "out of the usual range",
+		`tostring(change.data.s * 2)`: "out of the usual range", `tonumber(change.data.s)`: "Result out of range",
+		`format("%d", change.data.s)`: "Result out of range", `format("%s %5.1f", "", change.data.s)`: "Result out of range",
+		`[0][change.data.s]`: "Invalid index", `{ (change.data.s + 0) = 1 }["a"]`: "out of the usual range",
+	} {
+		if got, _, err := expr(t, text).Eval(r); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "999") {
+			t.Errorf("%s: %.20q, %v, want %s", text, got, err, want)
+		}
+	}
+	for text, want := range map[string]string{ // numbers by their looks, and identifiers
+		`"x${change.data.id}"`: "x24E12345", `format("%s-%v", change.data.id, 1)`: "24E12345-1", `change.data.s > 5`: "true",
+		`change.data.s * 0`: "0",
+	} {
+		if got, _, err := expr(t, text).Eval(r); got != want || err != nil {
+			t.Errorf("%s = %.20q, %v, want %s", text, got, err, want)
+		}
+	}
+}
+
 func TestExpressionIsEvaluatedConcurrently(t *testing.T) {
 	e := expr(t, `"${[for id in change.data.list[*].id : id][0]}-${secret("salt")}"`)
 	var wg sync.WaitGroup
