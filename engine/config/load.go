@@ -34,6 +34,7 @@ func Load(ctx context.Context, path string, o Options) (*Config, Files, hcl.Diag
 	}
 	l := &loader{
 		ctx: ctx, opts: o, config: &Config{}, files: Files{}, broken: map[string]bool{}, unsure: map[string]bool{}, hidden: map[string][]hcl.Range{},
+		shown:  map[string][]hcl.Range{},
 		blocks: map[string]*hclsyntax.Block{}, scripts: map[string]error{}, used: map[string]*adapter{},
 		localOf: map[string]*hclsyntax.Attribute{}, valuesOf: map[string][]hclsyntax.Expression{},
 	}
@@ -79,6 +80,7 @@ type loader struct {
 	eval       *hcl.EvalContext
 	diags      hcl.Diagnostics
 	hidden     map[string][]hcl.Range // to be covered in snippets, by file
+	shown      map[string][]hcl.Range // of these, what is not to be covered
 	written    []string               // values of sensitive attributes
 }
 
@@ -217,6 +219,9 @@ func (l *loader) syntax(name, src string, diags hcl.Diagnostics) (broken bool) {
 			if m := unquoted.FindStringSubmatch(strings.TrimSpace(line)); m != nil {
 				d.Detail += fmt.Sprintf(" A duration stands in quotes: %q.", m[1])
 			}
+		}
+		if d.Summary == "Argument definition required" { // HCL quotes what stands there, which may be a secret
+			d.Detail = "A block in one line holds one attribute, which is written NAME = VALUE."
 		}
 		l.diags = append(l.diags, d)
 		// Behind a quote that nobody closed, text and code have changed places, and nothing said about them is true.
