@@ -44,7 +44,8 @@ func (e *Expr) String() string { return e.source }
 func (e *Expr) MarshalText() ([]byte, error) { return []byte(e.source), nil }
 
 // Eval returns the text that the expression gives for a record: of a string its text, of a number its digits, of a bool
-// true or false. It is absent when that is null, missing or an empty string, since none of these identifies anything.
+// true or false. A plain path gives a text as the server sent it, all else in Unicode's normal form C, which is HCL's: "é" as one
+// character where it was sent as two. The value is absent when that is null, missing or an empty string, since none of these identifies anything.
 // The error never holds a value. Eval may be called concurrently.
 func (e *Expr) Eval(r *record.Record) (value string, present bool, err error) {
 	if e.plain != nil {

@@ -110,7 +110,7 @@ func (adapters) Schema(_ context.Context, a config.Adapter) (schema.Schema, erro
 	return schema.Schema{}, sdk.Permanent("there is no such program")
 }
 
-func (adapters) Validate(_ context.Context, a config.Adapter, _ string, data []byte) error {
+func (adapters) Validate(_ context.Context, a config.Adapter, data []byte) error {
 	if a.Name != "rest" {
 		return nil
 	}
