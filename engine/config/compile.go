@@ -13,8 +13,14 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
+var texts = cty.List(cty.String)
+
 // wanted says what a per-record expression of a type must give.
-var wanted = map[cty.Type]string{cty.String: "a text or a number is wanted", cty.Bool: "true or false is wanted"}
+var wanted = map[cty.Type]string{
+	cty.String: "a text or a number is wanted", cty.Bool: "true or false is wanted", texts: "a list of texts or numbers is wanted",
+}
+
+func listing(t cty.Type) bool { return t.IsTupleType() || t.IsListType() || t.IsSetType() }
 
 // compile checks a per-record expression that is to give a type and returns it with the labels of the fetches that it uses.
 // Self is the label of the fetch that it belongs to, labels are those of all fetches of the pipeline. It is nil when
@@ -49,8 +55,10 @@ func (l *loader) compile(expr hclsyntax.Expression, labels []string, self string
 			return e, needs
 		}
 	case *hclsyntax.SplatExpr, *hclsyntax.ForExpr:
-		l.errorf(at, "Wrong type", "The expression gives a list or an object; %s.", wanted[want])
-		return nil, nil
+		if want != texts {
+			l.errorf(at, "Wrong type", "The expression gives a list or an object; %s.", wanted[want])
+			return nil, nil
+		}
 	}
 	// With inputs that are not known yet, HCL finds what would be wrong for every record.
 	unknown := map[string]cty.Value{}
@@ -86,6 +94,8 @@ func gives(v cty.Value, want cty.Type) bool {
 		return ok
 	case want == cty.Bool:
 		return t == cty.Bool || t == cty.String
+	case want.Equals(texts):
+		return listing(t)
 	}
 	return t.IsPrimitiveType()
 }
@@ -206,16 +216,19 @@ func (c *compiler) path(t hcl.Traversal) (path, bool) {
 		}
 		steps = append(steps, text)
 	}
+	isChange := root == "change" || root == "parent"
 	switch {
-	case root == "change" && len(steps) == 0:
-		return fail("Incomplete path", "\"change\" is the whole change. A path goes on: change.id, or change.data.NAME for what the server sent.")
-	case root == "change" && !slices.Contains(changeAttributes, steps[0]):
-		return fail("Unknown name", "A change has no attribute %q.%s What the server sent is in change.data.", steps[0],
-			meantOr(steps[0], changeAttributes, "Its attributes are"))
-	case root == "change" && steps[0] != "data" && len(steps) > 1:
-		return fail("Invalid path", "change.%s is a text, there is nothing in it.", steps[0])
-	case root == "change":
-		return path{name: steps[0], steps: steps[1:]}, true
+	case root == "parent" && !c.expands:
+		return fail("Unknown name", "There is a parent only where a pipeline has an expand block.")
+	case isChange && len(steps) == 0:
+		return fail("Incomplete path", "\"%s\" is the whole change. A path goes on: %[1]s.id, or %[1]s.data.NAME for what the server sent.", root)
+	case isChange && !slices.Contains(changeAttributes, steps[0]):
+		return fail("Unknown name", "A change has no attribute %q.%s What the server sent is in %s.data.", steps[0],
+			meantOr(steps[0], changeAttributes, "Its attributes are"), root)
+	case isChange && steps[0] != "data" && len(steps) > 1:
+		return fail("Invalid path", "%s.%s is a text, there is nothing in it.", root, steps[0])
+	case isChange:
+		return path{parent: root == "parent", name: steps[0], steps: steps[1:]}, true
 	case root == "fetched" && len(c.labels) == 0:
 		return fail("Unknown fetch", "This pipeline fetches nothing.")
 	case root == "fetched" && len(steps) == 0:

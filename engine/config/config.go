@@ -66,15 +66,22 @@ func (d Destination) ID() string { return d.Type + "." + d.Name }
 
 // Pipeline is the way of the records of one feed.
 type Pipeline struct {
-	Name     string
-	Source   string // ID of the source
-	Feed     string
-	Every    time.Duration
-	Overlap  time.Duration
-	Timeout  time.Duration // of one call to the source
-	Start    Start
-	Fetches  []Fetch
-	Delivers []Deliver
+	Name    string
+	Source  string // ID of the source
+	Feed    string
+	Every   time.Duration
+	Overlap time.Duration
+	Timeout time.Duration // of one call to the source
+	Start   Start
+	// Confirm is the resource that is asked whether a record is deleted that a scan does not list; empty: no delete is
+	// inferred. MaxDeleted is the share of all records that may be deleted after one scan.
+	Confirm    string
+	MaxDeleted float64
+	Expand     *Expand // nil: what the feed lists are the changes
+	// KeepPrevious keeps each record as it was committed, for the next mapping of it.
+	KeepPrevious bool
+	Fetches      []Fetch
+	Delivers     []Deliver
 }
 
 // Start says where a feed that was never read begins. The zero value is the beginning of all records.
@@ -83,12 +90,28 @@ type Start struct {
 	At  time.Time // meant when Now is false and At is not zero
 }
 
+// Expand makes changes of the children of what the feed lists. Paths are into the answer and, beside Items, into a child.
+type Expand struct {
+	Name     string // label; the kind of the children
+	Resource string
+	ID       *Expr // over the parent, as its change; without it there are no children
+	Items    []string
+	Key      []string
+	Version  []string
+	Time     []string
+}
+
 // Fetch asks for the details of a record.
 type Fetch struct {
-	Name     string // label; what was fetched is fetched.NAME
-	Resource string
-	ID       *Expr    // nothing is fetched for a record that it is absent for
-	Needs    []string // labels of the fetches of the same pipeline that ID uses, sorted
+	Name      string // label; what was fetched is fetched.NAME
+	Resource  string
+	ID        *Expr         // nothing is fetched for a record that it is absent for; nil with ForEach
+	ForEach   *Expr         // a list of identifiers; nil with ID
+	When      *Expr         // whether anything is fetched; nil: always
+	Optional  bool          // what can't be fetched is null
+	OnMissing string        // "dead_letter", "skip" or "deliver": what a 404 or 410 makes of a change
+	Cache     time.Duration // how old what an earlier poll fetched may be
+	Needs     []string      // labels of the fetches of the same pipeline that the expressions use, sorted
 }
 
 // Deliver is one mapping and where its notifications go.
@@ -96,6 +119,7 @@ type Deliver struct {
 	Name        string
 	Destination string // ID of the destination
 	Script      string // absolute path
+	Schema      string // that what the script returns has to be valid by: the name of a shipped one, or an absolute path; empty: none
 	Filter      *Expr  // nil: every record is delivered
 	OrderBy     *Expr  // nil, or absent for a record: the record's own id is the ordering key
 }
@@ -117,6 +141,9 @@ type Options struct {
 	// CheckScript compiles a mapping, whose imports may not leave dir. The error's text says where in the script and is
 	// shown; it holds no values. May be nil.
 	CheckScript func(dir, path string) error
+	// Schemas are the names of the shipped schemas, and CheckSchema compiles a schema as CheckScript does a script. May be nil.
+	Schemas     []string
+	CheckSchema func(dir, schema string) error
 	SecretsDir  string                      // of secret(); empty: $CREDENTIALS_DIRECTORY, else /run/secrets
 	LookupEnv   func(string) (string, bool) // nil: os.LookupEnv
 	Values      []Value                     // of variables, beside the environment; later ones count

@@ -60,14 +60,10 @@ func (e *Expr) Eval(r *record.Record) (value string, present bool, err error) {
 		return text, text != "", nil
 	}
 	v, err := e.evaluate(r)
-	if err != nil || v.IsNull() {
+	if err != nil {
 		return "", false, err
 	}
-	text, err := convert.Convert(v, cty.String)
-	if err != nil || !text.IsKnown() {
-		return "", false, e.errorf("the expression gives %s; %s", articled(v.Type()), wanted[cty.String])
-	}
-	return text.AsString(), text.AsString() != "", nil
+	return e.text(v)
 }
 
 // EvalBool returns whether an expression holds for a record. It has to give true or false, or a text that says so: null, as
@@ -90,7 +86,7 @@ func (e *Expr) EvalBool(r *record.Record) (bool, error) {
 	}
 	answer, ok := truth(v)
 	if !ok {
-		return false, e.errorf("the expression gives something else; %s", wanted[cty.Bool])
+		return false, e.errorf("the expression gives %s; %s", articled(v.Type()), wanted[cty.Bool])
 	}
 	return answer, nil
 }
@@ -104,6 +100,45 @@ func truth(v cty.Value) (answer, ok bool) {
 		return v.AsString() == "true", v.AsString() == "true" || v.AsString() == "false"
 	}
 	return false, false
+}
+
+// EvalList returns the texts of a list, as Eval would each; an element that Eval calls absent is empty. A list that is null
+// or missing is empty. Like Eval.
+func (e *Expr) EvalList(r *record.Record) ([]string, error) {
+	if e.plain != nil {
+		raw := e.plain.find(r).raw
+		if rawjson.IsNull(raw) && e.plain.find(r).text == "" {
+			return nil, nil
+		}
+		if raw == nil || raw[0] != '[' {
+			return nil, e.errorf("%s is no list", e.source)
+		}
+		var list []string
+		for element := range rawjson.Elements(raw) {
+			text, ok := rawjson.Text(element)
+			if !ok && !rawjson.IsNull(element) {
+				return nil, e.errorf("%s holds an object or a list; texts or numbers are wanted", e.source)
+			}
+			list = append(list, text)
+		}
+		return list, nil
+	}
+	v, err := e.evaluate(r)
+	switch t := v.Type(); {
+	case err != nil || v.IsNull():
+		return nil, err
+	case !listing(t):
+		return nil, e.errorf("the expression gives %s; %s", articled(t), wanted[texts])
+	}
+	var list []string
+	for _, element := range v.AsValueSlice() {
+		text, _, err := e.text(element)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, text)
+	}
+	return list, nil
 }
 
 // evaluate evaluates what is more than a path. The value has no marks.
@@ -141,15 +176,27 @@ func (e *Expr) context(inputs map[string]cty.Value) *hcl.EvalContext {
 	return c
 }
 
+func (e *Expr) text(v cty.Value) (string, bool, error) {
+	if v.IsNull() {
+		return "", false, nil
+	}
+	text, err := convert.Convert(v, cty.String)
+	if err != nil || !text.IsKnown() {
+		return "", false, e.errorf("the expression gives %s; %s", articled(v.Type()), wanted[cty.String])
+	}
+	return text.AsString(), text.AsString() != "", nil
+}
+
 func (e *Expr) errorf(format string, args ...any) error {
 	return sdk.Permanent("%s: %s", e.at, fmt.Sprintf(format, args...))
 }
 
 // path leads to a value of a record.
 type path struct {
-	fetch string // label of a fetch; empty: the change
-	name  string // attribute of the change
-	steps []string
+	fetch  string // label of a fetch; empty: the change
+	parent bool   // of the change's parent
+	name   string // attribute of the change
+	steps  []string
 }
 
 // The attributes of a change, as in scripts.
@@ -166,6 +213,11 @@ func (p *path) find(r *record.Record) found {
 		return inside(r.Fetched[p.fetch], p.steps)
 	}
 	c := &r.Change
+	if p.parent {
+		if c = r.Parent; c == nil {
+			return found{}
+		}
+	}
 	switch p.name {
 	case "id":
 		return found{text: c.Ref.ID}

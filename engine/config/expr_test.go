@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -147,6 +148,129 @@ func TestExpression(t *testing.T) {
 	}
 }
 
+// fetchFrame has a fetch whose for_each and when are in lines 13 and 14 of main.hcl.
+const fetchFrame = `
+source "rest" "clinic" {
+  base_url = "https://ehr.example"
+  feed "appointments" {
+    path = "/appointments"
+    id   = "id"
+  }
+  resource "patient" { path = "/patient/{id}" }
+}
+destination "stdout" "screen" {}
+pipeline "appointments" {
+  fetch "patient" {
+    for_each = %s
+    when     = %s
+  }
+  poll {
+    feed  = source.rest.clinic.feed.appointments
+    every = "1m"
+  }
+  deliver "screen" {
+    to  = destination.stdout.screen
+    map = "a.js"
+  }
+}
+`
+
+func fetch(t testing.TB, forEach, when string) config.Fetch {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "main.hcl"), fmt.Sprintf(fetchFrame, forEach, when))
+	write(t, filepath.Join(dir, "a.js"), "")
+	c, _, diags := config.Load(t.Context(), dir, options(dir))
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	return c.Pipelines[0].Fetches[0]
+}
+
+func TestParentExpression(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "main.hcl"), strings.Replace(fmt.Sprintf(frame, `"${parent.id}/${parent.data.site.id}/${change.id}"`),
+		`  fetch "patient" { id = change.data.patientID }`, `  fetch "patient" { id = parent.data.mrn }
+  expand "provider" {
+    id  = change.data.patientID
+    key = "id"
+  }`, 1))
+	write(t, filepath.Join(dir, "a.js"), "")
+	c, _, diags := config.Load(t.Context(), dir, options(dir))
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	p := c.Pipelines[0]
+	child := &record.Record{Change: sdk.Change{Ref: sdk.Ref{ID: "c1"}}, Parent: &appointment.Change}
+	for _, x := range []struct {
+		expr *config.Expr
+		of   *record.Record
+		want string
+	}{
+		{p.Expand.ID, appointment, "12345678901234567890123"}, {p.Fetches[0].ID, child, "00123"}, {p.Delivers[0].OrderBy, child, "a1/s1/c1"},
+		{p.Fetches[0].ID, &record.Record{}, ""},
+	} {
+		if got, _, err := x.expr.Eval(x.of); got != x.want || err != nil {
+			t.Errorf("%s = %q, %v, want %q", x.expr, got, err, x.want)
+		}
+	}
+}
+
+func TestListExpression(t *testing.T) {
+	for _, c := range []struct {
+		expr string
+		want []string
+		err  string
+	}{
+		{`change.data.mixed`, []string{"a", "", "12345678901234567890123", "true"}, ""},
+		{`change.data.list[*].id`, []string{"x", "y"}, ""},
+		{`[for x in change.data.list : x.id if x.id != "x"]`, []string{"y"}, ""},
+		{`[change.id, change.data.none, change.data.empty, change.data.patientID]`, []string{"a1", "", "", "12345678901234567890123"}, ""},
+		{`change.data.none`, nil, ""}, {`change.data.missing`, nil, ""}, {`change.event == "x" ? ["a"] : null`, nil, ""},
+		{`change.data.missing[*].id`, nil, ""}, {`change.data.hollow`, nil, ""},
+		{`change.data.mrn`, nil, "main.hcl:13: change.data.mrn is no list"},
+		{`change.id`, nil, "main.hcl:13: change.id is no list"},
+		{`change.data.site`, nil, "main.hcl:13: change.data.site is no list"},
+		{`change.data.list`, nil, "main.hcl:13: change.data.list holds an object or a list; texts or numbers are wanted"},
+		{`change.data.list[*]`, nil, "main.hcl:13: the expression gives an object; a text or a number is wanted"},
+		{`change.data.list[*].name`, nil, "main.hcl:13: Unsupported attribute (a path that leads nowhere is null: test for it with == null)"},
+		{`change.data.new ? change.data.mrn : null`, nil, "main.hcl:13: the expression gives a string; a list of texts or numbers is wanted"},
+	} {
+		got, err := fetch(t, c.expr, "true").ForEach.EvalList(lists)
+		if !slices.Equal(got, c.want) || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s = %q, %v, want %q, %q", c.expr, got, err, c.want, c.err)
+		}
+	}
+}
+
+func TestConditionExpression(t *testing.T) {
+	for _, c := range []struct {
+		expr string
+		want bool
+		err  string
+	}{
+		{`change.data.new`, true, ""}, {`!change.data.new`, false, ""}, {`change.op == "updated"`, true, ""}, {`false`, false, ""},
+		{`change.data.missing == "x"`, false, ""}, {`change.data.missing == true`, false, ""}, {`change.data.said`, true, ""},
+		{`change.data.missing`, false, "main.hcl:14: the expression gives null; true or false is wanted"},
+		{`change.data.none`, false, "main.hcl:14: the expression gives null"},
+		{`change.data.mrn`, false, "main.hcl:14: the expression gives a string; true or false is wanted"},
+		{`change.id`, false, "main.hcl:14: the expression gives a string; true or false is wanted"},
+		{`change.data.list`, false, "main.hcl:14: the expression gives a list; true or false is wanted"},
+		{`change.data.mrn > 5 && change.data.site > 5`, false, "main.hcl:14: "},
+	} {
+		got, err := fetch(t, `change.data.list[*].id`, c.expr).When.EvalBool(lists)
+		if got != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s = %v, %v, want %v, %q", c.expr, got, err, c.want, c.err)
+		}
+	}
+}
+
+var lists = &record.Record{Change: sdk.Change{
+	Ref: sdk.Ref{Kind: "appointment", ID: "a1"}, Op: sdk.Updated,
+	Data: json.RawMessage(`{"patientID": 12345678901234567890123, "new": true, "none": null, "empty": "", "mrn": "00123", "site": {"id": "s1"}, "said": "true",
+		"list": [{"id": "x"}, {"id": "y"}], "mixed": ["a", null, 12345678901234567890123, true], "hollow": []}`),
+}}
+
 func TestExpressionsGiveNormalFormCAndPathsWhatWasSent(t *testing.T) {
 	r := &record.Record{Change: sdk.Change{Ref: sdk.Ref{ID: "e\u0301"}, Data: json.RawMessage(`{"id": "e\u0301"}`)}}
 	for text, want := range map[string]string{
@@ -238,9 +362,9 @@ func TestFilter(t *testing.T) {
 func TestFilterThatGivesNeitherTrueNorFalseIsAnError(t *testing.T) {
 	for text, want := range map[string]string{
 		`change.data.missing`: "gives null", `change.event == "x" ? true : null`: "gives null", `change.data.none`: "gives null",
-		`change.data.mrn`: "gives something else", `change.data.site`: "gives something else", `change.data.ratio`: "gives something else",
-		`change.data.empty`: "gives something else", `change.id`: "gives something else", `"${change.data.mrn}"`: "gives something else",
-		`change.data.list[0]`: "gives something else", `change.data.one`: "gives something else",
+		`change.data.mrn`: "the expression gives a", `change.data.site`: "the expression gives a", `change.data.ratio`: "the expression gives a",
+		`change.data.empty`: "the expression gives a", `change.id`: "the expression gives a", `"${change.data.mrn}"`: "the expression gives a",
+		`change.data.list[0]`: "the expression gives a", `change.data.one`: "the expression gives a",
 		`change.data.big`:              "a number in the record is out of range",
 		`fetched.patient.name && true`: "Invalid operand",
 	} {

@@ -28,7 +28,7 @@ func (l *loader) conceal(expr hclsyntax.Expression) {
 				l.written = append(l.written, n.Name)
 			}
 		case *hclsyntax.ScopeTraversalExpr: // a secret whose quotes are missing looks like one
-			if root := n.Traversal.RootName(); constants[root] == "" && root != "change" && root != "fetched" && l.meantConstant(root) == "" {
+			if root := n.Traversal.RootName(); constants[root] == "" && !slices.Contains([]string{"change", "fetched", "parent"}, root) && l.meantConstant(root) == "" {
 				l.written = append(l.written, root)
 				l.rememberSteps(n.Traversal)
 			}

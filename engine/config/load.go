@@ -73,6 +73,7 @@ type loader struct {
 	used       map[string]*adapter         // by name
 	feeds      map[string]*object          // sources that could be read, by ID
 	scripts    map[string]error            // what the check of a script found, by path
+	expands    bool                        // the pipeline that is read has an expand block
 	localOf    map[string]*hclsyntax.Attribute
 	localOrder []string                          // their names in the order of the files
 	valuesOf   map[string][]hclsyntax.Expression // where values of variables stand in files, by variable

@@ -218,7 +218,7 @@ func (l *loader) checkNames(a schema.Attribute, expr hclsyntax.Expression) bool 
 		case a.Sensitive: // may be a secret whose quotes are missing
 			text = "There is no such name. Text stands in quotes; better is secret(\"…\") or env(\"…\")."
 		case root == "change" || root == "fetched":
-			text = fmt.Sprintf("%q is a record's, and there is no record yet when this is read: it can be used in a fetch's id, and a "+
+			text = fmt.Sprintf("%q is a record's, and there is no record yet when this is read: it can be used in a fetch's id, for_each and when, and a "+
 				"deliver's filter and order_by.", root)
 		case root == "source" || root == "destination":
 			text = "A reference to another block is no value here."

@@ -23,9 +23,12 @@ import (
 //
 // Invariant 1: the position is committed here and nowhere else, with the page's last batch, when every other change of the
 // page is committed: as entries, as a dead letter, or filtered.
-func (w *window) work(ctx context.Context, fresh []*item, next store.Position) error {
-	if len(fresh) == 0 {
-		return w.commit(ctx, store.Batch{Position: &next})
+func (w *window) work(ctx context.Context, fresh []*item, next *store.Position) error {
+	switch {
+	case len(fresh) == 0 && next == nil:
+		return nil
+	case len(fresh) == 0:
+		return w.commit(ctx, store.Batch{Position: next})
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var ahead func() error // waits for what enrich says of the first batch of fresh
@@ -51,6 +54,9 @@ func (w *window) work(ctx context.Context, fresh []*item, next store.Position) e
 		if len(fresh) > 0 && !refused(batch) {
 			ahead = w.enrichAhead(ctx, fresh)
 		}
+		if err := w.remember(ctx, batch); err != nil {
+			return err
+		}
 		if err := w.mapAll(ctx, batch); err != nil {
 			return err
 		}
@@ -64,7 +70,7 @@ func (w *window) work(ctx context.Context, fresh []*item, next store.Position) e
 		}
 		var position *store.Position
 		if len(fresh) == 0 && page.waiting == nil {
-			position = &next
+			position = next
 		}
 		if err := w.commitItems(ctx, batch, position); err != nil {
 			return err
@@ -74,6 +80,7 @@ func (w *window) work(ctx context.Context, fresh []*item, next store.Position) e
 			break
 		}
 	}
+	page.remark(w)
 	return page.waiting
 }
 
@@ -85,10 +92,12 @@ func refused(batch []*item) bool {
 // enrichAhead fetches for the first batch of items, beside the work on the batch before them.
 func (w *window) enrichAhead(ctx context.Context, items []*item) (wait func() error) {
 	done := make(chan error, 1)
+	witness := slices.Clone(w.witness) // the batch that is worked on meanwhile gives others
 	go func() {
-		done <- contain(func() error { return w.enrich(ctx, items[:min(batchRecords, len(items))]) })
+		done <- contain(func() error { return w.enrich(ctx, items[:min(batchRecords, len(items))], witness) })
 	}()
-	return sync.OnceValue(func() error { return <-done })
+	w.ahead = sync.OnceValue(func() error { return <-done })
+	return w.ahead
 }
 
 // spread gives some of the changes that are still to come, from all over the rest of the page. When the first of a page all
@@ -103,7 +112,10 @@ func (w *window) spread(rest []*item) []*item {
 
 // sample enriches and maps items that are not to be committed, and counts what they pass, by step.
 func (w *window) sample(ctx context.Context, counts []int, some []*item) {
-	if w.enrich(ctx, some) != nil || w.mapAll(ctx, some) != nil {
+	if w.ahead != nil {
+		_ = w.ahead() // one at a time fetches; whoever started it hears of its error
+	}
+	if w.enrich(ctx, some, w.witness) != nil || w.remember(ctx, some) != nil || w.mapAll(ctx, some) != nil {
 		return
 	}
 	for _, it := range some {
@@ -121,7 +133,7 @@ func (w *window) mapAll(ctx context.Context, batch []*item) error {
 	errs := make(chan error, w.Parallel)
 	todo := make(chan *item, len(batch))
 	for _, it := range batch {
-		if it.cause == nil && it.waits == nil {
+		if it.open() {
 			todo <- it
 		}
 	}
@@ -158,6 +170,9 @@ func (w *window) mapItem(ctx context.Context, it *item) error {
 		if wanted && err == nil && d.OrderBy != nil {
 			out.key, _, err = evaluate(d.OrderBy, it.rec)
 		}
+		if err != nil && bare(it.rec) {
+			wanted, err = true, nil
+		}
 		switch {
 		case err != nil:
 			out.fail("expression", fmt.Sprintf("deliver %q: %v", d.Name, err), "")
@@ -170,7 +185,7 @@ func (w *window) mapItem(ctx context.Context, it *item) error {
 		var body []byte
 		try := func() (err error) {
 			body, err = d.Map(ctx, it.rec, MapContext{
-				Pipeline: w.Name, Source: w.SourceName, Deliver: d.Name, Now: w.begin, Attempt: 1,
+				Pipeline: w.Name, Source: w.SourceName, Deliver: d.Name, Now: w.begin, Attempt: 1, Previous: it.before,
 			})
 			return err
 		}
@@ -222,6 +237,7 @@ func (w *window) order(batch []*item) {
 	for _, it := range batch {
 		if it.previous != nil {
 			it.row.Key = it.previous.row.Key
+			it.previous = nil // what is committed need not be held by what comes after it
 		}
 		own := it.row.Ref.Kind + "/" + it.row.Ref.ID
 		keys := keysOf(it.row)
@@ -313,6 +329,9 @@ func (w *window) render(it *item) store.Batch {
 		w.stats.dead++
 		return b
 	}
+	if it.skipped {
+		w.stats.skipped++
+	}
 	for i := range it.outcomes {
 		d, out := &w.Delivers[i], &it.outcomes[i]
 		switch {
@@ -351,7 +370,7 @@ func (w *window) oversized(it *item, part store.Batch) store.Batch {
 			part.Size(), part.Items(), w.Limits.Bytes, w.Limits.Items),
 	})
 	d.Record = nil
-	it.row.Key = ""
+	it.row.Key, it.row.Snapshot = "", nil
 	w.stats.dead++
 	w.log.Error("a change became a dead letter", "cause", d.Cause.Text, "record", record.Name(w.Secret, w.Name, it.row.Ref))
 	return store.Batch{Rows: []store.Row{it.row}, Dead: []record.DeadLetter{d}}

@@ -66,9 +66,9 @@ func Text(err error) string {
 
 // Limits bound one call. All are positive.
 type Limits struct {
-	Items int // rows, entries and dead letters together, per commit; also acknowledgements per Ack
+	Items int // rows, entries, dead letters and marks together, per commit; also acknowledgements per Ack
 	Bytes int // sum of Batch.Size per commit
-	Refs  int // refs per Seen
+	Refs  int // refs per Seen and Snapshots
 }
 
 // Store is the engine's state.
@@ -96,6 +96,7 @@ type Position struct {
 	Started   bool      // Start is decided
 	Epoch     uint64    // counts resets of the feed
 	Polled    time.Time // begin of the last window that was read to its end
+	Scan      uint64    // number of the last scan that was begun; scans are numbered from 1
 	Commit    uint64    // number of commits so far; given by the store
 }
 
@@ -110,6 +111,9 @@ type Row struct {
 	Key        string    // ordering keys of the last generation, in a form that is the pipeline loop's own
 	Deleted    bool
 	Recent     []uint64 // hashes of the last few states (version and data), newest first
+	// Snapshot is what the pipeline loop keeps of the record as it was committed; nil: nothing. It is written with the row,
+	// in the place of the one before, and read by Snapshots only, as most look-ups have no use for it.
+	Snapshot []byte
 }
 
 // Batch is what one commit writes, all or nothing. The caller does not change it afterwards, as the store may still read it
@@ -119,6 +123,8 @@ type Batch struct {
 	Rows     []Row
 	Entries  []record.Entry
 	Dead     []record.DeadLetter
+	Scan     uint64    // number of the scan that saw Rows and Marks, and marks them; 0: none
+	Marks    []sdk.Ref // rows, as they stand, that the scan saw as well
 	Position *Position // the new position, on a page's last batch; Commit is ignored
 }
 
@@ -127,11 +133,17 @@ type Feed interface {
 	// Position is that of the last commit.
 	Position() Position
 	// Seen gives the rows of refs, in any order, leaving out those that have none. It reflects every earlier commit,
-	// previous owners' included.
+	// previous owners' included. Row.Snapshot is nil in all of them.
 	Seen(ctx context.Context, refs []sdk.Ref) ([]Row, error)
+	// Snapshots gives the snapshots that are kept with the rows of refs, as Seen would give these.
+	Snapshots(ctx context.Context, refs []sdk.Ref) (map[sdk.Ref][]byte, error)
 	// Commit writes a batch: all or nothing, durable on nil, and only if this handle is still the owner and the stored
 	// position is the batch's Base. Entries get their Seq in the order of Batch.Entries, and become visible in that order.
 	Commit(ctx context.Context, b Batch) error
+	// Unmarked lists what has a row that is not Deleted and that neither the scan of this number nor a later one marked,
+	// limit at most, from token on (nil: the first); next is nil at the end. It reflects every earlier commit; what is
+	// committed during the listing may be listed or not.
+	Unmarked(ctx context.Context, scan uint64, token []byte, limit int) (refs []sdk.Ref, next []byte, err error)
 	// Lost is closed when the ownership is gone.
 	Lost() <-chan struct{}
 	Release(ctx context.Context) error
@@ -213,6 +225,9 @@ func (b *Batch) Size() int {
 	for i := range b.Dead {
 		n += DeadSize(&b.Dead[i])
 	}
+	for i := range b.Marks {
+		n += MarkSize(b.Marks[i])
+	}
 	if p := b.Position; p != nil {
 		n += 64 + len(p.Watermark) + len(p.Cursor)
 	}
@@ -220,13 +235,16 @@ func (b *Batch) Size() int {
 }
 
 // Items is what a batch counts for Limits.Items.
-func (b *Batch) Items() int { return len(b.Rows) + len(b.Entries) + len(b.Dead) }
+func (b *Batch) Items() int { return len(b.Rows) + len(b.Entries) + len(b.Dead) + len(b.Marks) }
 
 func refSize(r sdk.Ref) int { return len(r.Kind) + len(r.ID) + len(r.Args) }
 
+// MarkSize is what a mark counts for Limits.Bytes.
+func MarkSize(r sdk.Ref) int { return 64 + refSize(r) }
+
 // RowSize is what a row counts for Limits.Bytes.
 func RowSize(r *Row) int {
-	return 128 + refSize(r.Ref) + len(r.Version) + len(r.Key) + 8*len(r.Recent)
+	return 128 + refSize(r.Ref) + len(r.Version) + len(r.Key) + 8*len(r.Recent) + len(r.Snapshot)
 }
 
 // EntrySize is what an entry counts for Limits.Bytes.

@@ -13,7 +13,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/rounds-engine/rounds/engine/record"
@@ -48,6 +50,7 @@ type state struct {
 	owner    *owner
 	position store.Position
 	rows     map[sdk.Ref]store.Row
+	marks    map[sdk.Ref]uint64 // number of the scan that saw a row last
 }
 
 // queue is what is kept of one destination.
@@ -114,7 +117,7 @@ func (s *Store) Claim(ctx context.Context, pipeline string) (store.Feed, error) 
 	st := s.pipelines[pipeline]
 	if st == nil {
 		s.numbers++
-		st = &state{number: s.numbers, rows: map[sdk.Ref]store.Row{}}
+		st = &state{number: s.numbers, rows: map[sdk.Ref]store.Row{}, marks: map[sdk.Ref]uint64{}}
 		s.pipelines[pipeline] = st
 	}
 	st.owner.lose()
@@ -228,6 +231,33 @@ func (f *feed) Position() store.Position {
 }
 
 func (f *feed) Seen(ctx context.Context, refs []sdk.Ref) ([]store.Row, error) {
+	found, err := f.rows(ctx, refs)
+	if err != nil {
+		return nil, err
+	}
+	var rows []store.Row
+	for _, row := range found { // in the order of a map: in none
+		row.Snapshot = nil
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+func (f *feed) Snapshots(ctx context.Context, refs []sdk.Ref) (map[sdk.Ref][]byte, error) {
+	found, err := f.rows(ctx, refs)
+	if err != nil {
+		return nil, err
+	}
+	snapshots := map[sdk.Ref][]byte{}
+	for ref, row := range found {
+		if len(row.Snapshot) > 0 {
+			snapshots[ref] = row.Snapshot
+		}
+	}
+	return snapshots, nil
+}
+
+func (f *feed) rows(ctx context.Context, refs []sdk.Ref) (map[sdk.Ref]store.Row, error) {
 	f.store.mu.Lock()
 	defer f.store.mu.Unlock()
 	switch {
@@ -244,7 +274,7 @@ func (f *feed) Seen(ctx context.Context, refs []sdk.Ref) ([]store.Row, error) {
 			found[ref] = cloneRow(row)
 		}
 	}
-	return slices.Collect(maps.Values(found)), nil // in the order of a map: in none
+	return found, nil
 }
 
 func (f *feed) Commit(ctx context.Context, b store.Batch) error {
@@ -267,6 +297,10 @@ func (f *feed) Commit(ctx context.Context, b store.Batch) error {
 	}
 	for _, row := range b.Rows {
 		f.state.rows[row.Ref] = cloneRow(row)
+		f.state.mark(row.Ref, b.Scan)
+	}
+	for _, ref := range b.Marks {
+		f.state.mark(ref, b.Scan)
 	}
 	f.store.put(b.Entries)
 	for _, d := range b.Dead {
@@ -281,6 +315,42 @@ func (f *feed) Commit(ctx context.Context, b store.Batch) error {
 	defer f.mu.Unlock()
 	f.position = f.state.position
 	return nil
+}
+
+func (s *state) mark(ref sdk.Ref, scan uint64) {
+	if scan > 0 {
+		s.marks[ref] = scan
+	}
+}
+
+func (f *feed) Unmarked(ctx context.Context, scan uint64, token []byte, limit int) (refs []sdk.Ref, next []byte, err error) {
+	f.store.mu.Lock()
+	defer f.store.mu.Unlock()
+	after, given := strings.CutPrefix(string(token), "after ")
+	switch {
+	case ctx.Err() != nil:
+		return nil, nil, ctx.Err()
+	case f.state.owner != f.owner:
+		return nil, nil, store.ErrFenced
+	case token != nil && !given:
+		return nil, nil, errToken
+	}
+	byName := map[string]sdk.Ref{}
+	for ref, row := range f.state.rows {
+		if !row.Deleted && f.state.marks[ref] < scan {
+			byName[fmt.Sprintf("%q", ref)] = ref
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		switch {
+		case given && name <= after:
+		case len(refs) == limit:
+			return refs, fmt.Appendf(nil, "after %q", refs[limit-1]), nil
+		default:
+			refs = append(refs, byName[name])
+		}
+	}
+	return refs, nil, nil
 }
 
 func (f *feed) Lost() <-chan struct{} { return f.owner.lost }
@@ -303,7 +373,7 @@ func clonePosition(p store.Position) store.Position {
 }
 
 func cloneRow(r store.Row) store.Row {
-	r.Recent = slices.Clone(r.Recent)
+	r.Recent, r.Snapshot = slices.Clone(r.Recent), slices.Clone(r.Snapshot)
 	return r
 }
 
