@@ -28,7 +28,8 @@ func (l *loader) conceal(expr hclsyntax.Expression) {
 				l.written = append(l.written, n.Name)
 			}
 		case *hclsyntax.ScopeTraversalExpr: // a secret whose quotes are missing looks like one
-			if root := n.Traversal.RootName(); constants[root] == "" && !slices.Contains([]string{"change", "fetched", "parent"}, root) && l.meantConstant(root) == "" {
+			root := n.Traversal.RootName()
+			if known := []string{"change", "fetched", "parent", "var", "local", "table"}; !slices.Contains(known, root) && l.meantConstant(root) == "" {
 				l.written = append(l.written, root)
 				l.rememberSteps(n.Traversal)
 			}
