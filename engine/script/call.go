@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"runtime"
 	"time"
 
 	"github.com/dop251/goja"
@@ -24,35 +25,54 @@ type call struct {
 }
 
 // run evaluates the script's module in a new runtime and calls use with its default export, all within the limits.
+//
+// It happens in a goroutine of its own, since only code of the script sees the interrupt, and some functions of the language run
+// for hours in one step: new Array(4294967290).includes(5). A call that does not end in time is abandoned: the error is
+// returned, and the goroutine ends when the function does. So use changes nothing that its caller looks at after an error.
 func (s *Script) run(ctx context.Context, now time.Time, seed uint64, use func(*call, goja.Value) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if n := s.abandoned.Load(); n >= abandonedLimit {
+		e := s.fail(s.export, fmt.Sprintf("is not called, as %d earlier calls have not ended, long after their time was up, and each "+
+			"keeps a processor busy; correct the script, then restart the engine to be rid of them", n))
+		e.TimedOut = true
+		return e
 	}
 	if err := windClock(); err != nil {
 		return err
 	}
 	k := &call{script: s, vm: goja.New()}
 	began := time.Now()
-	timer := time.AfterFunc(TimeLimit, func() { k.vm.Interrupt("time is up") })
+	ended := make(chan error, 1)
+	go func() {
+		ended <- k.guarded(func() error {
+			if err := k.prepare(now, seed); err != nil {
+				return err
+			}
+			value, err := k.vm.RunProgram(s.program)
+			if err != nil {
+				return err
+			}
+			return use(k, value)
+		})
+	}()
+	timer := time.NewTimer(TimeLimit)
 	defer timer.Stop()
-	defer context.AfterFunc(ctx, func() { k.vm.Interrupt("canceled") })()
-
-	err := k.guarded(func() error {
-		if err := k.prepare(now, seed); err != nil {
-			return err
-		}
-		value, err := k.vm.RunProgram(s.program)
-		if err != nil {
-			return err
-		}
-		return use(k, value)
-	})
+	var err error
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		err = k.stop(ended)
+	case <-timer.C:
+		err = k.stop(ended)
+	}
 	// The clock decides, not the interrupt: a native function, such as a regular expression, does not see the interrupt and
 	// may have been the last thing that ran, and what it returned may be wrong.
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case time.Since(began) >= TimeLimit:
+	case errors.Is(err, errAbandoned) || time.Since(began) >= TimeLimit:
 		return k.timeUp(err)
 	case err != nil:
 		return k.failed(err)
@@ -60,10 +80,34 @@ func (s *Script) run(ctx context.Context, now time.Time, seed uint64, use func(*
 	return nil
 }
 
+// abandonedLimit is how many abandoned calls of a script may run on before it is called no more.
+var abandonedLimit = int32(2 * runtime.GOMAXPROCS(0))
+
+var errAbandoned = errors.New("abandoned")
+
+// stop interrupts a call and waits for its end. A call that does not end in the grace time is abandoned, and nothing but its own
+// goroutine may touch its runtime from then on.
+func (k *call) stop(ended <-chan error) error {
+	k.vm.Interrupt("stopped")
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-timer.C:
+	}
+	k.script.abandoned.Add(1)
+	go func() {
+		<-ended
+		k.script.abandoned.Add(-1)
+	}()
+	return errAbandoned
+}
+
 // prepare makes the runtime what the package comment promises.
 func (k *call) prepare(now time.Time, seed uint64) error {
 	k.vm.SetMaxCallStackSize(StackLimit)
-	k.vm.SetParserOptions(parser.WithDisableSourceMaps) // else code made at run time could name a file to be read
+	k.vm.SetParserOptions(noParser(k, parser.WithDisableSourceMaps))
 	k.vm.SetTimeSource(func() time.Time { return now })
 	var random *rand.Rand
 	k.vm.SetRandSource(func() float64 {
@@ -72,13 +116,7 @@ func (k *call) prepare(now time.Time, seed uint64) error {
 		}
 		return random.Float64()
 	})
-	if err := k.pinDate(); err != nil {
-		return err
-	}
-	if k.script.library {
-		return k.vm.Set(nativeName, k.native)
-	}
-	return nil
+	return errors.Join(k.pinDate(), k.boundRecursion(), k.vm.Set(nativeName, k.native))
 }
 
 // guarded calls f and turns into an error what goja panics with: a thrown value where Go code reads a script's object, and

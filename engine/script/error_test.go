@@ -7,7 +7,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -39,6 +38,7 @@ func TestMistakesAreFoundWhenAScriptIsCompiled(t *testing.T) {
 		"data URL":            {map[string]string{"map.js": "import x from 'data:application/json,{}';\n" + body}, []string{"map.js:1:15: can't import"}},
 		"outside":             {map[string]string{"map.js": "import '../../../../../../../../../../../../etc/passwd.js';\n" + body}, []string{"map.js:1:8: there is no file"}},
 		"library":             {map[string]string{"map.js": "import 'rounds/none';\n" + body}, []string{"map.js:1:8: there is no \"rounds/none\" in the library; it has rounds/redox, rounds/time"}},
+		"library's inside":    {map[string]string{"map.js": "import { native } from 'rounds/engine/native';\n" + body}, []string{"map.js:1:24: there is no"}},
 		"library's directory": {map[string]string{"map.js": "import 'rounds/../scripts';\n" + body}, []string{"map.js:1:8: there is no"}},
 		"import()":            {map[string]string{"map.js": "export default () => import('./map.js');"}, []string{"map.js:1:29: import() gives a promise"}},
 		"require":             {map[string]string{"map.js": "const a = require('./a.js');\n" + body, "a.js": ""}, []string{"map.js:1:19: scripts are ES modules"}},
@@ -297,18 +297,6 @@ func TestInvariant5WhatDoesNotEndFailsWithinTheLimit(t *testing.T) {
 				t.Errorf("got %q, %v", body, err)
 			}
 		})
-	}
-}
-
-// A script that was stopped leaves nothing behind that runs on.
-func TestAStoppedScriptLeavesNoGoroutine(t *testing.T) {
-	s := compile(t, "export default () => { for (;;) {} };")
-	before := runtime.NumGoroutine()
-	if _, err := mapRecord(t, s, small(`{}`)); err == nil {
-		t.Fatal("no error")
-	}
-	if after := runtime.NumGoroutine(); after > before+1 { // the clock of regular expressions may have begun
-		t.Errorf("%d goroutines before, %d after", before, after)
 	}
 }
 

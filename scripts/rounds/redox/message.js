@@ -6,7 +6,9 @@
 //
 // All of it is evaluated anew for each record, so what a call does not need is made by no call.
 
-export const fail = (text) => __rounds("fail", text);
+import { native } from "rounds/engine/native";
+
+export const fail = (text) => native("fail", text);
 
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
