@@ -16,6 +16,7 @@ import (
 	"github.com/dop251/goja/parser"
 
 	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/sdk"
 )
 
 // call is one use of a script: a runtime that lives as long as the call.
@@ -34,10 +35,8 @@ func (s *Script) run(ctx context.Context, now time.Time, seed uint64, use func(*
 		return err
 	}
 	if n := s.abandoned.Load(); n >= abandonedLimit {
-		e := s.fail(s.export, fmt.Sprintf("is not called, as %d earlier calls have not ended, long after their time was up, and each "+
-			"keeps a processor busy; correct the script, then restart the engine to be rid of them", n))
-		e.TimedOut = true
-		return e
+		return sdk.Retryable("%s is not called: %d earlier calls have not ended long after their time was up, and each keeps a processor "+
+			"busy; correct the script, and restart the engine to be rid of them", s.name, n)
 	}
 	if err := windClock(); err != nil {
 		return err

@@ -22,7 +22,7 @@ type Error struct {
 	Line   int    // from 1
 	Column int    // from 1, in characters; of what failed at run time in units of UTF-16, where 😀 is two
 	Text   string // may be logged: no content of a record
-	// TimedOut says that the call took too long, which on a machine under load may befall any mapping once.
+	// TimedOut says that the call took too long and was stopped, which on a machine under load may befall any mapping once.
 	TimedOut bool
 	Detail   string // what was thrown and the JavaScript stack; may hold content of a record; never logged; bounded
 }
@@ -65,13 +65,11 @@ func (k *call) failed(err error) error {
 // timeUp is the error of a call that took too long; err is what it ended with, if it ended by itself.
 func (k *call) timeUp(err error) *Error {
 	text := fmt.Sprintf("took longer than the limit of %v; look for ", TimeLimit)
-	var e *Error
-	if errors.Is(err, errAbandoned) { // where it is can't be seen: its runtime is still at work
-		e = k.script.fail(k.script.export, text+"a very long array or string, a large BigInt, or for many matches of a regular expression "+
-			"that backtracks; it has not ended yet and keeps a processor busy")
-	} else {
-		e = k.stopped(err, text+"an endless loop or for a regular expression that backtracks")
+	if errors.Is(err, errAbandoned) { // where it is can't be seen, as its runtime is still at work; to try again would start another
+		return k.script.fail(k.script.export, text+"a very long array or string, a large BigInt, or for many matches of a regular "+
+			"expression that backtracks; it has not ended yet and keeps a processor busy")
 	}
+	e := k.stopped(err, text+"an endless loop or for a regular expression that backtracks")
 	e.TimedOut = true
 	return e
 }

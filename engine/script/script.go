@@ -137,7 +137,7 @@ func (s *Script) Files() []string { return s.files }
 
 // Map calls the mapping for a record. The body is the notification; a nil body without an error says that the mapping
 // filtered the change out by returning null. The error is an *Error when the script or the record is to blame. It is that
-// of ctx when ctx ended first.
+// of ctx when ctx ended first, and an *sdk.Error when the script can't be called for now.
 func (s *Script) Map(ctx context.Context, r *record.Record, c Context) ([]byte, error) {
 	var body []byte
 	err := s.run(ctx, c.Now, seed(r), func(k *call, export goja.Value) error {
