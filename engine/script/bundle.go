@@ -4,6 +4,7 @@
 package script
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -228,6 +230,33 @@ func (b *bundler) setup(build api.PluginBuild) {
 		}
 		contents := string(text)
 		return api.OnLoadResult{Contents: &contents, Loader: api.LoaderJS}, nil
+	})
+	build.OnLoad(api.OnLoadOptions{Filter: `\.json$`, Namespace: "file"}, func(args api.OnLoadArgs) (api.OnLoadResult, error) {
+		text, err := os.ReadFile(args.Path)
+		if err != nil {
+			return api.OnLoadResult{}, errors.New("the file can't be read")
+		}
+		contents := keepDigits(text)
+		return api.OnLoadResult{Contents: &contents, Loader: api.LoaderJSON}, nil
+	})
+}
+
+var jsonToken = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*`)
+
+// keepDigits makes strings of the numbers in a JSON document that a record's would become. What is no JSON stays as it is, for its
+// mistake to be shown.
+func keepDigits(doc []byte) string {
+	doc = bytes.TrimPrefix(doc, []byte("\uFEFF"))
+	if !json.Valid(doc) {
+		return string(doc)
+	}
+	vm := goja.New()
+	return jsonToken.ReplaceAllStringFunc(string(doc), func(token string) string {
+		d := decoder{vm: vm, text: token}
+		if v, ok := d.number(); ok && goja.IsString(v) {
+			return quoted(token)
+		}
+		return token
 	})
 }
 
