@@ -204,6 +204,9 @@ func TestErrorsNameTheAuthorsLine(t *testing.T) {
 			if !strings.Contains(own.Detail, test.detail) {
 				t.Errorf("detail is\n%s\nwant in it\n%s", own.Detail, test.detail)
 			}
+			if strings.Contains(own.Detail, "rounds-bundle") {
+				t.Errorf("the detail names places in the generated code: %s", own.Detail)
+			}
 			if strings.Contains(err.Error(), "Doe") {
 				t.Errorf("the text quotes the record: %s", err)
 			}
@@ -297,6 +300,25 @@ func TestInvariant5WhatDoesNotEndFailsWithinTheLimit(t *testing.T) {
 				t.Errorf("got %q, %v", body, err)
 			}
 		})
+	}
+}
+
+// A mapping that is imported, or whose file is in a directory named like the library, has its own line too.
+func TestErrorsNameTheImportedMappingsLine(t *testing.T) {
+	for name, test := range map[string]struct{ lib, want string }{
+		"returned":  {"\n\n\nexport default () => ({ v: NaN });", "rounds/lib.js:4:16: returned an object that can't be sent: v is NaN"},
+		"thrown":    {"\n\n\nexport default () => null.x;", "rounds/lib.js:4:27: TypeError ("},
+		"anonymous": {"import { toUTC } from 'rounds/time';\nexport default () => toUTC('x', 'UTC');", "rounds/lib.js:2:22: toUTC: not a local time"},
+		"library's": {"import { toUTC } from 'rounds/time';\nexport default (r) => toUTC('x', r);\nexport { toUTC };", "rounds/lib.js:2:23: toUTC: no such time zone"},
+	} {
+		s := compileFiles(t, map[string]string{"map.js": "import d from './rounds/lib.js';\n\nexport default d;", "rounds/lib.js": test.lib})
+		if _, err := mapRecord(t, s, small(`{}`)); err == nil || !strings.HasPrefix(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %s", name, err, test.want)
+		}
+	}
+	s := compileFiles(t, map[string]string{"map.js": "import { toUTC } from 'rounds/time';\n\nexport default toUTC;"})
+	if _, err := mapRecord(t, s, small(`{}`)); err == nil || !strings.HasPrefix(err.Error(), wrongFile+"toUTC: the local time is not a string") {
+		t.Errorf("got %v", err)
 	}
 }
 
