@@ -253,6 +253,11 @@ func TestWhatCannotBeSentIsAnErrorWithItsPath(t *testing.T) {
 		"{ v: new Proxy([1], {}) }":                                        "returned an object that can't be sent: v is a Proxy",
 		"{ v: [].values() }":                                               "returned an object that can't be sent: v is a Array Iterator",
 		"{ v: new Uint8Array(2) }":                                         "returned an object that can't be sent: v is not a plain object",
+		"new (class A { toJSON() { return 'Doe' } })":                      "returned a string; return an object, or null",
+		"new (class A { toJSON() {} })":                                    "returned undefined; return an object, or null",
+		"{ v: new (class A { toJSON() { return { w: { y: NaN } } } }) }":   "returned an object that can't be sent: v.w.y is NaN",
+		"{ v: new (class A { toJSON() { return { w: this } } }) }":         "returned objects nested deeper than 500",
+		"(a => { a.b.toJSON = () => a; return a })({ b: new (class {}) })": "returned an object that can't be sent: b contains itself",
 		"{ toJSON: () => 1 }":                                              "returned an object that can't be sent: toJSON is a function",
 	} {
 		s := compile(t, "export default ({ fetched }) => ("+expression+");")
