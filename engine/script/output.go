@@ -166,10 +166,10 @@ func depthOf(at *step) int {
 // own is what is written of a value: of an instance of an author's class with a toJSON, what that returns.
 func (w *writer) own(v goja.Value, name string) goja.Value {
 	object, ok := v.(*goja.Object)
-	if !ok || object.ClassName() != "Object" {
+	if !ok {
 		return v
 	}
-	if p := object.Prototype(); p == nil || p == w.plain {
+	if p := object.Prototype(); p == nil || p == w.plain || object.ClassName() != "Object" {
 		return v
 	}
 	toJSON, ok := goja.AssertFunction(object.Get("toJSON"))
