@@ -69,6 +69,9 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config) (err error) {
 	defer func() { err = errors.Join(err, state.Close()) }()
 	e.saved.set(state)
 	e.o.Logger.Warn("the state is not encrypted on disk; it holds patients' data, so keep it on an encrypted volume", "directory", e.o.StateDir)
+	if err := e.rename(ctx, state, cfg); err != nil {
+		return err
+	}
 	if err := e.reportOrphans(ctx, state, cfg); err != nil {
 		return err
 	}
@@ -120,6 +123,23 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config) (err error) {
 	default:
 	}
 	return errors.Join(errs...)
+}
+
+// rename moves state to the names that the moved blocks tell, before anything is claimed. What was moved before stays.
+func (e *Engine) rename(ctx context.Context, state store.Store, cfg *config.Config) error {
+	for _, m := range cfg.Moves {
+		moved, err := state.Admin().Rename(ctx, store.Kind(m.Kind), m.From, m.To)
+		switch {
+		case errors.Is(err, store.ErrOccupied):
+			return fmt.Errorf("%s %s can't take over the state of %s, since it has its own by now: without the moved block it goes on with its own, "+
+				"and that of %s is kept", m.Kind, m.To, m.From, m.From)
+		case err != nil:
+			return fmt.Errorf("moving the state of %s %s to %s: %w", m.Kind, m.From, m.To, err)
+		case moved:
+			e.o.Logger.Info("state was moved to another name", "kind", m.Kind, "from", m.From, "to", m.To)
+		}
+	}
+	return nil
 }
 
 // reportOrphans tells of state that the configuration no longer names. It is kept: names are identity, and a name that was
@@ -200,11 +220,17 @@ func (e *Engine) pipelines(state store.Store, cfg *config.Config, sources map[st
 	for _, p := range cfg.Pipelines {
 		c := pipeline.Config{
 			Name: p.Name, SourceName: p.Source, Feed: p.Feed, Every: p.Every, Overlap: p.Overlap, Timeout: p.Timeout, Start: pipeline.Start(p.Start),
+			Confirm: p.Confirm, MaxDeleted: p.MaxDeleted,
 			Source: sources[p.Source], Claim: state.Claim, Limits: state.Limits(), Secret: state.Secret(),
 			KeepPrevious: p.KeepPrevious, Parallel: runtime.GOMAXPROCS(0), Hurry: hurry, Logger: e.o.Logger,
 		}
+		if x := p.Expand; x != nil {
+			c.Expand = &pipeline.Expand{
+				Name: x.Name, Resource: x.Resource, ID: x.ID, Items: x.Items, Key: x.Key, Version: x.Version, Time: x.Time,
+			}
+		}
 		for _, f := range p.Fetches {
-			c.Fetches = append(c.Fetches, pipeline.Fetch{Name: f.Name, Resource: f.Resource, ID: f.ID, Needs: f.Needs})
+			c.Fetches = append(c.Fetches, fetchOf(f))
 		}
 		for _, d := range p.Delivers {
 			o := script.Options{Root: cfg.Dir, Tables: cfg.Tables, TableDefaults: cfg.TableDefaults}
@@ -219,6 +245,9 @@ func (e *Engine) pipelines(state store.Store, cfg *config.Config, sources map[st
 			to := pipeline.Deliver{
 				Name: d.Name, Destination: d.Destination, Map: mapWith(mapping), KeepRecord: onReject[d.Destination] == string(delivery.DeadLetter),
 			}
+			if d.Filter != nil {
+				to.Filter = d.Filter
+			}
 			if d.OrderBy != nil {
 				to.OrderBy = d.OrderBy
 			}
@@ -231,6 +260,23 @@ func (e *Engine) pipelines(state store.Store, cfg *config.Config, sources map[st
 		pipelines = append(pipelines, running)
 	}
 	return pipelines, nil
+}
+
+// fetchOf hands over a fetch; an expression that is not given must not become an interface that is not nil.
+func fetchOf(f config.Fetch) pipeline.Fetch {
+	out := pipeline.Fetch{
+		Name: f.Name, Resource: f.Resource, Optional: f.Optional, OnMissing: pipeline.OnMissing(f.OnMissing), Cache: f.Cache, Needs: f.Needs,
+	}
+	if f.ID != nil {
+		out.ID = f.ID
+	}
+	if f.ForEach != nil {
+		out.ForEach = f.ForEach
+	}
+	if f.When != nil {
+		out.When = f.When
+	}
+	return out
 }
 
 // mapWith lets a pipeline map with a script.

@@ -18,13 +18,15 @@ import (
 )
 
 // Load reads a configuration, a .hcl file or a directory of them, and checks everything that can be checked offline. The
-// adapters that it names are started, to ask them for their schemas.
-func (e *Engine) Load(ctx context.Context, path string) (*config.Config, config.Files, hcl.Diagnostics) {
+// adapters that it names are started, to ask them for their schemas. Values are those of its variables that do not come from
+// the environment.
+func (e *Engine) Load(ctx context.Context, path string, values ...config.Value) (*config.Config, config.Files, hcl.Diagnostics) {
 	return config.Load(ctx, path, config.Options{
 		Adapters:         described{e.host},
 		Bundled:          e.o.Adapters,
 		Destinations:     destination.Schemas(),
 		CheckDestination: destination.Check,
+		Values:           values,
 		CheckScript: func(dir, path string) error {
 			_, err := script.Compile(path, script.Options{Root: dir})
 			return err

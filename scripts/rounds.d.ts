@@ -26,6 +26,8 @@ declare module "rounds" {
   /** A change with all that was fetched for it, by the labels of the fetch blocks. What was not there is null. */
   export interface Record<Data = any, Fetched = any> {
     readonly change: Change<Data>;
+    /** What the feed listed, in a pipeline with an expand block. */
+    readonly parent?: Change;
     readonly fetched: Fetched;
   }
 

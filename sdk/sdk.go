@@ -65,7 +65,11 @@ type Feed struct {
 	History   bool          // lists every version of a record, not only the last, and uses none twice if they are Exact
 	Deletes   bool          // lists deletions
 	Drifts    bool          // pages shift while they are read (offset paging over a moving set)
-	Why       string        // why it is read this way, for a person
+	// Ignore are dotted paths of what changes without meaning anything, such as a counter of views: it is left out when data
+	// are compared, which they are for Coarse and None. A step names a member; an array is passed through. What a change
+	// holds is delivered whole.
+	Ignore []string
+	Why    string // why it is read this way, for a person
 }
 
 // Resource is something that can be fetched by an identifier.
@@ -82,7 +86,7 @@ type Class string
 const (
 	Timestamp Class = "timestamp" // changed since an instant
 	Sequence  Class = "sequence"  // after a sequence number
-	Scan      Class = "scan"      // no change feed: everything is listed, the engine compares
+	Scan      Class = "scan"      // no change feed: each window lists everything, the engine compares
 	Queue     Class = "queue"     // reading consumes; Ack after commit, or Recover after a restart
 )
 
@@ -122,7 +126,7 @@ type Page struct {
 	Cursor    []byte
 	Watermark []byte
 	Ack       []byte        // to be acknowledged after commit
-	Complete  bool          // a Scan saw everything
+	Complete  bool          // on the last page of a Scan: the window showed everything that there is
 	Now       time.Time     // the server's clock, when it tells
 	Wait      time.Duration // the server asks for a pause before the next call
 	Calls     int           // upstream calls that were made

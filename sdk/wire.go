@@ -327,10 +327,14 @@ func infoFromWire(i *pb.Info) Info {
 func catalogToWire(c Catalog) *pb.OpenResponse {
 	w := &pb.OpenResponse{}
 	for _, f := range c.Feeds {
-		w.Feeds = append(w.Feeds, &pb.Feed{
+		feed := &pb.Feed{
 			Name: valid(f.Name), Kind: valid(f.Kind), Class: valid(string(f.Class)), Version: valid(string(f.Version)),
 			Precision: durationToWire(f.Precision), History: f.History, Deletes: f.Deletes, Drifts: f.Drifts, Why: valid(f.Why),
-		})
+		}
+		for _, path := range f.Ignore {
+			feed.Ignore = append(feed.Ignore, valid(path))
+		}
+		w.Feeds = append(w.Feeds, feed)
 	}
 	for _, r := range c.Resources {
 		w.Resources = append(w.Resources, &pb.Resource{Name: valid(r.Name), Batch: int64(r.Batch), Why: valid(r.Why)})
@@ -346,7 +350,7 @@ func catalogFromWire(w *pb.OpenResponse) (Catalog, error) {
 		feed := Feed{
 			Name: f.GetName(), Kind: f.GetKind(), Class: Class(f.GetClass()), Version: VersionKind(f.GetVersion()),
 			Precision: f.GetPrecision().AsDuration(), History: f.GetHistory(), Deletes: f.GetDeletes(), Drifts: f.GetDrifts(),
-			Why: f.GetWhy(),
+			Why: f.GetWhy(), Ignore: f.GetIgnore(),
 		}
 		switch feed.Class {
 		case Timestamp, Sequence, Scan, Queue:

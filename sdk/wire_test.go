@@ -254,7 +254,7 @@ func TestDescriptionsArriveWhole(t *testing.T) {
 	}
 	catalog := Catalog{
 		Feeds: []Feed{{Name: "f", Kind: "k", Class: Queue, Version: Coarse, Precision: time.Second, History: true, Deletes: true,
-			Drifts: true, Why: "w"}},
+			Drifts: true, Ignore: []string{"a", "b.c"}, Why: "w"}},
 		Resources: []Resource{{Name: "r", Batch: 50, Why: "w"}},
 	}
 	if got, err := catalogFromWire(carried(t, catalogToWire(catalog))); err != nil || !reflect.DeepEqual(got, catalog) {

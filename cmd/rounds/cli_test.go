@@ -30,6 +30,8 @@ func TestTheCommandLineIsExplained(t *testing.T) {
 		{"run --help", 0, "--grace", ""},
 		{"validate --help", 0, "--json", ""},
 		{"resume --help", 0, "--from", ""},
+		{"fmt --help", 0, "--check", ""},
+		{"validate --help", 0, "--var-file", ""},
 		{"demo --help", 0, "--faults", ""},
 		{"version --help", 0, "--json", ""},
 		{"adapter --help", 0, "serve", ""},

@@ -146,7 +146,7 @@ func (d *demo) between(ctx context.Context, ehr *sampleehr.EHR, shown *screen, e
 		return &failure{err}
 	}
 	return finish(e, func() error {
-		cfg, err := load(ctx, e, config, stderr)
+		cfg, err := load(ctx, e, config, nil, stderr)
 		switch {
 		case errors.Is(err, errStopped):
 			return nil

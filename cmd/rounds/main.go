@@ -38,7 +38,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	context.AfterFunc(ctx, stop)
 
 	root := newRoot()
-	root.SetArgs(args)
+	root.SetArgs(twoDashes(args))
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	command, err := root.ExecuteContextC(ctx)
@@ -77,7 +77,8 @@ Exit codes: 0 done, 1 failed (mistakes in the configuration included), 2 mistake
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newInitCommand(), newRunCommand(), newValidateCommand(), newResumeCommand(), newDemoCommand(), newAdapterCommand(), newVersionCommand())
+	root.AddCommand(newInitCommand(), newRunCommand(), newValidateCommand(), newResumeCommand(), newFmtCommand(), newDemoCommand(),
+		newAdapterCommand(), newVersionCommand())
 	return root
 }
 

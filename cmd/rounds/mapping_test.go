@@ -66,11 +66,12 @@ func TestInvariant5WhatIsNotValidByItsSchemaIsNotDelivered(t *testing.T) {
 		t.Fatal(err)
 	}
 	hcl := replaced(t, pipelineHCL, `start   = "now"`, fromTheBeginning, `map      = "mapping.js"`, "map      = \"mapping.js\"\n    validate = \"redox/scheduling\"")
+	hcl += "\ntable \"reasons\" {\n  values  = { created = \"from the table\" }\n  default = \"by default\"\n}\n"
 	dir := write(t, map[string]string{"main.hcl": hcl, "mapping.js": `
 import { Scheduling } from "rounds/redox";
-export default ({ change }) => {
-  const { id, data } = change;
-  return Scheduling.Modification({ Visit: { VisitNumber: id, Status: id === "` + bad.ID + `" ? { [data.comment]: 1 } : data.status } });
+export default ({ change }, { tables }) => {
+  const { id, data, op } = change;
+  return Scheduling.Modification({ Visit: { VisitNumber: id, Reason: tables.reasons[op], Type: tables.reasons.x, Status: id === "` + bad.ID + `" ? { [data.comment]: 1 } : data.status } });
 };
 `})
 	p := startRun(t, dir, c.env())
@@ -80,6 +81,9 @@ export default ({ change }) => {
 	for _, r := range c.Received(0) {
 		if strings.Contains(string(r.Body), bad.ID) {
 			t.Error("the notification that is not valid was delivered")
+		}
+		if !strings.Contains(string(r.Body), `"Reason":"from the table","Type":"by default"`) {
+			t.Errorf("the configuration's table did not reach the script: %s", r.Body)
 		}
 	}
 	if log := p.log.String(); strings.Contains(log, bad.Comment) || strings.Contains(log, bad.ID) {

@@ -20,6 +20,7 @@ import (
 
 func newRunCommand() *cobra.Command {
 	var logs logFlags
+	var values valueFlags
 	var state string
 	var grace time.Duration
 	c := &cobra.Command{
@@ -38,7 +39,7 @@ SIGINT or SIGTERM. Then it polls no more, lets deliveries that are on their way 
 				return &failure{err}
 			}
 			return finish(e, func() error {
-				cfg, err := load(c.Context(), e, pathOf(args), c.ErrOrStderr())
+				cfg, err := load(c.Context(), e, pathOf(args), values, c.ErrOrStderr())
 				switch {
 				case errors.Is(err, errStopped):
 					return nil
@@ -50,12 +51,14 @@ SIGINT or SIGTERM. Then it polls no more, lets deliveries that are on their way 
 		},
 	}
 	logs.add(c)
+	values.add(c)
 	c.Flags().StringVar(&state, "state", ".rounds", "directory of the state: watermarks, rows, outbox, dead letters")
 	c.Flags().DurationVar(&grace, "grace", 10*time.Second, "how long deliveries that are on their way may go on after a stop")
 	return c
 }
 
 func newValidateCommand() *cobra.Command {
+	var values valueFlags
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "validate [PATH]",
@@ -70,7 +73,7 @@ say of it. No EHR is asked and no state is opened. All mistakes are shown at onc
 			}
 			return finish(e, func() error {
 				if asJSON {
-					_, _, diags := e.Load(c.Context(), pathOf(args))
+					_, _, diags := e.Load(c.Context(), pathOf(args), values...)
 					if c.Context().Err() != nil {
 						return errStopped
 					}
@@ -84,7 +87,7 @@ say of it. No EHR is asked and no state is opened. All mistakes are shown at onc
 					}
 					return nil
 				}
-				cfg, err := load(c.Context(), e, pathOf(args), c.ErrOrStderr())
+				cfg, err := load(c.Context(), e, pathOf(args), values, c.ErrOrStderr())
 				if err != nil {
 					return err
 				}
@@ -94,6 +97,7 @@ say of it. No EHR is asked and no state is opened. All mistakes are shown at onc
 			})
 		},
 	}
+	values.add(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return c
 }
@@ -128,8 +132,8 @@ var errStopped = errors.New("stopped before the configuration was checked")
 
 // load reads a configuration and shows its mistakes. Those that only the stop made, such as an adapter that could not tell its
 // schema any more, are none: errStopped.
-func load(ctx context.Context, e *engine.Engine, path string, stderr io.Writer) (*config.Config, error) {
-	cfg, files, diags := e.Load(ctx, path)
+func load(ctx context.Context, e *engine.Engine, path string, values valueFlags, stderr io.Writer) (*config.Config, error) {
+	cfg, files, diags := e.Load(ctx, path, values...)
 	if ctx.Err() != nil {
 		return nil, errStopped
 	}

@@ -29,11 +29,14 @@ type object struct {
 	header     hcl.Range
 	attributes map[string]attribute
 	blocks     map[string][]*object
+	partial    bool // a value is missing for a mistake that was said elsewhere
 }
 
 type attribute struct {
 	expr  hclsyntax.Expression
 	value any // in its JSON form; nil for reference and expression
+	// secret says that the value came from env, secret, file or a sensitive variable, or the schema calls it sensitive.
+	secret bool
 }
 
 // decode reads a block's body. It says everything that is wrong with it and returns what is right; ok is false when
@@ -56,7 +59,7 @@ func (l *loader) decode(block *hclsyntax.Block, s schema.Schema) (o *object, ok 
 			l.errorf(o.header, "Missing block", "%s needs a block %q%s", where, want.Name, docs(want.Doc))
 		}
 	}
-	return o, len(l.diags) == before
+	return o, len(l.diags) == before && !o.partial
 }
 
 func (l *loader) decodeAttributes(body *hclsyntax.Body, s schema.Schema, o *object, where string) {
@@ -72,12 +75,14 @@ func (l *loader) decodeAttributes(body *hclsyntax.Body, s schema.Schema, o *obje
 		}
 		a := s.Attributes[i]
 		if a.Sensitive {
-			l.hide(attr.Expr)
+			l.conceal(attr.Expr)
 		}
 		if a.Type == reference || a.Type == expression {
 			o.attributes[a.Name] = attribute{expr: attr.Expr}
-		} else if value, ok := l.value(a, attr); ok {
-			o.attributes[a.Name] = attribute{attr.Expr, value}
+		} else if value, secret, ok := l.value(a, attr); ok {
+			o.attributes[a.Name] = attribute{attr.Expr, value, secret}
+		} else {
+			o.partial = true
 		}
 	}
 	for _, a := range s.Attributes {
@@ -103,6 +108,7 @@ func (l *loader) decodeBlock(b *hclsyntax.Block, s schema.Schema, o *object, whe
 	// All of it is checked even when it is one too many: whoever removes the other wants to know.
 	child, _ := l.decode(b, want.Body)
 	o.blocks[want.Name] = append(others, child)
+	o.partial = o.partial || child.partial
 	for _, other := range others {
 		if !want.Repeated {
 			l.errorf(b.DefRange(), "Duplicate block", "%s takes one block %q, and there is one in line %d.", where, b.Type, other.header.Start.Line)

@@ -13,51 +13,90 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// compile checks a per-record expression and returns it with the labels of the fetches that it uses. Self is the label of
-// the fetch that it belongs to, labels are those of all fetches of the pipeline. It is nil when something is wrong.
-func (l *loader) compile(expr hclsyntax.Expression, labels []string, self string) (*Expr, []string) {
+var texts = cty.List(cty.String)
+
+// wanted says what a per-record expression of a type must give.
+var wanted = map[cty.Type]string{
+	cty.String: "a text or a number is wanted", cty.Bool: "true or false is wanted", texts: "a list of texts or numbers is wanted",
+}
+
+func listing(t cty.Type) bool { return t.IsTupleType() || t.IsListType() || t.IsSetType() }
+
+// compile checks a per-record expression that is to give a type and returns it with the labels of the fetches that it uses.
+// Self is the label of the fetch that it belongs to, labels are those of all fetches of the pipeline. It is nil when
+// something is wrong.
+func (l *loader) compile(expr hclsyntax.Expression, labels []string, self string, want cty.Type) (*Expr, []string) {
 	before := len(l.diags)
 	at := expr.Range()
 	if text, ok := literal(expr); ok && (strings.HasPrefix(text, "change.") || strings.HasPrefix(text, "fetched.")) {
 		l.errorf(at, "Text instead of a path", "In quotes this is the same text for every record. Without quotes it is a path in the record: %s", text)
 		return nil, nil
 	}
-	c := &compiler{loader: l, labels: labels, self: self}
+	c := &compiler{loader: l, labels: labels, self: self, constants: map[hclsyntax.Node]bool{}}
 	for _, use := range uses(expr) {
 		c.input(use)
 	}
 	_ = hclsyntax.VisitAll(expr, c.constantArguments)
-	if len(l.diags) > before {
+	if len(l.diags) > before || c.failed {
 		return nil, nil
 	}
+	l.translate(expr)
 	slices.Sort(c.needs)
 	needs := slices.Compact(c.needs)
 	e := &Expr{
 		source: string(at.SliceBytes(l.files[at.Filename].Bytes)), at: fmt.Sprintf("%s:%d", at.Filename, at.Start.Line),
-		expr: expr, inputs: c.inputs, functions: l.eval.Functions,
+		expr: expr, inputs: c.inputs, constants: l.eval,
 	}
-	switch unwrap(expr).(type) {
+	switch whole := unwrap(expr).(type) {
 	case *hclsyntax.ScopeTraversalExpr:
-		e.plain = &c.inputs[0].path
-		return e, needs
+		if !c.constants[whole] {
+			e.plain = &c.inputs[0].path
+			return e, needs
+		}
 	case *hclsyntax.SplatExpr, *hclsyntax.ForExpr:
-		l.errorf(at, "Wrong type", "The expression gives a list or an object; a text or a number is wanted.")
-		return nil, nil
+		if want != texts {
+			l.errorf(at, "Wrong type", "The expression gives a list or an object; %s.", wanted[want])
+			return nil, nil
+		}
 	}
 	// With inputs that are not known yet, HCL finds what would be wrong for every record.
 	unknown := map[string]cty.Value{}
 	for _, in := range e.inputs {
 		unknown[in.name] = cty.DynamicVal
 	}
-	v, diags := expr.Value(&hcl.EvalContext{Variables: unknown, Functions: e.functions})
-	l.evaluation(diags)
-	if t := v.Type(); !diags.HasErrors() && t != cty.DynamicPseudoType && !t.IsPrimitiveType() {
-		l.errorf(at, "Wrong type", "The expression gives %s; a text or a number is wanted.", articled(t))
+	v, diags := expr.Value(e.context(unknown))
+	l.evaluation(diags, false)
+	if !diags.HasErrors() && !gives(v, want) {
+		what := articled(v.Type())
+		if v.IsNull() {
+			what = "null"
+		}
+		l.errorf(at, "Wrong type", "The expression gives %s; %s.", what, wanted[want])
 	}
 	if len(l.diags) > before {
 		return nil, nil
 	}
 	return e, needs
+}
+
+// gives says whether a value, which may be known in part, can be one of a type.
+func gives(v cty.Value, want cty.Type) bool {
+	v, _ = v.UnmarkDeep()
+	t := v.Type()
+	switch {
+	case v.IsNull():
+		return want != cty.Bool
+	case t == cty.DynamicPseudoType:
+		return true
+	case want == cty.Bool && v.IsKnown():
+		_, ok := truth(v)
+		return ok
+	case want == cty.Bool:
+		return t == cty.Bool || t == cty.String
+	case want.Equals(texts):
+		return listing(t)
+	}
+	return t.IsPrimitiveType()
 }
 
 // unwrap takes off what does not change a value: parentheses, and a template that is nothing but one interpolation.
@@ -78,19 +117,25 @@ func unwrap(expr hclsyntax.Expression) hclsyntax.Expression {
 type use struct {
 	expr *hclsyntax.ScopeTraversalExpr
 	text bool // as a part of a template, where only its text counts
+	// index or lookup is the expression that takes one element of it, if that is all that is done with it.
+	index  *hclsyntax.IndexExpr
+	lookup *hclsyntax.FunctionCallExpr
 }
 
 // uses returns the uses in an expression, without those of the variables that the expression makes itself.
 func uses(expr hclsyntax.Expression) []use {
-	w := &useWalker{texts: map[hclsyntax.Node]bool{}}
+	w := &useWalker{texts: map[hclsyntax.Node]bool{}, indexes: map[hclsyntax.Node]*hclsyntax.IndexExpr{},
+		lookups: map[hclsyntax.Node]*hclsyntax.FunctionCallExpr{}}
 	_ = hclsyntax.Walk(expr, w) // returns what the walker returns: nothing
 	return w.uses
 }
 
 type useWalker struct {
-	uses  []use
-	texts map[hclsyntax.Node]bool
-	local []map[string]struct{}
+	uses    []use
+	texts   map[hclsyntax.Node]bool
+	indexes map[hclsyntax.Node]*hclsyntax.IndexExpr
+	lookups map[hclsyntax.Node]*hclsyntax.FunctionCallExpr
+	local   []map[string]struct{}
 }
 
 func (w *useWalker) Enter(node hclsyntax.Node) hcl.Diagnostics {
@@ -98,6 +143,12 @@ func (w *useWalker) Enter(node hclsyntax.Node) hcl.Diagnostics {
 	case *hclsyntax.TemplateExpr:
 		for _, part := range n.Parts {
 			w.texts[part] = true
+		}
+	case *hclsyntax.IndexExpr:
+		w.indexes[n.Collection] = n
+	case *hclsyntax.FunctionCallExpr:
+		if n.Name == "lookup" && len(n.Args) == 3 && !n.ExpandFinal {
+			w.lookups[n.Args[0]] = n
 		}
 	case hclsyntax.ChildScope:
 		w.local = append(w.local, n.LocalNames)
@@ -108,7 +159,7 @@ func (w *useWalker) Enter(node hclsyntax.Node) hcl.Diagnostics {
 				return nil
 			}
 		}
-		w.uses = append(w.uses, use{n, w.texts[node]})
+		w.uses = append(w.uses, use{n, w.texts[node], w.indexes[node], w.lookups[node]})
 	}
 	return nil
 }
@@ -127,11 +178,19 @@ type compiler struct {
 	self   string
 	inputs []input
 	needs  []string
+	// constants are the uses of names that are the same for every record.
+	constants map[hclsyntax.Node]bool
+	failed    bool // a name can't be had, for a mistake that was said elsewhere
 }
 
 // input makes a use an input, and puts the input's name in its place. That name can't be written in HCL, so that it hides
 // nothing.
 func (c *compiler) input(u use) {
+	if constants[u.expr.Traversal.RootName()] != "" {
+		c.constants[u.expr] = true
+		c.failed = !c.constant(u.expr.Traversal) || c.failed
+		return
+	}
 	p, ok := c.path(u.expr.Traversal)
 	if !ok {
 		return
@@ -156,16 +215,19 @@ func (c *compiler) path(t hcl.Traversal) (path, bool) {
 		}
 		steps = append(steps, text)
 	}
+	isChange := root == "change" || root == "parent"
 	switch {
-	case root == "change" && len(steps) == 0:
-		return fail("Incomplete path", "\"change\" is the whole change. A path goes on: change.id, or change.data.NAME for what the server sent.")
-	case root == "change" && !slices.Contains(changeAttributes, steps[0]):
-		return fail("Unknown name", "A change has no attribute %q.%s What the server sent is in change.data.", steps[0],
-			meantOr(steps[0], changeAttributes, "Its attributes are"))
-	case root == "change" && steps[0] != "data" && len(steps) > 1:
-		return fail("Invalid path", "change.%s is a text, there is nothing in it.", steps[0])
-	case root == "change":
-		return path{name: steps[0], steps: steps[1:]}, true
+	case root == "parent" && !c.expands:
+		return fail("Unknown name", "There is a parent only where a pipeline has an expand block.")
+	case isChange && len(steps) == 0:
+		return fail("Incomplete path", "\"%s\" is the whole change. A path goes on: %[1]s.id, or %[1]s.data.NAME for what the server sent.", root)
+	case isChange && !slices.Contains(changeAttributes, steps[0]):
+		return fail("Unknown name", "A change has no attribute %q.%s What the server sent is in %s.data.", steps[0],
+			meantOr(steps[0], changeAttributes, "Its attributes are"), root)
+	case isChange && steps[0] != "data" && len(steps) > 1:
+		return fail("Invalid path", "%s.%s is a text, there is nothing in it.", root, steps[0])
+	case isChange:
+		return path{parent: root == "parent", name: steps[0], steps: steps[1:]}, true
 	case root == "fetched" && len(c.labels) == 0:
 		return fail("Unknown fetch", "This pipeline fetches nothing.")
 	case root == "fetched" && len(steps) == 0:
@@ -182,8 +244,12 @@ func (c *compiler) path(t hcl.Traversal) (path, bool) {
 	case slices.Contains(changeAttributes, root):
 		return fail("Unknown name", "There is no %q. Did you mean change.%s?", root, root)
 	}
-	return fail("Unknown name", "There is no %q.%s What an expression for a record can use is change and fetched.", root,
-		meant(root, []string{"change", "fetched"}))
+	known := []string{"change", "fetched", "local", "table", "var"}
+	hint := c.meantConstant(root)
+	if hint == "" {
+		hint = meant(root, known)
+	}
+	return fail("Unknown name", "There is no %q.%s What an expression for a record can use begins with %s.", root, hint, list(known))
 }
 
 func stepText(step hcl.Traverser) (string, bool) {
@@ -209,9 +275,12 @@ func (c *compiler) constantArguments(node hclsyntax.Node) hcl.Diagnostics {
 		return nil
 	}
 	for _, arg := range call.Args {
-		if len(hclsyntax.Variables(arg)) > 0 {
-			c.errorf(arg.Range(), "Argument is not constant", "The argument of %s must be the same for every record.", call.Name)
-		}
+		_ = hclsyntax.VisitAll(arg, func(node hclsyntax.Node) hcl.Diagnostics {
+			if t, ok := node.(*hclsyntax.ScopeTraversalExpr); ok && !c.constants[t] {
+				c.errorf(t.SrcRange, "Argument is not constant", "The argument of %s must be the same for every record.", call.Name)
+			}
+			return nil
+		})
 	}
 	return nil
 }

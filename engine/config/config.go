@@ -4,7 +4,7 @@
 // Package config reads a configuration: HCL files in, a Config out, and every mistake at once, each at its line.
 //
 // What it reads of the world are the files themselves, the environment and the directory of secrets; only
-// Options.Adapters may start a process. What comes from env, secret and file never gets into a diagnostic.
+// Options.Adapters may start a process. What comes from env, secret, file and sensitive variables never gets into a diagnostic.
 package config
 
 import (
@@ -18,12 +18,19 @@ import (
 // Config is a whole configuration. The order is that of the files by name and of the blocks in them.
 type Config struct {
 	Dir           string   // absolute: of the files, where relative paths start and which imports of scripts may not leave
-	Secrets       []string // what secret() gave: never to be shown, wherever it is used
+	Secrets       []string // what secret() and sensitive variables gave: never to be shown, wherever it is used
 	Sources       []Source
 	Destinations  []Destination
 	Pipelines     []Pipeline
 	Tables        map[string]map[string]string // by name; what a key is translated to
 	TableDefaults map[string]string            // by name of the table: what a key is translated to that it does not have
+	Moves         []Move
+}
+
+// Move says that what was kept under one name belongs to another from now on.
+type Move struct {
+	Kind     string // "pipeline", "source" or "destination"
+	From, To string // as state is keyed: a pipeline's name, else the ID
 }
 
 // Adapter is the program that speaks to the sources that name it.
@@ -66,6 +73,11 @@ type Pipeline struct {
 	Overlap time.Duration
 	Timeout time.Duration // of one call to the source
 	Start   Start
+	// Confirm is the resource that is asked whether a record is deleted that a scan does not list; empty: no delete is
+	// inferred. MaxDeleted is the share of all records that may be deleted after one scan.
+	Confirm    string
+	MaxDeleted float64
+	Expand     *Expand // nil: what the feed lists are the changes
 	// KeepPrevious keeps each record as it was committed, for the next mapping of it.
 	KeepPrevious bool
 	Fetches      []Fetch
@@ -78,12 +90,28 @@ type Start struct {
 	At  time.Time // meant when Now is false and At is not zero
 }
 
+// Expand makes changes of the children of what the feed lists. Paths are into the answer and, beside Items, into a child.
+type Expand struct {
+	Name     string // label; the kind of the children
+	Resource string
+	ID       *Expr // over the parent, as its change; without it there are no children
+	Items    []string
+	Key      []string
+	Version  []string
+	Time     []string
+}
+
 // Fetch asks for the details of a record.
 type Fetch struct {
-	Name     string // label; what was fetched is fetched.NAME
-	Resource string
-	ID       *Expr    // nothing is fetched for a record that it is absent for
-	Needs    []string // labels of the fetches of the same pipeline that ID uses, sorted
+	Name      string // label; what was fetched is fetched.NAME
+	Resource  string
+	ID        *Expr         // nothing is fetched for a record that it is absent for; nil with ForEach
+	ForEach   *Expr         // a list of identifiers; nil with ID
+	When      *Expr         // whether anything is fetched; nil: always
+	Optional  bool          // what can't be fetched is null
+	OnMissing string        // "dead_letter", "skip" or "deliver": what a 404 or 410 makes of a change
+	Cache     time.Duration // how old what an earlier poll fetched may be
+	Needs     []string      // labels of the fetches of the same pipeline that the expressions use, sorted
 }
 
 // Deliver is one mapping and where its notifications go.
@@ -92,6 +120,7 @@ type Deliver struct {
 	Destination string // ID of the destination
 	Script      string // absolute path
 	Schema      string // that what the script returns has to be valid by: the name of a shipped one, or an absolute path; empty: none
+	Filter      *Expr  // nil: every record is delivered
 	OrderBy     *Expr  // nil, or absent for a record: the record's own id is the ordering key
 }
 
@@ -117,4 +146,5 @@ type Options struct {
 	CheckSchema func(dir, schema string) error
 	SecretsDir  string                      // of secret(); empty: $CREDENTIALS_DIRECTORY, else /run/secrets
 	LookupEnv   func(string) (string, bool) // nil: os.LookupEnv
+	Values      []Value                     // of variables, beside the environment; later ones count
 }

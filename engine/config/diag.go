@@ -86,16 +86,30 @@ func (l *loader) errorf(at hcl.Range, summary, detail string, args ...any) {
 	})
 }
 
-// evaluation takes over what HCL says about an expression. Where a function of this package failed, its own words count.
-func (l *loader) evaluation(diags hcl.Diagnostics) {
+// evaluation takes over what HCL says about an expression. Where a function of this package failed, its own words count; those
+// of others, which may quote arguments, do not when the expression is secret.
+func (l *loader) evaluation(diags hcl.Diagnostics, secret bool) {
 	for _, d := range diags {
 		if call, ok := hcl.DiagnosticExtra[hclsyntax.FunctionCallDiagExtra](d); ok {
-			if c := (*cause)(nil); errors.As(call.FunctionCallError(), &c) {
+			if c := causeOf(d); c != nil {
 				d.Summary, d.Detail = c.summary, c.detail
+			} else if secret && call.FunctionCallError() != nil {
+				d.Detail = fmt.Sprintf("%s failed. Why is not shown, as the value is sensitive.", call.CalledFunctionName())
 			}
+		}
+		if d.Summary == "Duplicate object key" { // HCL quotes the key, which may be made of a secret
+			d.Detail = "Two items have the same key here. Where that is meant, ... behind the value gathers all values of a key in a list."
 		}
 		l.diags = append(l.diags, d)
 	}
+}
+
+// causeOf is the error of a function of this package; nil if it is another's.
+func causeOf(d *hcl.Diagnostic) (c *cause) {
+	if call, ok := hcl.DiagnosticExtra[hclsyntax.FunctionCallDiagExtra](d); ok {
+		errors.As(call.FunctionCallError(), &c)
+	}
+	return c
 }
 
 // blame shows an error of an adapter or a destination at the attribute that it names, or at what is nearest to it.

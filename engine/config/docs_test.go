@@ -56,6 +56,7 @@ func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
 	for _, name := range []string{"clinic_token", "notify", "notify_old", "appointment.js", "screen.ts", "order.js"} {
 		write(t, filepath.Join(dir, name), "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz")
 	}
+	write(t, filepath.Join(dir, "departments.csv"), "code,name\nCARD,Cardiology\n")
 	for _, name := range []string{"lab_tenant", "lab_client"} {
 		write(t, filepath.Join(dir, name), "secret")
 	}
@@ -64,6 +65,7 @@ func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	write(t, filepath.Join(dir, "lab-ca.pem"), string(ca))
 	o := options(dir)
+	o.Values = []config.Value{{Name: "lab_token", Text: "x"}}
 	o.Adapters = documented{}
 	o.Destinations = destination.Schemas()
 	o.CheckDestination = destination.Check
@@ -77,8 +79,26 @@ func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
 		config.WriteDiagnostics(&out, files, diags, false, 0)
 		t.Fatal(out.String())
 	}
-	if len(c.Sources) != 3 || len(c.Destinations) != 4 || len(c.Pipelines) != 2 {
-		t.Errorf("%d sources, %d destinations, %d pipelines", len(c.Sources), len(c.Destinations), len(c.Pipelines))
+	if len(c.Sources) != 5 || len(c.Destinations) != 4 || len(c.Pipelines) != 5 || len(c.Tables) != 2 || len(c.Moves) != 1 {
+		t.Errorf("%d sources, %d destinations, %d pipelines, %d tables, %d moves",
+			len(c.Sources), len(c.Destinations), len(c.Pipelines), len(c.Tables), len(c.Moves))
+	}
+}
+
+func TestTheReferenceListsTheFunctions(t *testing.T) {
+	text, err := os.ReadFile("../../docs/hcl-reference.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listed []string
+	for _, row := range regexp.MustCompile(`(?m)^\| (`+"`"+`\w+\(.*?) \|`).FindAllSubmatch(text, -1) {
+		for _, call := range regexp.MustCompile("`(\\w+)\\(").FindAllSubmatch(row[1], -1) {
+			listed = append(listed, string(call[1]))
+		}
+	}
+	slices.Sort(listed)
+	if !slices.Equal(listed, config.Functions()) {
+		t.Errorf("the reference lists %v\nthere are      %v", listed, config.Functions())
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
-	"github.com/zclconf/go-cty/cty/function"
 
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/sdk"
@@ -26,8 +25,8 @@ type Expr struct {
 	at        string // "main.hcl:23"
 	plain     *path  // the whole expression, when it is nothing but a path
 	expr      hclsyntax.Expression
-	inputs    []input // the paths that expr uses
-	functions map[string]function.Function
+	inputs    []input          // the paths that expr uses
+	constants *hcl.EvalContext // what is the same for every record: functions, var, local, table
 }
 
 // input is a path under the name that stands for it in the expression.
@@ -54,37 +53,131 @@ func (e *Expr) Eval(r *record.Record) (value string, present bool, err error) {
 		}
 		text, ok := rawjson.Text(v.raw)
 		if !ok && !rawjson.IsNull(v.raw) {
-			return "", false, e.errorf("%s is an object or a list; a text or a number is wanted", e.source)
+			return "", false, e.errorf("%s is an object or a list; %s", e.source, wanted[cty.String])
 		}
 		return text, text != "", nil
 	}
+	v, err := e.evaluate(r)
+	if err != nil {
+		return "", false, err
+	}
+	return e.text(v)
+}
+
+// EvalBool returns whether an expression holds for a record. It has to give true or false, or a text that says so: null, as
+// from a path that leads nowhere, is an error. As in Eval, the error never holds a value.
+func (e *Expr) EvalBool(r *record.Record) (bool, error) {
+	var v cty.Value
+	var err error
+	if e.plain != nil {
+		if v, err = (&input{path: *e.plain}).value(r); err != nil {
+			err = e.errorf("%s", err)
+		}
+	} else {
+		v, err = e.evaluate(r)
+	}
+	switch {
+	case err != nil:
+		return false, err
+	case v.IsNull():
+		return false, e.errorf("the expression gives null; %s (a path that leads nowhere is null: test for it with == null)", wanted[cty.Bool])
+	}
+	answer, ok := truth(v)
+	if !ok {
+		return false, e.errorf("the expression gives %s; %s", articled(v.Type()), wanted[cty.Bool])
+	}
+	return answer, nil
+}
+
+// truth reads true or false, or a text that says so.
+func truth(v cty.Value) (answer, ok bool) {
+	switch v.Type() {
+	case cty.Bool:
+		return v.True(), true
+	case cty.String:
+		return v.AsString() == "true", v.AsString() == "true" || v.AsString() == "false"
+	}
+	return false, false
+}
+
+// EvalList returns the texts of a list, as Eval would each; an element that Eval calls absent is empty. A list that is null
+// or missing is empty. Like Eval.
+func (e *Expr) EvalList(r *record.Record) ([]string, error) {
+	if e.plain != nil {
+		raw := e.plain.find(r).raw
+		if rawjson.IsNull(raw) && e.plain.find(r).text == "" {
+			return nil, nil
+		}
+		if raw == nil || raw[0] != '[' {
+			return nil, e.errorf("%s is no list", e.source)
+		}
+		var list []string
+		for element := range rawjson.Elements(raw) {
+			text, ok := rawjson.Text(element)
+			if !ok && !rawjson.IsNull(element) {
+				return nil, e.errorf("%s holds an object or a list; texts or numbers are wanted", e.source)
+			}
+			list = append(list, text)
+		}
+		return list, nil
+	}
+	v, err := e.evaluate(r)
+	switch t := v.Type(); {
+	case err != nil || v.IsNull():
+		return nil, err
+	case !listing(t):
+		return nil, e.errorf("the expression gives %s; %s", articled(t), wanted[texts])
+	}
+	var list []string
+	for _, element := range v.AsValueSlice() {
+		text, _, err := e.text(element)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, text)
+	}
+	return list, nil
+}
+
+// evaluate evaluates what is more than a path. The value has no marks.
+func (e *Expr) evaluate(r *record.Record) (cty.Value, error) {
 	variables := make(map[string]cty.Value, len(e.inputs))
 	for _, in := range e.inputs {
 		v, err := in.value(r)
 		if err != nil {
-			return "", false, e.errorf("%s", err)
+			return cty.NilVal, e.errorf("%s", err)
 		}
 		variables[in.name] = v
 	}
-	v, diags := e.expr.Value(&hcl.EvalContext{Variables: variables, Functions: e.functions})
+	v, diags := e.expr.Value(e.context(variables))
 	if diags.HasErrors() {
+		if c := causeOf(diags[0]); c != nil {
+			return cty.NilVal, e.errorf("%s", c.summary)
+		}
 		// Only the summary: the details may quote a key that came from the record.
-		return "", false, e.errorf("%s (a path that leads nowhere is null: test for it with == null)", diags[0].Summary)
+		return cty.NilVal, e.errorf("%s (a path that leads nowhere is null: test for it with == null)", diags[0].Summary)
 	}
-	return e.result(v)
+	v, _ = v.UnmarkDeep()
+	if !sane(v) {
+		return cty.NilVal, e.errorf("the number is out of range")
+	}
+	return v, nil
 }
 
-func (e *Expr) result(v cty.Value) (string, bool, error) {
-	v, _ = v.UnmarkDeep()
+// context is what the expression is evaluated in, with values for its inputs.
+func (e *Expr) context(inputs map[string]cty.Value) *hcl.EvalContext {
+	c := e.constants.NewChild()
+	c.Variables = inputs
+	return c
+}
+
+func (e *Expr) text(v cty.Value) (string, bool, error) {
 	if v.IsNull() {
 		return "", false, nil
 	}
-	if !sane(v) {
-		return "", false, e.errorf("the number is out of range")
-	}
 	text, err := convert.Convert(v, cty.String)
 	if err != nil || !text.IsKnown() {
-		return "", false, e.errorf("the expression gives %s; a text or a number is wanted", articled(v.Type()))
+		return "", false, e.errorf("the expression gives %s; %s", articled(v.Type()), wanted[cty.String])
 	}
 	return text.AsString(), text.AsString() != "", nil
 }
@@ -95,9 +188,10 @@ func (e *Expr) errorf(format string, args ...any) error {
 
 // path leads to a value of a record.
 type path struct {
-	fetch string // label of a fetch; empty: the change
-	name  string // attribute of the change
-	steps []string
+	fetch  string // label of a fetch; empty: the change
+	parent bool   // of the change's parent
+	name   string // attribute of the change
+	steps  []string
 }
 
 // The attributes of a change, as in scripts.
@@ -114,6 +208,11 @@ func (p *path) find(r *record.Record) found {
 		return inside(r.Fetched[p.fetch], p.steps)
 	}
 	c := &r.Change
+	if p.parent {
+		if c = r.Parent; c == nil {
+			return found{}
+		}
+	}
 	switch p.name {
 	case "id":
 		return found{text: c.Ref.ID}

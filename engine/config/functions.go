@@ -43,14 +43,6 @@ type outside struct {
 // outsideNames are the functions whose arguments must be constant and may be shown.
 var outsideNames = map[string]bool{"env": true, "secret": true, "file": true}
 
-func (o *outside) functions() map[string]function.Function {
-	return map[string]function.Function{
-		"env":    o.function("env", o.env),
-		"secret": o.function("secret", o.secret),
-		"file":   o.function("file", o.file),
-	}
-}
-
 // cause is the error of a function in the words of a diagnostic.
 type cause struct{ summary, detail string }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
 )
 
 // hide covers in the snippets whatever a person may have written out in node although it is secret: all but calls of env,
@@ -17,9 +18,41 @@ func (l *loader) hide(node hclsyntax.Node) {
 	_ = hclsyntax.Walk(node, &hider{l: l}) // returns what the walker returns: nothing
 }
 
+// conceal is hide for what certainly is secret: the texts in it are not repeated by a message either.
+func (l *loader) conceal(expr hclsyntax.Expression) {
+	_ = hclsyntax.Walk(expr, &hider{l: l, certain: true})
+}
+
+// hideUsed covers where the locals and variables that an expression uses are written out.
+func (l *loader) hideUsed(expr hclsyntax.Expression, seen map[string]bool) {
+	for _, t := range hclsyntax.Variables(expr) {
+		if len(t) < 2 {
+			continue
+		}
+		name, _ := stepText(t[1])
+		id := t.RootName() + "." + name
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		switch t.RootName() {
+		case "var":
+			for _, written := range l.valuesOf[name] {
+				l.conceal(written)
+			}
+		case "local":
+			if attr := l.localOf[name]; attr != nil {
+				l.conceal(attr.Expr)
+				l.hideUsed(attr.Expr, seen)
+			}
+		}
+	}
+}
+
 type hider struct {
-	l    *loader
-	call int // depth of the calls whose arguments may be shown
+	l       *loader
+	certain bool
+	call    int // depth of the calls whose arguments may be shown
 }
 
 func (h *hider) Enter(node hclsyntax.Node) hcl.Diagnostics {
@@ -28,14 +61,22 @@ func (h *hider) Enter(node hclsyntax.Node) hcl.Diagnostics {
 		if outsideNames[n.Name] {
 			h.call++
 		}
-	case *hclsyntax.LiteralValueExpr, *hclsyntax.ScopeTraversalExpr:
+	case *hclsyntax.LiteralValueExpr:
 		if h.call == 0 {
-			at := node.Range()
-			h.l.hidden[at.Filename] = append(h.l.hidden[at.Filename], at)
+			if h.certain && n.Val.Type() == cty.String {
+				h.l.remember(n.Val, false)
+			}
+			h.cover(n.SrcRange)
+		}
+	case *hclsyntax.ScopeTraversalExpr: // a secret whose quotes are missing looks like one
+		if h.call == 0 && (len(n.Traversal) < 2 || constants[n.Traversal.RootName()] == "") {
+			h.cover(n.SrcRange)
 		}
 	}
 	return nil
 }
+
+func (h *hider) cover(at hcl.Range) { h.l.hidden[at.Filename] = append(h.l.hidden[at.Filename], at) }
 
 func (h *hider) Exit(node hclsyntax.Node) hcl.Diagnostics {
 	if n, ok := node.(*hclsyntax.FunctionCallExpr); ok && outsideNames[n.Name] {

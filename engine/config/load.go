@@ -35,17 +35,22 @@ func Load(ctx context.Context, path string, o Options) (*Config, Files, hcl.Diag
 	l := &loader{
 		ctx: ctx, opts: o, config: &Config{}, files: Files{}, broken: map[string]bool{}, unsure: map[string]bool{}, hidden: map[string][]hcl.Range{},
 		blocks: map[string]*hclsyntax.Block{}, scripts: map[string]error{}, used: map[string]*adapter{},
+		localOf: map[string]*hclsyntax.Attribute{}, valuesOf: map[string][]hclsyntax.Expression{},
 	}
 	names := l.find(path)
 	l.config.Dir = l.dir
 	l.outside = &outside{dir: l.dir, secrets: o.SecretsDir, lookupEnv: o.LookupEnv, read: map[string]string{}}
-	l.eval = &hcl.EvalContext{Functions: l.outside.functions()}
+	l.eval = &hcl.EvalContext{Functions: l.outside.functions(), Variables: map[string]cty.Value{}}
 	l.readAll(names)
+	l.variables()
+	l.tables()
+	l.locals()
 	l.adapters()
 	l.sources()
 	l.destinations()
 	l.pipelines()
-	l.config.Secrets = l.outside.secretValues()
+	l.moves()
+	l.config.Secrets = append(l.config.Secrets, l.outside.secretValues()...)
 	diags := l.finish()
 	if diags.HasErrors() {
 		l.config = nil
@@ -55,23 +60,27 @@ func Load(ctx context.Context, path string, o Options) (*Config, Files, hcl.Diag
 
 // loader is the state of one Load.
 type loader struct {
-	ctx     context.Context
-	opts    Options
-	config  *Config
-	dir     string // absolute: of the files, where relative paths start
-	files   Files
-	broken  map[string]bool // files that could not be parsed whole: what is missing may stand in one of them
-	unsure  map[string]bool // files with any mistake that the parser found: not all of their text is in the tree
-	order   []*hclsyntax.Block
-	blocks  map[string]*hclsyntax.Block // by type and name: "source.rest.clinic"
-	used    map[string]*adapter         // by name
-	feeds   map[string]*object          // sources that could be read, by ID
-	scripts map[string]error            // what the check of a script found, by path
-	outside *outside
-	eval    *hcl.EvalContext
-	diags   hcl.Diagnostics
-	hidden  map[string][]hcl.Range // to be covered in snippets, by file
-	written []string               // values of sensitive attributes
+	ctx        context.Context
+	opts       Options
+	config     *Config
+	dir        string // absolute: of the files, where relative paths start
+	files      Files
+	broken     map[string]bool // files that could not be parsed whole: what is missing may stand in one of them
+	unsure     map[string]bool // files with any mistake that the parser found: not all of their text is in the tree
+	order      []*hclsyntax.Block
+	blocks     map[string]*hclsyntax.Block // by type and name: "source.rest.clinic"
+	used       map[string]*adapter         // by name
+	feeds      map[string]*object          // sources that could be read, by ID
+	scripts    map[string]error            // what the check of a script found, by path
+	expands    bool                        // the pipeline that is read has an expand block
+	localOf    map[string]*hclsyntax.Attribute
+	localOrder []string                          // their names in the order of the files
+	valuesOf   map[string][]hclsyntax.Expression // where values of variables stand in files, by variable
+	outside    *outside
+	eval       *hcl.EvalContext
+	diags      hcl.Diagnostics
+	hidden     map[string][]hcl.Range // to be covered in snippets, by file
+	written    []string               // values of sensitive attributes
 }
 
 // find returns the names of the files.
@@ -129,7 +138,9 @@ func (l *loader) readAll(names []string) {
 		}
 		file, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
 		l.files[name] = file
-		l.syntax(name, src, diags)
+		if l.syntax(name, src, diags) {
+			l.broken[name] = true
+		}
 		l.numbers(name, file.Body.(*hclsyntax.Body))
 		l.declare(name, file.Body.(*hclsyntax.Body))
 	}
@@ -138,12 +149,12 @@ func (l *loader) readAll(names []string) {
 // unquoted is a duration whose quotes are missing.
 var unquoted = regexp.MustCompile(`=\s*([0-9]+(?:ms|s|m|h)[0-9smh]*)\s*(#.*|//.*)?$`)
 
-// syntax takes over what the parser says about a file.
-func (l *loader) syntax(name string, src []byte, diags hcl.Diagnostics) {
+// syntax takes over what the parser says about a file, and says whether something of the file is not in the tree.
+func (l *loader) syntax(name string, src []byte, diags hcl.Diagnostics) (broken bool) {
 	for _, d := range diags {
 		l.unsure[name] = true
 		if d.Summary != "Attribute redefined" { // after which the tree lacks nothing but the second value
-			l.broken[name] = true
+			broken = true
 		}
 		if d.Summary == "Missing newline after argument" && d.Subject != nil {
 			line := strings.Split(string(src), "\n")[d.Subject.Start.Line-1]
@@ -154,9 +165,10 @@ func (l *loader) syntax(name string, src []byte, diags hcl.Diagnostics) {
 		l.diags = append(l.diags, d)
 		// Behind a quote that nobody closed, text and code have changed places, and nothing said about them is true.
 		if d.Summary == "Invalid multi-line string" {
-			return
+			return true
 		}
 	}
+	return broken
 }
 
 // numbers refuses numbers that would eat the memory when they are written out, as in a template.
@@ -176,6 +188,10 @@ var kinds = map[string][]string{
 	"source":      {"adapter", "name"},
 	"destination": {"type", "name"},
 	"pipeline":    {"name"},
+	"variable":    {"name"},
+	"locals":      {},
+	"table":       {"name"},
+	"moved":       {},
 }
 
 // declare takes in the blocks of a file. Of a broken file only the names count, so that references to them hold.
@@ -184,7 +200,8 @@ func (l *loader) declare(file string, body *hclsyntax.Body) {
 	if !broken {
 		for _, attr := range inOrder(body.Attributes) {
 			l.hide(attr)
-			l.errorf(attr.NameRange, "Unexpected attribute", "A file holds only blocks: %s.%s", list(keys(kinds)), meant(attr.Name, keys(kinds)))
+			l.errorf(attr.NameRange, "Unexpected attribute", "A file holds only blocks: %s.%s Values of variables stand in a file of "+
+				"their own, in another directory, which -var-file names.", list(keys(kinds)), meant(attr.Name, keys(kinds)))
 		}
 	}
 	for _, block := range body.Blocks {
@@ -198,11 +215,19 @@ func (l *loader) declare(file string, body *hclsyntax.Body) {
 			l.hide(block)
 			continue
 		}
+		if len(labels) == 0 { // there may be several
+			if block.Type == "locals" && !broken {
+				l.declareLocals(block)
+			} else if !broken {
+				l.order = append(l.order, block)
+			}
+			continue
+		}
 		id := strings.Join(append([]string{block.Type}, block.Labels...), ".")
 		if other, ok := l.blocks[id]; ok {
 			if !broken {
 				l.hide(block)
-				l.errorf(block.DefRange(), "Duplicate name", "There is another %s at %s:%d; state is kept by the name, so each needs its own.",
+				l.errorf(block.DefRange(), "Duplicate name", "There is another %s at %s:%d; each needs a name of its own.",
 					title(block), other.TypeRange.Filename, other.TypeRange.Start.Line)
 			}
 			continue

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -170,6 +171,39 @@ func options(secrets string) config.Options {
 	}
 }
 
+// given adds to o what the lines of given.txt in dir give variables: "-var NAME=VALUE", "-var-file FILE" or, for the
+// environment, "NAME=VALUE".
+func given(t *testing.T, o config.Options, dir string) config.Options {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "given.txt"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return o
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := maps.Clone(environment)
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSuffix(line, "\n")
+		if file, ok := strings.CutPrefix(line, "-var-file "); ok {
+			o.Values = append(o.Values, config.Value{File: filepath.Join(dir, file)})
+			continue
+		}
+		line, isFlag := strings.CutPrefix(line, "-var ")
+		name, value, ok := strings.Cut(line, "=")
+		switch {
+		case !ok:
+			t.Fatalf("given.txt: %s", line)
+		case isFlag:
+			o.Values = append(o.Values, config.Value{Name: name, Text: value})
+		default:
+			env[name] = value
+		}
+	}
+	o.LookupEnv = func(name string) (string, bool) { v, ok := env[name]; return v, ok }
+	return o
+}
+
 // golden compares with a file, or writes it.
 func golden(t *testing.T, file string, got []byte) {
 	t.Helper()
@@ -205,7 +239,7 @@ func TestEveryMistakeIsShownWithItsLineAndNoneShowsASecret(t *testing.T) {
 	for _, name := range directories(t, "testdata/mistakes") {
 		t.Run(name, func(t *testing.T) {
 			t.Chdir(filepath.Join("testdata", "mistakes", name))
-			c, files, diags := config.Load(t.Context(), ".", options("../../secrets"))
+			c, files, diags := config.Load(t.Context(), ".", given(t, options("../../secrets"), "."))
 			if c != nil || !diags.HasErrors() {
 				t.Fatal("the mistake was accepted")
 			}
@@ -236,7 +270,7 @@ func TestGoodConfiguration(t *testing.T) {
 	for _, name := range directories(t, "testdata/good") {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join("testdata", "good", name)
-			c, files, diags := config.Load(t.Context(), dir, options("testdata/secrets"))
+			c, files, diags := config.Load(t.Context(), dir, given(t, options("testdata/secrets"), dir))
 			if len(diags) > 0 {
 				var text bytes.Buffer
 				config.WriteDiagnostics(&text, files, diags, false, 0)
@@ -394,6 +428,70 @@ func FuzzLoad(f *testing.F) {
 			if strings.Contains(out.String(), value) && !bytes.Contains(src, []byte(value)) {
 				t.Errorf("a value is shown:\n%s", out.String())
 			}
+		}
+	})
+}
+
+// FuzzReadCSV promises: no panic, every key once, and an error that quotes nothing but names of columns.
+func FuzzReadCSV(f *testing.F) {
+	f.Add("code,name\nA,a\n\"B\nB\",\"b \"\"b\"\"\"\n")
+	f.Add("\ufeffname;code\r\n")
+	f.Add("code,name\nA,CANARY\nA,CANARY\n")
+	f.Add("code,name\nA,\"CANARY\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		entries, err := config.ReadCSV(text, "code", "name")
+		if err == nil {
+			if len(entries) > strings.Count(text, ",") {
+				t.Errorf("%d entries", len(entries))
+			}
+			return
+		}
+		_, rows, _ := strings.Cut(text, "\n")
+		if strings.Contains(err.Error(), "CANARY") && strings.Contains(rows, "CANARY") && !strings.Contains(text[:len(text)-len(rows)], "CANARY") {
+			t.Errorf("content is shown: %v", err)
+		}
+	})
+}
+
+// FuzzValues promises of what is given for variables: no panic, a configuration or an error, and nothing sensitive in a diagnostic.
+func FuzzValues(f *testing.F) {
+	f.Add("any = { a = [1, null] }\nlist = [\"a\"]\nsecret = [\"CANARY\"]\n", `["x"]`)
+	f.Add("secret = upper(\"CANARY\")\nnumber = 1e999999999\n", `{ a = "CANARY"`)
+	f.Add("secret {\n", "<<EOT\nCANARY\nEOT")
+	dir := f.TempDir()
+	write(f, filepath.Join(dir, "main.hcl"), `
+variable "any" { default = 1 }
+variable "list" {
+  type    = list(string)
+  default = []
+}
+variable "number" {
+  type    = number
+  default = 1
+}
+variable "secret" {
+  type      = list(string)
+  sensitive = true
+  default   = []
+}
+locals { all = [var.any, upper(var.secret[0]), tonumber(var.secret[1]), var.number, concat(var.list, var.secret)] }
+`)
+	values := filepath.Join(dir, "values")
+	f.Fuzz(func(t *testing.T, file, text string) {
+		write(t, values, file)
+		o := options(dir)
+		o.Values = []config.Value{{File: values}, {Name: "any", Text: "x"}, {Name: "secret", Text: text}}
+		c, files, diags := config.Load(t.Context(), filepath.Join(dir, "main.hcl"), o)
+		if (c == nil) != diags.HasErrors() {
+			t.Fatalf("config %v with diagnostics %v", c != nil, diags)
+		}
+		var out bytes.Buffer
+		if err := config.WriteDiagnostics(&out, files, diags, false, 80); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(strings.ToUpper(text), "CANARY") && !strings.Contains(strings.ToUpper(file), "CANARY") &&
+			strings.Contains(strings.ToUpper(out.String()), "CANARY") {
+			t.Errorf("a value is shown:\n%s", &out)
 		}
 	})
 }

@@ -4,6 +4,7 @@
 package config
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
 
 	"github.com/rounds-engine/rounds/sdk/schema"
 )
@@ -22,6 +24,7 @@ const (
 	defaultOverlap     = 2 * time.Minute
 	defaultPollTimeout = 2 * time.Minute
 	leastEvery         = time.Second
+	defaultMaxDeleted  = 0.1
 )
 
 var pipelineSchema = schema.Schema{Attributes: []schema.Attribute{
@@ -33,14 +36,31 @@ var pipelineSchema = schema.Schema{Attributes: []schema.Attribute{
 		{Name: "overlap", Type: schema.Duration, Doc: "how far before the last window is read again"},
 		{Name: "start", Type: schema.String, Doc: `where a feed begins that was never read: "now", "beginning" or an instant`},
 		{Name: "timeout", Type: schema.Duration, Doc: "time for one call to the source"},
+		{Name: "confirm", Type: schema.String, Doc: "the resource that is asked whether a record that a scan does not list is deleted"},
+		{Name: "max_deleted", Type: schema.Number, Doc: "the share of all records that may be deleted after one scan"},
+	}}},
+	{Name: "expand", Labels: []string{"name"}, Doc: "children of what the feed lists, which become the changes", Body: schema.Schema{Attributes: []schema.Attribute{
+		{Name: "from", Type: schema.String, Doc: "the resource that has the children, where it is not called like the block"},
+		{Name: "id", Type: expression, Required: true, Doc: "the identifier that the resource is asked by, an expression over change"},
+		{Name: "items", Type: schema.String, Doc: "dotted path to the list of children in the answer"},
+		{Name: "key", Type: schema.String, Required: true, Doc: "dotted path to a child's identifier"},
+		{Name: "version", Type: schema.String, Doc: "dotted path to a child's version"},
+		{Name: "time", Type: schema.String, Doc: "dotted path to the time of a child's last change, RFC 3339"},
 	}}},
 	{Name: "fetch", Labels: []string{"name"}, Repeated: true, Doc: "details of the record", Body: schema.Schema{Attributes: []schema.Attribute{
-		{Name: "id", Type: expression, Required: true, Doc: "the identifier of what is fetched, an expression over change and fetched"},
+		{Name: "from", Type: schema.String, Doc: "the resource, where it is not called like the fetch"},
+		{Name: "id", Type: expression, Doc: "the identifier of what is fetched, an expression over change and fetched"},
+		{Name: "for_each", Type: expression, Doc: "a list of identifiers, an expression over change and fetched"},
+		{Name: "when", Type: expression, Doc: "whether there is anything to fetch, an expression over change and fetched"},
+		{Name: "optional", Type: schema.Bool, Doc: "what can't be fetched is null"},
+		{Name: "on_missing", Type: schema.String, Values: []string{"dead_letter", "skip", "deliver"}, Doc: "what becomes of a change for which the server has nothing: 404, 410"},
+		{Name: "cache", Type: schema.Duration, Doc: "how old what was fetched for an earlier poll may be"},
 	}}},
 	{Name: "deliver", Labels: []string{"name"}, Repeated: true, Required: true, Doc: "a mapping and where it goes", Body: schema.Schema{Attributes: []schema.Attribute{
 		{Name: "to", Type: reference, Required: true, Doc: "where notifications go, as destination.TYPE.NAME"},
 		{Name: "map", Type: schema.String, Required: true, Doc: "the script that makes the notification, relative to the .hcl file"},
 		{Name: "validate", Type: schema.String, Doc: "the JSON Schema that what the script returns has to be valid by: a model, or a file"},
+		{Name: "filter", Type: expression, Doc: "whether the record is delivered, an expression over change and fetched; it is if it is not given"},
 		{Name: "order_by", Type: expression, Doc: "notifications with the same value arrive in order; the record's own id if it is not given"},
 	}}},
 }}
@@ -55,6 +75,10 @@ func (l *loader) pipelines() {
 			l.poll(poll, &p)
 		}
 		labels := o.names("fetch")
+		for _, expand := range o.blocks["expand"] {
+			p.Expand = l.expand(expand, p.Source, labels)
+		}
+		l.expands = p.Expand != nil
 		for _, fetch := range o.blocks["fetch"] {
 			p.Fetches = append(p.Fetches, l.fetch(fetch, p.Source, labels))
 		}
@@ -76,6 +100,7 @@ func (l *loader) poll(o *object, p *Pipeline) {
 	p.Every = l.duration(o, "every", 0, leastEvery, &ok)
 	p.Overlap = l.duration(o, "overlap", defaultOverlap, 0, &ok)
 	p.Timeout = l.duration(o, "timeout", defaultPollTimeout, time.Second, &ok)
+	l.deletes(o, p)
 	switch start, at := take(o, "start", "now"); start {
 	case "now":
 		p.Start.Now = true
@@ -89,14 +114,93 @@ func (l *loader) poll(o *object, p *Pipeline) {
 	}
 }
 
-func (l *loader) fetch(o *object, source string, labels []string) Fetch {
-	f := Fetch{Name: o.labels[0], Resource: o.labels[0]}
-	if source != "" {
-		l.part(o.header, source, "resource", f.Resource)
+// deletes reads how deletes are inferred from scans.
+func (l *loader) deletes(o *object, p *Pipeline) {
+	confirm, at := take(o, "confirm", "")
+	if p.Confirm = confirm; confirm != "" && p.Source != "" {
+		l.part(at, p.Source, "resource", confirm)
 	}
+	p.MaxDeleted = defaultMaxDeleted
+	share, at := take(o, "max_deleted", json.Number(""))
+	if share == "" {
+		return
+	}
+	if confirm == "" {
+		l.errorf(at, "Missing attribute", `"max_deleted" has a meaning together with "confirm" only: without it no delete is inferred.`)
+	}
+	var err error
+	if p.MaxDeleted, err = share.Float64(); err != nil || p.MaxDeleted < 0 || p.MaxDeleted > 1 {
+		l.errorf(at, "Wrong value", `"max_deleted" is a share from 0 to 1: 0.1 is a tenth of all records.`)
+	}
+}
+
+func (l *loader) expand(o *object, source string, labels []string) *Expand {
+	x := &Expand{Name: o.labels[0]}
+	var at hcl.Range
+	if x.Resource, at = take(o, "from", x.Name); source != "" {
+		l.part(at, source, "resource", x.Resource)
+	}
+	l.expands = false
 	if id, given := o.attributes["id"]; given {
-		f.ID, f.Needs = l.compile(id.expr, labels, f.Name)
+		var needs []string
+		if x.ID, needs = l.compile(id.expr, labels, "", cty.String); len(needs) > 0 {
+			l.errorf(id.expr.Range(), "Unknown name", "Nothing is fetched yet when a change is expanded: what an expand block can use is change.")
+		}
 	}
+	for _, p := range []struct {
+		name string
+		into *[]string
+	}{{"items", &x.Items}, {"key", &x.Key}, {"version", &x.Version}, {"time", &x.Time}} {
+		path, at := take(o, p.name, "")
+		if at == o.header || path == "" && p.name != "key" {
+			continue
+		}
+		if *p.into = strings.Split(path, "."); slices.Contains(*p.into, "") {
+			l.errorf(at, "Wrong value", "%q is a dotted path like data.orders.", p.name)
+		}
+	}
+	return x
+}
+
+func (l *loader) fetch(o *object, source string, labels []string) Fetch {
+	f := Fetch{Name: o.labels[0]}
+	var at hcl.Range
+	if f.Resource, at = take(o, "from", f.Name); source != "" {
+		l.part(at, source, "resource", f.Resource)
+	}
+	for _, x := range []struct {
+		name string
+		want cty.Type
+		into **Expr
+	}{{"id", cty.String, &f.ID}, {"for_each", texts, &f.ForEach}, {"when", cty.Bool, &f.When}} {
+		if a, given := o.attributes[x.name]; given {
+			var needs []string
+			*x.into, needs = l.compile(a.expr, labels, f.Name, x.want)
+			f.Needs = append(f.Needs, needs...)
+		}
+	}
+	slices.Sort(f.Needs)
+	f.Needs = slices.Compact(f.Needs)
+	_, one := o.attributes["id"]
+	each, several := o.attributes["for_each"]
+	switch {
+	case !one && !several:
+		l.errorf(o.header, "Missing attribute", `fetch %q needs "id", or "for_each" for several records.`, f.Name)
+	case one && several:
+		l.errorf(each.expr.Range(), "Conflicting attributes", `"id" asks for one record and "for_each" for several; a fetch takes one of them.`)
+	}
+	f.Optional, _ = take(o, "optional", false)
+	f.OnMissing, at = take(o, "on_missing", "")
+	switch {
+	case f.OnMissing == "dead_letter" && f.Optional:
+		l.errorf(at, "Conflicting attributes", `With "optional" nothing that is missing makes a dead letter; leave one of the two out.`)
+	case f.OnMissing == "" && f.Optional:
+		f.OnMissing = "deliver"
+	case f.OnMissing == "":
+		f.OnMissing = "dead_letter"
+	}
+	var ok bool
+	f.Cache = l.duration(o, "cache", 0, 0, &ok)
 	return f
 }
 
@@ -117,7 +221,10 @@ func (l *loader) deliver(o *object, labels []string) Deliver {
 		l.errorf(at, "Missing schema", "The name of the schema is empty.")
 	}
 	if by, given := o.attributes["order_by"]; given {
-		d.OrderBy, _ = l.compile(by.expr, labels, "")
+		d.OrderBy, _ = l.compile(by.expr, labels, "", cty.String)
+	}
+	if filter, given := o.attributes["filter"]; given {
+		d.Filter, _ = l.compile(filter.expr, labels, "", cty.Bool)
 	}
 	return d
 }
@@ -177,37 +284,25 @@ func (l *loader) file(at hcl.Range, what, name, path, hint string) bool {
 
 // cycles says which fetches wait for each other. Each cycle is said once, at the fetch that stands first.
 func (l *loader) cycles(fetches []Fetch, objects []*object) {
-	needs := map[string][]string{}
-	for _, f := range fetches {
-		needs[f.Name] = f.Needs
-	}
-	said := map[string]bool{}
+	needs, at := map[string][]string{}, map[string]*object{}
+	var order []string
 	for i, f := range fetches {
-		path := cycle(needs, []string{f.Name}, map[string]bool{})
-		if path == nil || slices.ContainsFunc(path, func(name string) bool { return said[name] }) {
-			continue
-		}
-		for _, name := range path {
-			said[name] = true
-		}
-		l.errorf(objects[i].attributes["id"].expr.Range(), "Cycle between fetches",
-			"Each of these fetches waits for what the next one fetched: %s.", strings.Join(append(path, f.Name), " → "))
+		needs[f.Name], at[f.Name] = f.Needs, objects[i]
+		order = append(order, f.Name)
+	}
+	for _, circle := range circles(needs, order) {
+		first := circle[0]
+		l.errorf(needing(at[first]), "Cycle between fetches",
+			"Each of these fetches waits for what the next one fetched: %s.", strings.Join(append(circle, first), " → "))
 	}
 }
 
-// cycle returns the way from the first of path back to it, or nil. Of what is seen already no way leads back.
-func cycle(needs map[string][]string, path []string, seen map[string]bool) []string {
-	for _, next := range needs[path[len(path)-1]] {
-		if next == path[0] {
-			return path
-		}
-		if seen[next] {
-			continue
-		}
-		seen[next] = true
-		if found := cycle(needs, append(path, next), seen); found != nil {
-			return found
+// needing is where a fetch says what it needs.
+func needing(fetch *object) hcl.Range {
+	for _, name := range []string{"id", "for_each", "when"} {
+		if a, given := fetch.attributes[name]; given && len(uses(a.expr)) > 0 {
+			return a.expr.Range()
 		}
 	}
-	return nil
+	return fetch.header
 }

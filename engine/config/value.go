@@ -27,26 +27,34 @@ var described = map[schema.Type]string{
 }
 
 // value evaluates an attribute that is a plain value and returns it in its JSON form; nil for null, which is as good as
-// absent.
-func (l *loader) value(a schema.Attribute, attr *hclsyntax.Attribute) (any, bool) {
+// absent. Secret says that it is not to be shown.
+func (l *loader) value(a schema.Attribute, attr *hclsyntax.Attribute) (value any, secret, ok bool) {
 	if !l.checkNames(a, attr.Expr) {
-		return nil, false
+		return nil, false, false
 	}
+	if a.Sensitive {
+		l.hideUsed(attr.Expr, map[string]bool{})
+	}
+	l.translate(attr.Expr)
 	v, diags := attr.Expr.Value(l.eval)
-	if l.evaluation(diags); diags.HasErrors() {
-		return nil, false
+	if l.evaluation(diags, a.Sensitive); diags.HasErrors() {
+		return nil, false, false
 	}
-	v, marks := v.UnmarkDeepWithPaths()
-	secret := a.Sensitive || len(marks) > 0
+	if !v.IsWhollyKnown() && l.diags.HasErrors() {
+		return nil, false, false // what is wrong with a name in it has been said
+	}
+	l.rememberMarked(v)
+	secret = a.Sensitive || v.ContainsMarked()
+	v, _ = v.UnmarkDeep()
 	if v.IsNull() {
 		if a.Required {
 			l.errorf(attr.Expr.Range(), "Missing attribute", "%q is null and is required%s", a.Name, docs(a.Doc))
 		}
-		return nil, !a.Required
+		return nil, secret, !a.Required
 	}
-	fail := func(format string, args ...any) (any, bool) {
+	fail := func(format string, args ...any) (any, bool, bool) {
 		l.errorf(attr.Expr.Range(), "Wrong value", "%q must be %s", a.Name, fmt.Sprintf(format, args...))
-		return nil, false
+		return nil, false, false
 	}
 	if !v.IsWhollyKnown() || !sane(v) {
 		return fail("%s within the usual range.", described[a.Type])
@@ -62,9 +70,9 @@ func (l *loader) value(a schema.Attribute, attr *hclsyntax.Attribute) (any, bool
 		return fail("one of %s.%s", list(a.Values), meant(text, a.Values))
 	}
 	if a.Sensitive {
-		l.remember(v)
+		l.remember(v, false)
 	}
-	return out, true
+	return out, secret, true
 }
 
 // afterWrong ends the sentence on a wrong value; a secret one is not looked at.
@@ -154,7 +162,7 @@ func toJSON(want schema.Type, v cty.Value) (any, bool) {
 func sane(v cty.Value) bool {
 	ok := true
 	_ = cty.Walk(v, func(_ cty.Path, v cty.Value) (bool, error) {
-		if v.Type() == cty.Number && !v.IsNull() && v.IsKnown() {
+		if v, _ = v.Unmark(); v.Type() == cty.Number && !v.IsNull() && v.IsKnown() {
 			exponent := v.AsBigFloat().MantExp(nil)
 			ok = ok && !v.AsBigFloat().IsInf() && exponent < 4096 && exponent > -4096
 		}
@@ -164,35 +172,75 @@ func sane(v cty.Value) bool {
 }
 
 // remember keeps the texts of a sensitive value, so that no diagnostic repeats them.
-func (l *loader) remember(v cty.Value) {
+func (l *loader) remember(v cty.Value, withKeys bool) {
+	l.written = append(l.written, textsOf(v, withKeys)...)
+}
+
+// textsOf are the texts and numbers in a value.
+func textsOf(v cty.Value, withKeys bool) (texts []string) {
+	v, _ = v.UnmarkDeep()
 	_ = cty.Walk(v, func(_ cty.Path, v cty.Value) (bool, error) {
-		if v.Type() == cty.String && !v.IsNull() {
-			l.written = append(l.written, v.AsString())
+		if v.IsNull() || !v.IsKnown() {
+			return false, nil
+		}
+		switch t := v.Type(); {
+		case t == cty.String:
+			texts = append(texts, v.AsString())
+		case t == cty.Number && sane(v):
+			texts = append(texts, v.AsBigFloat().Text('f', -1))
+		case withKeys && (t.IsMapType() || t.IsObjectType()):
+			texts = append(texts, keys(v.AsValueMap())...)
 		}
 		return true, nil
 	})
+	return texts
 }
 
-// checkNames refuses names in a plain value, as there are none yet that would be values when a configuration is loaded.
+// rememberMarked keeps the texts of what is sensitive in a value.
+func (l *loader) rememberMarked(v cty.Value) {
+	_ = cty.Walk(v, func(_ cty.Path, v cty.Value) (bool, error) {
+		if v.IsMarked() {
+			l.remember(v, true)
+		}
+		return !v.IsMarked(), nil
+	})
+}
+
+// checkNames refuses names in a plain value but those of constants, as no others are values when a configuration is loaded.
 func (l *loader) checkNames(a schema.Attribute, expr hclsyntax.Expression) bool {
-	names := hclsyntax.Variables(expr)
-	for _, name := range names {
+	good := true
+	for _, name := range hclsyntax.Variables(expr) {
 		var text string
 		switch root := name.RootName(); {
+		case constants[root] != "":
+			good = l.constant(name) && good
+			continue
 		case a.Sensitive: // may be a secret whose quotes are missing
-			text = "There are no variables here. Text stands in quotes; better is secret(\"…\") or env(\"…\")."
+			text = "There is no such name. Text stands in quotes; better is secret(\"…\") or env(\"…\")."
 		case root == "change" || root == "fetched":
-			text = fmt.Sprintf("%q is a record's, and there is no record yet when this is read: it can be used in a fetch's id and a deliver's order_by.", root)
+			text = fmt.Sprintf("%q is a record's, and there is no record yet when this is read: it can be used in a fetch's id, for_each and when, and a "+
+				"deliver's filter and order_by.", root)
 		case root == "source" || root == "destination":
 			text = "A reference to another block is no value here."
 		case len(name) == 1:
-			text = fmt.Sprintf("There is no variable %q. If it is meant as text, it stands in quotes.", root)
+			text = fmt.Sprintf("There is no name %q.%s If it is meant as text, it stands in quotes.", root, l.meantConstant(root))
 		default:
-			text = fmt.Sprintf("There is no variable %q.", root)
+			text = fmt.Sprintf("There is no name %q.%s", root, meant(root, keys(constants)))
 		}
 		l.errorf(name.SourceRange(), "Unknown name", "%s", text)
+		good = false
 	}
-	return len(names) == 0
+	return good
+}
+
+// meantConstant is the constant of a name that was written without what it begins with.
+func (l *loader) meantConstant(name string) string {
+	for _, root := range []string{"local", "var", "table"} {
+		if slices.Contains(l.declared(constants[root]), name) {
+			return fmt.Sprintf(" Did you mean %s.%s?", root, name)
+		}
+	}
+	return ""
 }
 
 // literal returns the text of an expression that is nothing but a text in quotes.

@@ -383,10 +383,10 @@ func TestInvariant8APanicOfTheStoreStaysInItsLoop(t *testing.T) {
 					return nil
 				}
 				b.to.answer = func(context.Context, delivery.Notification) error {
-					switch n := sends.Add(1); {
-					case n == 3:
+					switch sends.Add(1) {
+					case 3:
 						return rejected()
-					case n == 5:
+					case 5:
 						return unavailable(0)
 					}
 					return nil

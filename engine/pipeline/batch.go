@@ -23,9 +23,12 @@ import (
 //
 // Invariant 1: the position is committed here and nowhere else, with the page's last batch, when every other change of the
 // page is committed: as entries, as a dead letter, or filtered.
-func (w *window) work(ctx context.Context, fresh []*item, next store.Position) error {
-	if len(fresh) == 0 {
-		return w.commit(ctx, store.Batch{Position: &next})
+func (w *window) work(ctx context.Context, fresh []*item, next *store.Position) error {
+	switch {
+	case len(fresh) == 0 && next == nil:
+		return nil
+	case len(fresh) == 0:
+		return w.commit(ctx, store.Batch{Position: next})
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var ahead func() error // waits for what enrich says of the first batch of fresh
@@ -67,7 +70,7 @@ func (w *window) work(ctx context.Context, fresh []*item, next store.Position) e
 		}
 		var position *store.Position
 		if len(fresh) == 0 && page.waiting == nil {
-			position = &next
+			position = next
 		}
 		if err := w.commitItems(ctx, batch, position); err != nil {
 			return err
@@ -77,6 +80,7 @@ func (w *window) work(ctx context.Context, fresh []*item, next store.Position) e
 			break
 		}
 	}
+	page.remark(w)
 	return page.waiting
 }
 
@@ -129,7 +133,7 @@ func (w *window) mapAll(ctx context.Context, batch []*item) error {
 	errs := make(chan error, w.Parallel)
 	todo := make(chan *item, len(batch))
 	for _, it := range batch {
-		if it.cause == nil && it.waits == nil {
+		if it.open() {
 			todo <- it
 		}
 	}
@@ -156,13 +160,27 @@ func (w *window) mapItem(ctx context.Context, it *item) error {
 	it.outcomes = make([]outcome, len(w.Delivers))
 	for i := range w.Delivers {
 		d, out := &w.Delivers[i], &it.outcomes[i]
-		var err error
-		if d.OrderBy != nil {
-			if out.key, _, err = evaluate(d.OrderBy, it.rec); err != nil {
-				out.fail("expression", fmt.Sprintf("deliver %q: %v", d.Name, err), "")
-				it.fail(w.mapStep(i))
-				continue
-			}
+		wanted, err := true, error(nil)
+		if d.Filter != nil {
+			err = contain(func() (err error) {
+				wanted, err = d.Filter.EvalBool(it.rec)
+				return err
+			})
+		}
+		if wanted && err == nil && d.OrderBy != nil {
+			out.key, _, err = evaluate(d.OrderBy, it.rec)
+		}
+		if err != nil && bare(it.rec) {
+			wanted, err = true, nil
+		}
+		switch {
+		case err != nil:
+			out.fail("expression", fmt.Sprintf("deliver %q: %v", d.Name, err), "")
+			it.fail(w.mapStep(i))
+			continue
+		case !wanted: // as when the mapping gives nothing
+			it.pass(w.mapStep(i))
+			continue
 		}
 		var body []byte
 		try := func() (err error) {
@@ -311,6 +329,9 @@ func (w *window) render(it *item) store.Batch {
 		b.Dead = append(b.Dead, w.deadLetter(it, "", "", it.cause))
 		w.stats.dead++
 		return b
+	}
+	if it.skipped {
+		w.stats.skipped++
 	}
 	for i := range it.outcomes {
 		d, out := &w.Delivers[i], &it.outcomes[i]

@@ -8,9 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/rawjson"
 )
 
 // fetchLevels orders fetches, given by index, so that each comes after those it needs; those of one level don't need each
@@ -39,6 +41,22 @@ func fetchLevels(fetches []Fetch) ([][]int, error) {
 // enrich fetches what the items of a batch ask for. What could not be had is left with its item; the error is that of a call
 // that failed as a whole. witness is what each fetch got last.
 func (w *window) enrich(ctx context.Context, batch []*item, witness []sdk.Ref) error {
+	w.received(batch)
+	for _, level := range w.levels {
+		wants := w.wanted(batch, level)
+		got, err := w.get(ctx, wants, witnesses(witness, level))
+		if err != nil {
+			return err
+		}
+		for i := range wants {
+			wants[i].settle(w, got)
+		}
+	}
+	return nil
+}
+
+// received looks which items of a batch the page gave whole.
+func (w *window) received(batch []*item) {
 	for _, it := range batch {
 		switch err := ofRecord(it.rec.Change.Err); {
 		case err == nil:
@@ -49,56 +67,98 @@ func (w *window) enrich(ctx context.Context, batch []*item, witness []sdk.Ref) e
 			it.waits, it.waitStep = err, pollStep
 		}
 	}
-	for _, level := range w.levels {
-		wants, err := w.wants(ctx, batch, level, witness)
-		if err != nil {
-			return err
-		}
-		for _, x := range wants {
-			x.settle(w)
-		}
-	}
-	return nil
 }
 
-// want is one item's wish for one ref, and what came of it.
+// want is what one item wishes of one fetch block: one ref, or those of a list, in which the zero ref is for nothing.
 type want struct {
 	it    *item
 	fetch int // index of the fetch block
-	ref   sdk.Ref
-	got   sdk.Result
+	refs  []sdk.Ref
+	list  bool
 }
 
-// wants collects the refs of one level of fetches and has those fetched that this window has not fetched yet, each once.
-func (w *window) wants(ctx context.Context, batch []*item, level []int, witness []sdk.Ref) ([]want, error) {
+// wanted collects what the items of a batch wish of one level of fetches. A fetch that has nothing to ask for is settled
+// here.
+func (w *window) wanted(batch []*item, level []int) []want {
 	var wants []want
-	var missing []sdk.Ref
-	got := make(map[sdk.Ref]sdk.Result)
 	for _, it := range batch {
 		for _, i := range level {
-			if it.cause != nil || it.waits != nil {
+			if !it.open() {
 				break
 			}
-			f := &w.Fetches[i]
 			if it.rec.Fetched == nil {
 				it.rec.Fetched = make(map[string]json.RawMessage, len(w.Fetches))
 			}
-			id, present, err := evaluate(f.ID, it.rec)
-			switch {
-			case err != nil:
+			f := &w.Fetches[i]
+			it.rec.Fetched[f.Name] = json.RawMessage("null")
+			ids, asked, err := f.ids(it.rec)
+			if err != nil {
 				it.blame(w.fetchStep(i), record.StageFetch, &sdk.Error{Code: "expression", Text: err.Error()}, w.stepName(w.fetchStep(i)))
 				continue
-			case !present:
-				it.rec.Fetched[f.Name] = json.RawMessage("null")
+			}
+			if !asked {
 				continue
 			}
-			ref := sdk.Ref{Kind: f.Resource, ID: id}
-			it.asked[i] = ref
-			wants = append(wants, want{it: it, fetch: i, ref: ref})
-			if _, asked := got[ref]; asked {
+			x := want{it: it, fetch: i, list: f.ForEach != nil, refs: make([]sdk.Ref, len(ids))}
+			for n, id := range ids {
+				if id != "" {
+					x.refs[n] = sdk.Ref{Kind: f.Resource, ID: id}
+				}
+			}
+			wants = append(wants, x)
+		}
+	}
+	return wants
+}
+
+// ids evaluates what a fetch asks for; not asked: nothing.
+//
+// What a deletion without data does not tell is not there: its expressions can't fail.
+func (f *Fetch) ids(r *record.Record) (ids []string, asked bool, err error) {
+	err = contain(func() error {
+		if f.When != nil {
+			if yes, err := f.When.EvalBool(r); !yes || err != nil {
+				return err
+			}
+		}
+		if f.ForEach != nil {
+			ids, err = f.ForEach.EvalList(r)
+			asked = true
+			if err == nil && len(ids) > maxList {
+				err = failf("the list has %d ids; one record fetches at most %d", len(ids), maxList)
+			}
+			return err
+		}
+		id, present, err := f.ID.Eval(r)
+		asked = present && id != ""
+		ids = []string{id}
+		return err
+	})
+	if err != nil && bare(r) {
+		return nil, false, nil
+	}
+	return ids, asked && err == nil, err
+}
+
+// bare says that the record is a deletion of which nothing else is told.
+func bare(r *record.Record) bool {
+	return r.Change.Op == sdk.Deleted && rawjson.IsNull(r.Change.Data)
+}
+
+// get gives what the wants ask for. What this window has not fetched yet, and what may be remembered longer does not hold, is
+// fetched, each ref once. The error is that of a call that failed as a whole.
+func (w *window) get(ctx context.Context, wants []want, witnesses []sdk.Ref) (map[sdk.Ref]sdk.Result, error) {
+	var missing []sdk.Ref
+	got := make(map[sdk.Ref]sdk.Result)
+	for _, x := range wants {
+		for _, ref := range x.refs {
+			if _, asked := got[ref]; asked || ref == (sdk.Ref{}) {
 				continue
 			}
-			r, cached := w.fetched.get(ref)
+			r, cached := w.fetched.get(ref, time.Time{})
+			if age := w.Fetches[x.fetch].Cache; !cached && age > 0 {
+				r, cached = w.kept.get(ref, w.begin.Add(-age))
+			}
 			if !cached {
 				missing = append(missing, ref)
 			}
@@ -106,42 +166,71 @@ func (w *window) wants(ctx context.Context, batch []*item, level []int, witness 
 		}
 	}
 	for part := range slices.Chunk(missing, batchRecords) {
-		results, err := w.fetchApart(ctx, part, witnesses(witness, level))
+		results, err := w.fetchApart(ctx, part, witnesses)
 		if err != nil {
 			return nil, err
 		}
 		for _, r := range results {
 			got[r.Ref] = r
 			if r.Err == nil || definitive(sdk.CodeOf(r.Err)) {
-				w.fetched.put(r)
+				w.fetched.put(r, w.begin)
+			}
+			if r.Err == nil && w.keeps(r.Ref.Kind) {
+				w.kept.put(r, w.begin)
 			}
 		}
 	}
-	for i := range wants {
-		wants[i].got = got[wants[i].ref]
-	}
-	return wants, nil
+	return got, nil
 }
 
-// settle gives the item what was fetched, or the reason why it was not.
-func (x *want) settle(w *window) {
-	step := w.fetchStep(x.fetch)
-	switch err := x.got.Err; {
-	case err == nil:
-		x.it.rec.Fetched[w.Fetches[x.fetch].Name] = x.got.Data
-		x.it.pass(step)
-	case x.it.rec.Change.Op == sdk.Deleted && gone(sdk.CodeOf(err)):
-		x.it.rec.Fetched[w.Fetches[x.fetch].Name] = json.RawMessage("null") // neither passed nor failed: it tells nothing of the step
-	case definitive(sdk.CodeOf(err)):
-		x.it.blame(step, record.StageFetch, sdk.Safe(err), w.stepName(step))
-	case x.it.cause == nil && x.it.waits == nil:
-		x.it.waits, x.it.waitStep = err, step
-	}
+// keeps says whether some fetch takes a resource's records from an earlier window.
+func (p *Pipeline) keeps(resource string) bool {
+	return slices.ContainsFunc(p.Fetches, func(f Fetch) bool { return f.Cache > 0 && f.Resource == resource })
 }
 
-// blame makes the item a dead letter, unless it is one already.
+// settle gives the item what was fetched, or the reason why it was not. A step is passed when something was found.
+func (x *want) settle(w *window, got map[sdk.Ref]sdk.Result) {
+	step, f := w.fetchStep(x.fetch), &w.Fetches[x.fetch]
+	data := make([]json.RawMessage, len(x.refs))
+	for i, ref := range x.refs {
+		data[i] = json.RawMessage("null")
+		if ref == (sdk.Ref{}) {
+			continue
+		}
+		r := got[ref]
+		code := sdk.CodeOf(r.Err)
+		switch {
+		case r.Err == nil:
+			data[i] = r.Data
+			x.it.asked[x.fetch] = ref
+			x.it.pass(step)
+		case gone(code) && (x.it.rec.Change.Op == sdk.Deleted || f.OnMissing == DeliverMissing):
+			x.it.miss(step)
+		case gone(code) && f.OnMissing == SkipMissing:
+			x.it.miss(step)
+			x.it.skipped = true
+		case definitive(code) && f.Optional:
+			x.it.miss(step)
+		case definitive(code):
+			x.it.blame(step, record.StageFetch, sdk.Safe(r.Err), w.stepName(step))
+			return
+		default:
+			if x.it.open() {
+				x.it.waits, x.it.waitStep = r.Err, step
+			}
+			return
+		}
+	}
+	if x.list {
+		x.it.rec.Fetched[f.Name], _ = json.Marshal(data) // valid JSON each: fetch looked
+		return
+	}
+	x.it.rec.Fetched[f.Name] = data[0]
+}
+
+// blame makes the item a dead letter, unless it is one already or filtered out.
 func (it *item) blame(step int, stage record.Stage, e *sdk.Error, where string) {
-	if it.cause != nil {
+	if it.cause != nil || it.skipped {
 		return
 	}
 	it.fail(step)
@@ -226,34 +315,3 @@ func (w *window) fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 	w.stats.fetched += len(refs)
 	return results, nil
 }
-
-// cache remembers what this window fetched, so that each distinct ref is asked for once. It is bounded in bytes; the oldest
-// go first, to be fetched again should they be wanted again.
-type cache struct {
-	max, size int
-	results   map[sdk.Ref]sdk.Result
-	order     []sdk.Ref
-}
-
-func newCache(maxBytes int) cache { return cache{max: maxBytes, results: map[sdk.Ref]sdk.Result{}} }
-
-func (c *cache) get(ref sdk.Ref) (sdk.Result, bool) {
-	r, ok := c.results[ref]
-	return r, ok
-}
-
-func (c *cache) put(r sdk.Result) {
-	if _, ok := c.results[r.Ref]; ok {
-		return
-	}
-	c.results[r.Ref] = r
-	c.order = append(c.order, r.Ref)
-	c.size += resultSize(r)
-	for c.size > c.max && len(c.order) > 1 {
-		c.size -= resultSize(c.results[c.order[0]])
-		delete(c.results, c.order[0])
-		c.order = c.order[1:]
-	}
-}
-
-func resultSize(r sdk.Result) int { return len(r.Data) + len(r.Ref.ID) + 256 }

@@ -35,6 +35,11 @@ type Expr interface {
 	Eval(*record.Record) (value string, present bool, err error)
 }
 
+// Condition is an expression over one record that holds or not. As of Expr, the error names the place and no value.
+type Condition interface {
+	EvalBool(*record.Record) (bool, error)
+}
+
 // Limiter spaces the overdue polls of all pipelines; *rate.Limiter is one.
 type Limiter interface{ Wait(context.Context) error }
 
@@ -45,19 +50,41 @@ type Start struct {
 	At  time.Time
 }
 
+// List is an expression that gives a list over one record; what is empty in it stands for nothing.
+type List interface {
+	EvalList(*record.Record) ([]string, error)
+}
+
 // Fetch asks for the details of each change: the resource's record whose id the expression gives.
 type Fetch struct {
-	Name     string // key in Record.Fetched
-	Resource string
-	ID       Expr
-	Needs    []string // names of the fetches that ID uses
+	Name      string // key in Record.Fetched
+	Resource  string
+	ID        Expr      // of one record of the resource; nil with ForEach
+	ForEach   List      // of several, which come as an array in this order; nil with ID
+	When      Condition // nil: always; what is not fetched is null
+	Optional  bool      // what can't be fetched, however often it is asked for, is null
+	OnMissing OnMissing
+	Cache     time.Duration // how old what an earlier window fetched may be; zero: each window asks anew
+	Needs     []string      // names of the fetches that the expressions use
 }
+
+// OnMissing says what becomes of a change for which the server does not have what is asked for: 404, 410. A deletion is told
+// all the same.
+type OnMissing string
+
+// What becomes of a change. The zero value is DeadLetterMissing.
+const (
+	DeadLetterMissing OnMissing = "dead_letter"
+	SkipMissing       OnMissing = "skip"    // the change is filtered out
+	DeliverMissing    OnMissing = "deliver" // with null in its place
+)
 
 // Deliver makes one notification of each change for one destination.
 type Deliver struct {
 	Name        string
 	Destination string
-	OrderBy     Expr // nil: the record's own id
+	Filter      Condition // nil: all are delivered; those that it does not hold for are neither ordered nor mapped
+	OrderBy     Expr      // nil: the record's own id
 	// Map gives the body, or nil when the mapping filters the change out. The error is a *MapError when the mapping is to
 	// blame, any other means that mapping could not be tried.
 	Map func(context.Context, *record.Record, MapContext) ([]byte, error)
@@ -93,6 +120,9 @@ type Config struct {
 	Overlap    time.Duration
 	Timeout    time.Duration // of each call to the adapter
 	Start      Start
+	Confirm    string  // the resource that tells whether what a scan does not list is deleted; empty: no delete is inferred
+	MaxDeleted float64 // share of the records that may be deleted after one scan
+	Expand     *Expand // nil: what the feed lists are the changes
 	// KeepPrevious keeps each record as it was committed, for MapContext.Previous of the next generation.
 	KeepPrevious bool
 	Fetches      []Fetch
@@ -110,6 +140,8 @@ type Config struct {
 const (
 	batchRecords = 256             // records that walk together
 	fetchCache   = 64 << 20        // bytes of fetched records remembered within one window
+	keptCache    = 16 << 20        // bytes of those remembered across windows
+	maxList      = 1000            // ids that one fetch asks for of one record
 	maxPasses    = 10              // readings of one window of a feed whose pages drift
 	maxRefusals  = 5               // polls in a row that fail at a cursor before the window is read again
 	maxAttempts  = 5               // of a record that alone can't be fetched, before it becomes a dead letter
@@ -132,6 +164,7 @@ type Pipeline struct {
 	attempts map[sdk.Ref]int      // of records that could not be read or fetched while others could
 	refusals int                  // polls in a row that failed at a cursor
 	remarked map[string]time.Time // by code: when the adapter's remark was logged
+	kept     *cache               // of fetches that may use what an earlier window fetched
 }
 
 // New makes a pipeline. Fetches that need each other in a circle are an error.
@@ -143,12 +176,13 @@ func New(c Config) (*Pipeline, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pipeline %s: %w", c.Name, err)
 	}
-	steps := 1 + len(c.Fetches) + len(c.Delivers)
-	return &Pipeline{
-		Config: c, levels: levels, log: c.Logger.With("pipeline", c.Name),
-		worked: make([]bool, steps), failing: make([]int, steps), witness: make([]sdk.Ref, len(c.Fetches)),
-		attempts: map[sdk.Ref]int{}, remarked: map[string]time.Time{},
-	}, nil
+	p := &Pipeline{
+		Config: c, levels: levels, log: c.Logger.With("pipeline", c.Name), attempts: map[sdk.Ref]int{}, kept: newCache(keptCache),
+		remarked: map[string]time.Time{},
+	}
+	steps := p.mapStep(len(c.Delivers))
+	p.worked, p.failing, p.witness = make([]bool, steps), make([]int, steps), make([]sdk.Ref, p.fetching())
+	return p, nil
 }
 
 // Run works until ctx is done. It mends itself: whatever fails is tried again with back-off, a lost ownership is claimed

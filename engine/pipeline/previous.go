@@ -14,8 +14,8 @@ import (
 // remember gives each change of a batch what was committed of its record before, and its row what is kept of it for the next.
 // It needs the batch enriched and in its order, and all batches before it committed.
 //
-// What is kept is the record of the last generation that was whole: a change that could not be read or fetched becomes a
-// dead letter without one, and leaves what was kept. One that was filtered or could not be mapped counts.
+// What is kept is the record of the last generation that was whole: a change that could not be read or fetched is a dead letter,
+// or skipped, and leaves what was kept. One that was filtered or could not be mapped counts.
 func (w *window) remember(ctx context.Context, batch []*item) error {
 	if !w.KeepPrevious {
 		return nil
@@ -42,7 +42,7 @@ func (w *window) remember(ctx context.Context, batch []*item) error {
 			before = it.previous.row.Snapshot
 		}
 		it.row.Snapshot = before
-		if it.cause == nil && it.waits == nil {
+		if it.open() {
 			it.row.Snapshot = recordOf(it)
 		}
 		it.before = nil

@@ -44,8 +44,8 @@ func comparing(t *testing.T, limits store.Limits) *rig {
 	return r
 }
 
-// told lists what the mapping was told, as "id@version: what".
-func (r *rig) told() []string {
+// heard lists what the mapping was told, as "id@version: what".
+func (r *rig) heard() []string {
 	r.Helper()
 	var all []string
 	for _, e := range r.outbox() {
@@ -58,9 +58,9 @@ func (r *rig) told() []string {
 	return all
 }
 
-func (r *rig) expectTold(want ...string) {
+func (r *rig) expectHeard(want ...string) {
 	r.Helper()
-	if got := r.told(); !slices.Equal(got, want) {
+	if got := r.heard(); !slices.Equal(got, want) {
 		r.Errorf("mappings were told\n %q, want\n %q", got, want)
 	}
 }
@@ -77,7 +77,7 @@ func TestTheStateBeforeIsThatOfTheGenerationBefore(t *testing.T) {
 		r.run(time.Minute)
 		r.ehr.set("a", "3", "p1")
 		r.run(time.Minute)
-		r.expectTold("a@1: nothing", "a@2: 1 created "+p1, "b@1: nothing", "a@3: 2 updated null")
+		r.expectHeard("a@1: nothing", "a@2: 1 created "+p1, "b@1: nothing", "a@3: 2 updated null")
 	})
 }
 
@@ -100,7 +100,7 @@ func TestTheStateBeforeIsKnownWithinAPage(t *testing.T) {
 		}
 		r.config.Overlap = 0
 		r.run(time.Minute)
-		r.expectTold(want...)
+		r.expectHeard(want...)
 	})
 }
 
@@ -112,7 +112,7 @@ func TestWhatWasFilteredOrNotMappedIsTheStateBefore(t *testing.T) {
 			r.ehr.set("other-"+version, "1", "")
 			r.run(time.Minute)
 		}
-		got := slices.DeleteFunc(r.told(), func(s string) bool { return strings.HasPrefix(s, "other") })
+		got := slices.DeleteFunc(r.heard(), func(s string) bool { return strings.HasPrefix(s, "other") })
 		want := []string{"a@1: nothing", "a@2: filtered updated " + p1, "a@3: fails updated " + p1}
 		if !slices.Equal(got, want) {
 			t.Errorf("mappings were told\n %q, want\n %q", got, want)
@@ -143,7 +143,7 @@ func TestTheStateBeforeIsAWholeOne(t *testing.T) {
 				}
 				r.ehr.set("a", "3", "p1")
 				r.run(time.Minute)
-				got := slices.DeleteFunc(r.told(), func(s string) bool { return strings.HasPrefix(s, "b") })
+				got := slices.DeleteFunc(r.heard(), func(s string) bool { return strings.HasPrefix(s, "b") })
 				if want := []string{"a@1: nothing", "a@3: 1 created " + p1}; !slices.Equal(got, want) {
 					t.Errorf("mappings were told\n %q, want\n %q", got, want)
 				}
@@ -173,7 +173,7 @@ func TestTheStateBeforeOfWhatWasDeleted(t *testing.T) {
 		r.run(time.Minute)
 		r.ehr.set("a", "4", "p1")
 		r.run(time.Minute)
-		r.expectTold("a@1: nothing", "a@2: 1 created "+p1, "a@3: 2 updated "+p1, "a@4: 3 deleted null")
+		r.expectHeard("a@1: nothing", "a@2: 1 created "+p1, "a@3: 2 updated "+p1, "a@4: 3 deleted null")
 		if want := []sdk.Op{sdk.Created, sdk.Updated, sdk.Deleted, sdk.Created}; !slices.Equal(ops, want) {
 			t.Errorf("operations %q, want %q", ops, want)
 		}
@@ -204,7 +204,7 @@ func TestInvariant2ARepeatedMappingIsToldTheSame(t *testing.T) {
 				}
 			}
 			r.run(10 * time.Minute)
-			told = r.told()
+			told = r.heard()
 		})
 		return told, commits
 	}
@@ -247,6 +247,6 @@ func TestNothingIsKeptUnasked(t *testing.T) {
 		r.config.KeepPrevious = true
 		r.ehr.set("a", "3", "p1")
 		kept()
-		r.expectTold("a@1: nothing", "a@2: nothing", "a@3: nothing")
+		r.expectHeard("a@1: nothing", "a@2: nothing", "a@3: nothing")
 	})
 }

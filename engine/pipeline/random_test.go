@@ -131,6 +131,13 @@ func (r *rig) disturb(c *chaos) {
 		r.ehr.feed.Drifts = true
 	}
 	r.config.Fetches = []pipeline.Fetch{patients()}
+	r.config.Fetches[0].Cache = time.Duration(c.n(2)*c.n(20)) * time.Minute
+	if !r.ehr.feed.History && c.n(3) == 0 { // the changes are what stands in the charts of what the feed lists
+		r.config.Expand = &pipeline.Expand{
+			Name: "child", Resource: "chart", Items: []string{"list"}, Key: []string{"id"},
+			ID: expr(func(rec *record.Record) (string, bool, error) { return rec.Change.Ref.ID, true, nil }),
+		}
+	}
 	r.config.Delivers = append(r.config.Delivers, deliver("second"))
 	r.config.Delivers[1].OrderBy = inData("patient")
 	r.config.Delivers[0].Map = func(_ context.Context, rec *record.Record, _ pipeline.MapContext) ([]byte, error) {
@@ -181,7 +188,7 @@ func (r *rig) disturb(c *chaos) {
 				results[i] = sdk.Result{Err: sdk.Retryable("GET /patient/{id}: 500")}
 			case c.strikes(1):
 				results[i] = sdk.Result{Err: sdk.RateLimited(time.Minute, "GET /patient/{id}: 429")}
-			case c.strikes(1):
+			case refs[i].Kind == "patient" && c.strikes(1):
 				results[i] = sdk.Result{Err: sdk.NotFound("GET /patient/{id}: 404")}
 			}
 		}

@@ -38,8 +38,12 @@ type item struct {
 	cause    *record.Cause  // why the change is a dead letter as a whole
 	waits    error          // why it could not be read, fetched or mapped this time; it is not committed
 	waitStep int            // the step that waits
+	skipped  bool           // filtered out before mapping, as what was to be fetched is missing
 	outcomes []outcome      // one per deliver block
 }
+
+// open says that the item's way goes on.
+func (it *item) open() bool { return it.cause == nil && it.waits == nil && !it.skipped }
 
 // outcome is what one deliver block made of a change: a body, nothing (filtered), or a failure.
 type outcome struct {
@@ -52,11 +56,12 @@ type outcome struct {
 // that it will have.
 func (w *window) sieve(ctx context.Context, page sdk.Page) ([]*item, error) {
 	changes, states := make([]sdk.Change, len(page.Changes)), make([]state, len(page.Changes))
+	refs := make([]sdk.Ref, len(page.Changes))
 	for i, c := range page.Changes {
 		changes[i] = w.readable(c)
-		states[i] = w.state(changes[i])
+		states[i], refs[i] = w.state(changes[i]), changes[i].Ref
 	}
-	rows, err := w.rows(ctx, changes)
+	rows, err := w.rows(ctx, refs)
 	if err != nil {
 		return nil, err
 	}
@@ -75,11 +80,15 @@ func (w *window) sieve(ctx context.Context, page sdk.Page) ([]*item, error) {
 		if known && !w.comparable(before) {
 			before.Recent = nil
 		}
+		if c.Err == nil && c.Op != sdk.Deleted {
+			w.scan.witness = c.Ref
+		}
 		shown := w.shows(c, states[i])
 		repeated := i < current[c.Ref] || repeats(shown, before.Recent)
 		switch w.judge(before, known && w.comparable(before), c, states[i], repeated) {
 		case seen:
 			w.stats.seen++
+			w.scan.saw(c.Ref)
 			if len(w.known) < few && c.Err == nil && c.Op != sdk.Deleted {
 				c.Op = sdk.Updated
 				w.known = append(w.known, c)
@@ -87,6 +96,7 @@ func (w *window) sieve(ctx context.Context, page sdk.Page) ([]*item, error) {
 			continue
 		case stale:
 			w.stats.stale++
+			w.scan.saw(c.Ref)
 			continue
 		}
 		hash, sum := states[i].hash, states[i].sum
@@ -104,7 +114,7 @@ func (w *window) sieve(ctx context.Context, page sdk.Page) ([]*item, error) {
 				c.Op = sdk.Created
 			}
 		}
-		if w.predates(c) {
+		if w.predates(c, known) {
 			rows[c.Ref] = row
 			w.primed = append(w.primed, row)
 			continue
@@ -115,18 +125,24 @@ func (w *window) sieve(ctx context.Context, page sdk.Page) ([]*item, error) {
 		fresh = append(fresh, it)
 	}
 	w.stats.fresh += len(fresh)
+	w.scan.listed += len(changes)
 	return fresh, nil
 }
 
 // predates says whether a change of the very first window is provably from before the start. Such a change is remembered and
 // not delivered: the overlap before the start is read so that what becomes visible late is told from what was there.
-func (w *window) predates(c sdk.Change) bool {
+//
+// A scan whose records have no time tells what was there by listing it for the first time.
+func (w *window) predates(c sdk.Change, known bool) bool {
+	if w.info.Class == sdk.Scan && c.Time.IsZero() {
+		return w.Start.Now && !w.from.IsZero() && !known && c.Err == nil
+	}
 	unit := cmp.Or(w.info.Precision, time.Second) // where it is not known, as most times are told
 	return !c.Time.IsZero() && c.Time.Before(w.from) && !c.Time.Add(unit).After(w.from)
 }
 
 func (w *window) item(c sdk.Change, row store.Row) *item {
-	return &item{rec: &record.Record{Change: c}, row: row, steps: make([]result, len(w.worked)), asked: make([]sdk.Ref, len(w.Fetches))}
+	return &item{rec: &record.Record{Change: c, Parent: w.parents[c.Ref]}, row: row, steps: make([]result, len(w.worked)), asked: make([]sdk.Ref, w.fetching())}
 }
 
 func (w *window) remembered() int {
@@ -136,12 +152,15 @@ func (w *window) remembered() int {
 	return recentStates
 }
 
+// unidentified begins the id of what has none.
+const unidentified = "unidentified:"
+
 // readable is the change as it goes on. One without an id, which could not be read, gets an id that is the same at each
 // poll: it becomes one dead letter, not one per poll.
 func (w *window) readable(c sdk.Change) sdk.Change {
 	if c.Ref.ID == "" {
 		h := sha256.Sum256(c.Data)
-		c.Ref = sdk.Ref{Kind: w.info.Kind, ID: "unidentified:" + hex.EncodeToString(h[:16])}
+		c.Ref = sdk.Ref{Kind: w.info.Kind, ID: unidentified + hex.EncodeToString(h[:16])}
 		if c.Err == nil {
 			c.Err = sdk.Permanent("the change has no id")
 		}
@@ -154,13 +173,9 @@ func (w *window) readable(c sdk.Change) sdk.Change {
 	return c
 }
 
-// rows looks up what is known of the records of a page.
-func (w *window) rows(ctx context.Context, changes []sdk.Change) (map[sdk.Ref]store.Row, error) {
-	rows := make(map[sdk.Ref]store.Row, len(changes))
-	refs := make([]sdk.Ref, 0, len(changes))
-	for _, c := range changes {
-		refs = append(refs, c.Ref)
-	}
+// rows looks up what is known of records.
+func (w *window) rows(ctx context.Context, refs []sdk.Ref) (map[sdk.Ref]store.Row, error) {
+	rows := make(map[sdk.Ref]store.Row, len(refs))
 	for part := range slices.Chunk(refs, w.Limits.Refs) {
 		known, err := w.feed.Seen(ctx, part)
 		if err != nil {
@@ -215,7 +230,7 @@ func (w *window) state(c sdk.Change) state {
 	case c.Err != nil:
 		s.hash = unreadable
 	default:
-		s.hash = rawjson.Hash(c.Data)
+		s.hash = rawjson.HashWithout(c.Data, w.ignore)
 	}
 	s.sum = sum(s.hash)
 	return s
@@ -245,6 +260,8 @@ func (w *window) judge(row store.Row, known bool, c sdk.Change, s state, repeate
 		return fresh
 	case w.same(row, c, s):
 		return seen
+	case row.Deleted && w.info.Class == sdk.Scan:
+		return fresh // what a scan lists is there, in whatever state
 	case row.Hash == unreadable && len(row.Recent) > 1 && row.Recent[1] == s.sum:
 		return seen // what it was before it could not be read
 	case !slices.Contains(row.Recent, s.sum) && (c.Err == nil || !slices.Contains(row.Recent, s.unread)), c.Time.After(row.Time):

@@ -17,12 +17,23 @@ import (
 const pollStep = 0
 
 func (p *Pipeline) fetchStep(i int) int { return 1 + i }
-func (p *Pipeline) mapStep(i int) int   { return 1 + len(p.Fetches) + i }
+func (p *Pipeline) expandStep() int     { return 1 + len(p.Fetches) } // of parents, which pass no other but the first
+func (p *Pipeline) mapStep(i int) int   { return 1 + p.fetching() + i }
+
+// fetching is the number of steps in which something is fetched.
+func (p *Pipeline) fetching() int {
+	if p.Expand != nil {
+		return len(p.Fetches) + 1
+	}
+	return len(p.Fetches)
+}
 
 func (p *Pipeline) stepName(step int) string {
 	switch {
 	case step == pollStep:
 		return "reading the page"
+	case p.Expand != nil && step == p.expandStep():
+		return fmt.Sprintf("expand %q", p.Expand.Name)
 	case step < p.mapStep(0):
 		return fmt.Sprintf("fetch %q", p.Fetches[step-1].Name)
 	}
@@ -42,10 +53,19 @@ func (p *Pipeline) stage(step int) record.Stage {
 func (it *item) pass(step int) { it.steps[step] = passed }
 func (it *item) fail(step int) { it.steps[step] = failed }
 
+// miss notes that what was to be fetched is not there, which is as good as it gets and tells nothing of the step; unless
+// something else was found by it.
+func (it *item) miss(step int) {
+	if it.steps[step] == notTried {
+		it.steps[step] = missed
+	}
+}
+
 type result uint8
 
 const (
 	notTried result = iota
+	missed
 	passed
 	failed
 )
@@ -54,6 +74,7 @@ const (
 type pageVerdict struct {
 	passed, failed []int            // per step
 	waits          []int            // per step: those that may pass it later
+	missed         []int            // per fetch: those for which nothing was found
 	waiting        error            // some changes have to be tried again: why
 	hopeless       bool             // so much is in vain now that the rest of the page can wait
 	refs           map[sdk.Ref]bool // the records that wait
@@ -62,7 +83,7 @@ type pageVerdict struct {
 }
 
 func newVerdict(steps int) *pageVerdict {
-	return &pageVerdict{passed: make([]int, steps), failed: make([]int, steps), waits: make([]int, steps), refs: map[sdk.Ref]bool{}, works: map[int]bool{}}
+	return &pageVerdict{passed: make([]int, steps), failed: make([]int, steps), waits: make([]int, steps), missed: make([]int, steps), refs: map[sdk.Ref]bool{}, works: map[int]bool{}}
 }
 
 // count adds how a batch fared.
@@ -80,7 +101,20 @@ func (v *pageVerdict) count(w *window, batch []*item) {
 				}
 			case failed:
 				v.failed[step]++
+			case missed:
+				v.missed[step]++
 			}
+		}
+	}
+}
+
+// remark says aloud when a fetch found nothing for any change of a page and nothing since the start: then it may be the
+// configuration that is wrong, not the records.
+func (v *pageVerdict) remark(w *window) {
+	for step, n := range v.missed {
+		if n > 1 && v.passed[step] == 0 && !w.worked[step] {
+			w.log.Warn("the server has nothing of what is fetched, for no change of the page; is the resource's path right?",
+				"step", w.stepName(step), "changes", n)
 		}
 	}
 }
@@ -170,9 +204,12 @@ func (w *window) judgeBatch(ctx context.Context, v *pageVerdict, batch []*item) 
 // settle decides about an item that could not be read, fetched or mapped this time.
 func (w *window) settle(ctx context.Context, v *pageVerdict, it *item) {
 	ref := it.row.Ref
-	if v.refs[ref] && it.waits == nil {
-		// An earlier state of the same record waits; this one may not overtake it.
-		it.waits = v.waiting
+	if v.refs[ref] {
+		// An earlier state of the same record waits; this one may not overtake it, not as a dead letter either: its row would
+		// make the earlier one look stale.
+		if it.waits == nil {
+			it.waits = v.waiting
+		}
 		return
 	}
 	if it.waits == nil {

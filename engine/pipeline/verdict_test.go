@@ -79,6 +79,9 @@ func TestWhenAllOfAPageFailsNothingCommits(t *testing.T) {
 				return nil, errors.New(canary)
 			}
 		}, "text withheld"},
+		"the filter fails": {func(r *rig) {
+			r.config.Delivers[0].Filter = condition(func(string) (bool, error) { return false, errors.New("a.hcl:8: no such thing") })
+		}, "a.hcl:8: no such thing"},
 		"order_by fails": {func(r *rig) {
 			r.config.Delivers[0].OrderBy = expr(func(*record.Record) (string, bool, error) { return "", false, errors.New("a.hcl:9: no list") })
 		}, "a.hcl:9: no list"},
@@ -288,6 +291,30 @@ func TestARecordThatCannotBeFetchedWhileOthersCanGetsSomeAttempts(t *testing.T) 
 	})
 }
 
+// TestInvariant1NoStateOvertakesAnEarlierOneThatWaits: the second state of a record appears after the first was tried so many
+// times, and both ask for what can't be fetched.
+func TestInvariant1NoStateOvertakesAnEarlierOneThatWaits(t *testing.T) {
+	for tried := range 5 {
+		simulate(t, func(r *rig) {
+			r.config.Fetches = []pipeline.Fetch{patients()}
+			r.ehr.feed.History = true
+			r.ehr.set("0", "a", "p0")
+			r.ehr.set("1", "a", "p1")
+			flaky(r, "p1")
+			r.ehr.onPoll = func(n int, q sdk.Query) (sdk.Page, error) {
+				if n == 1+tried {
+					time.Sleep(time.Millisecond)
+					r.ehr.set("1", "b", "p1")
+				}
+				return r.ehr.page(q), nil
+			}
+			r.run(20 * time.Minute)
+			r.expect("0@a")
+			r.expectDead("1@a fetch retryable", "1@b fetch retryable")
+		})
+	}
+}
+
 func TestARecordThatCanBeFetchedAfterAllIsDelivered(t *testing.T) {
 	simulate(t, func(r *rig) {
 		r.config.Fetches = []pipeline.Fetch{patients()}
@@ -410,9 +437,9 @@ func TestAFewThatFailDoNotHoldWhatComesBehindThem(t *testing.T) {
 					r.config.Fetches = []pipeline.Fetch{patients()}
 					r.ehr.size = 4
 					breaks(r)
-					stop := r.start()
 					r.ehr.set("0", "a", "p0")
 					r.ehr.set("1", "a", "p1")
+					stop := r.start()
 					pass(10 * time.Second)
 					r.expect("0@a", "1@a")
 					if restart { // what has worked is forgotten

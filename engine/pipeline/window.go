@@ -11,6 +11,7 @@ import (
 
 	"github.com/rounds-engine/rounds/engine/store"
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/rawjson"
 )
 
 // window is one reading of a feed from the watermark to now.
@@ -21,15 +22,19 @@ type window struct {
 	from    time.Time         // in the very first window: the start, by the server's clock; else zero
 	primed  []store.Row       // of changes from before the start
 	shown   map[sdk.Ref]shown // in this pass; nil when it was not read from its begin
-	known   []sdk.Change      // some of the page's changes that are seen
-	more    bool              // pages follow this one
-	fetched cache
-	stats   stats
-	ahead   func() error // waits for the fetches of the next batch; nil: there were none yet
+	ignore  rawjson.Paths     // what does not count when data are compared
+	scan    scan
+	known   []sdk.Change            // some of the page's changes that are seen
+	more    bool                    // pages follow this one
+	parents map[sdk.Ref]*sdk.Change // of the changes, where they are children
+	since   time.Time               // the start, by the server's clock; zero: the beginning
+	ahead   func() error            // waits for the fetches of the next batch; nil: there were none yet
+	fetched *cache
+	stats   *stats
 }
 
 type stats struct {
-	pages, calls, changes, fresh, seen, stale, primed, fetched, mapped, filtered, dead int
+	pages, calls, changes, fresh, seen, stale, primed, fetched, mapped, filtered, skipped, dead, deleted, expanded, children int
 }
 
 // window reads until the feed has no further page. Everything that was committed on the way stays, also when it fails.
@@ -38,7 +43,7 @@ func (p *Pipeline) window(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w := &window{Pipeline: p, info: info, begin: time.Now(), fetched: newCache(fetchCache)}
+	w := &window{Pipeline: p, info: info, begin: time.Now(), ignore: rawjson.ParsePaths(info.Ignore), fetched: newCache(fetchCache), stats: new(stats)}
 	if err := w.start(ctx); err != nil {
 		return err
 	}
@@ -59,8 +64,12 @@ func (p *Pipeline) describe(ctx context.Context) (sdk.Feed, error) {
 	if err != nil {
 		return info, safe(err)
 	}
-	if info.Class == sdk.Scan {
-		return info, failf("feed %s of source %s has to be scanned, which this version of rounds can't do yet", p.Feed, p.SourceName)
+	if info.Class != sdk.Scan && p.Confirm != "" {
+		return info, failf("confirm is for feeds that list everything at each poll; feed %s of source %s does not (its class is %s)", p.Feed, p.SourceName, info.Class)
+	}
+	if p.Expand != nil && info.Kind == p.Expand.Name {
+		return info, failf("expand %q has the name of the records that feed %s lists, which its children need to be told from: "+
+			"give it another, and the resource with from", p.Expand.Name, p.Feed)
 	}
 	return info, nil
 }
@@ -79,12 +88,9 @@ func (w *window) start(ctx context.Context) error {
 	return w.commit(ctx, store.Batch{Position: &pos})
 }
 
-// startOf is the instant that changes of the very first window have to reach to be delivered; zero in any other window. A
-// start of "now" is by the engine's clock: where the server's is behind, what changes after the start is dated before it.
+// startOf is the instant that changes of the very first window have to reach to be delivered, and children in any. A start of
+// "now" is by the engine's clock: where the server's is behind, what changes after the start is dated before it.
 func (w *window) startOf(pos store.Position, page sdk.Page) time.Time {
-	if len(pos.Watermark) > 0 {
-		return time.Time{}
-	}
 	from := pos.Start
 	if behind := time.Since(page.Now); w.Start.Now && !page.Now.IsZero() && behind > 0 {
 		from = from.Add(-behind)
@@ -127,6 +133,9 @@ func (w *window) read(ctx context.Context) error {
 	cursors := map[string]bool{}
 	if this.whole {
 		w.shown = map[sdk.Ref]shown{}
+		if err := w.beginScan(ctx); err != nil {
+			return err
+		}
 	}
 	for {
 		pos := w.feed.Position()
@@ -138,7 +147,7 @@ func (w *window) read(ctx context.Context) error {
 			if err := w.commit(ctx, store.Batch{Position: &pos}); err != nil {
 				return err
 			}
-			this, w.shown = &pass{whole: true}, map[sdk.Ref]shown{}
+			this, w.shown, w.scan = &pass{whole: true}, map[sdk.Ref]shown{}, scan{}
 			clear(cursors)
 			continue
 		}
@@ -152,14 +161,17 @@ func (w *window) read(ctx context.Context) error {
 		}
 		for _, r := range page.Included {
 			if r.Err == nil && json.Valid(r.Data) {
-				w.fetched.put(r)
+				w.fetched.put(r, w.begin)
 			}
 		}
 
 		last := len(page.Cursor) == 0
 		next := pos
 		next.Cursor = page.Cursor
-		w.from, w.more = w.startOf(pos, page), !last
+		w.since, w.more = w.startOf(pos, page), !last
+		if w.from = w.since; len(pos.Watermark) > 0 {
+			w.from = time.Time{}
+		}
 		fresh, err := w.sieve(ctx, page)
 		if err != nil {
 			return err
@@ -169,7 +181,10 @@ func (w *window) read(ctx context.Context) error {
 		if err := w.prime(ctx); err != nil {
 			return err
 		}
-		again := false
+		if err := w.mark(ctx); err != nil {
+			return err
+		}
+		again, sweeps := false, false
 		if last {
 			next.Cursor = nil
 			upTo := page.Watermark
@@ -177,10 +192,14 @@ func (w *window) read(ctx context.Context) error {
 				upTo = this.complete()
 			}
 			if again = upTo == nil; !again {
-				next.Watermark, next.Polled = upTo, w.begin
+				next.Watermark = upTo
+				sweeps = page.Complete && w.scan.number > 0
+			}
+			if !again && !sweeps { // else the window ends with the sweep
+				next.Polled = w.begin
 			}
 		}
-		if err := w.work(ctx, fresh, next); err != nil {
+		if err := w.process(ctx, fresh, next); err != nil {
 			return err
 		}
 		if err := w.ack(ctx, page); err != nil {
@@ -190,9 +209,14 @@ func (w *window) read(ctx context.Context) error {
 		case again && passes == maxPasses:
 			return failf("feed %s brought unseen changes in each of %d readings of one window; its pages shift while they are read", w.Feed, maxPasses)
 		case again:
-			passes, this, w.shown = passes+1, this.next(), map[sdk.Ref]shown{}
+			passes, this, w.shown, w.scan.listed = passes+1, this.next(), map[sdk.Ref]shown{}, 0
 			clear(cursors)
+		case sweeps:
+			return w.sweep(ctx)
 		case last:
+			if w.scan.number > 0 {
+				w.log.Info("the adapter does not say that the scan showed everything, so no delete is inferred from it")
+			}
 			return nil
 		}
 		if !w.until(ctx, w.rest) {
@@ -282,7 +306,7 @@ func (w *window) ack(ctx context.Context, page sdk.Page) error {
 
 // commit writes a batch on top of the last one. A commit that began is not cut off by the stop.
 func (w *window) commit(ctx context.Context, b store.Batch) error {
-	b.Base = w.feed.Position().Commit
+	b.Base, b.Scan = w.feed.Position().Commit, w.scan.number
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitLimit)
 	defer cancel()
 	return w.feed.Commit(ctx, b)
@@ -300,5 +324,6 @@ func (w *window) report(ctx context.Context, err error) {
 	s := w.stats
 	w.log.Log(ctx, level, "window read", "complete", err == nil, "pages", s.pages, "calls", s.calls, "changes", s.changes, "new", s.fresh,
 		"seen", s.seen, "stale", s.stale, "before_start", s.primed, "fetched", s.fetched, "mapped", s.mapped, "filtered", s.filtered, "dead", s.dead,
+		"skipped", s.skipped, "deleted", s.deleted, "expanded", s.expanded, "children", s.children,
 		"took", time.Since(w.begin).Round(time.Millisecond))
 }

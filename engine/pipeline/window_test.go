@@ -424,17 +424,6 @@ func TestStartIsDecidedBeforeTheFirstPollAndStays(t *testing.T) {
 	})
 }
 
-func TestAFeedThatHasToBeScannedIsRefusedLoudly(t *testing.T) {
-	simulate(t, func(r *rig) {
-		r.ehr.feed.Class = sdk.Scan
-		r.run(time.Millisecond)
-		r.expectLog("has to be scanned", 1)
-		if len(r.ehr.polls) > 0 {
-			t.Error("polled all the same")
-		}
-	})
-}
-
 // TestACursorThatIsNeverTakenAgainIsGivenUp, although the server does not say that it has expired.
 func TestACursorThatIsNeverTakenAgainIsGivenUp(t *testing.T) {
 	for _, failure := range []error{sdk.Permanent("GET /appointments (next page): 422"), sdk.Retryable("GET /appointments (next page): answered text/html")} {

@@ -25,18 +25,17 @@ type changeJSON struct {
 
 type recordJSON struct {
 	Change  changeJSON                 `json:"change"`
+	Parent  *changeJSON                `json:"parent,omitempty"`
 	Fetched map[string]json.RawMessage `json:"fetched"`
 }
 
-// Marshal gives a record's JSON form: {"change": {…}, "fetched": {…}}, as a mapping sees it.
+// Marshal gives a record's JSON form: {"change": {…}, "fetched": {…}}, as a mapping sees it; with
+// "parent" where there is one.
 func (r *Record) Marshal() ([]byte, error) {
-	c := &r.Change
-	out := recordJSON{
-		Change:  changeJSON{c.Ref.ID, c.Ref.Kind, c.Version, c.Op, c.Event, c.Actor, nil, c.Data},
-		Fetched: r.Fetched,
-	}
-	if !c.Time.IsZero() {
-		out.Change.Time = &c.Time
+	out := recordJSON{Change: toJSON(&r.Change), Fetched: r.Fetched}
+	if r.Parent != nil {
+		parent := toJSON(r.Parent)
+		out.Parent = &parent
 	}
 	if out.Fetched == nil {
 		out.Fetched = map[string]json.RawMessage{}
@@ -55,15 +54,26 @@ func Unmarshal(data []byte) (*Record, error) {
 	if json.Unmarshal(data, &in) != nil {
 		return nil, errors.New("this is not the JSON form of a record")
 	}
-	c := in.Change
-	r := &Record{
-		Change: sdk.Change{
-			Ref: sdk.Ref{Kind: c.Kind, ID: c.ID}, Version: c.Version, Op: c.Op, Event: c.Event, Actor: c.Actor, Data: c.Data,
-		},
-		Fetched: in.Fetched,
-	}
-	if c.Time != nil {
-		r.Change.Time = *c.Time
+	r := &Record{Change: fromJSON(in.Change), Fetched: in.Fetched}
+	if in.Parent != nil {
+		parent := fromJSON(*in.Parent)
+		r.Parent = &parent
 	}
 	return r, nil
+}
+
+func toJSON(c *sdk.Change) changeJSON {
+	out := changeJSON{c.Ref.ID, c.Ref.Kind, c.Version, c.Op, c.Event, c.Actor, nil, c.Data}
+	if !c.Time.IsZero() {
+		out.Time = &c.Time
+	}
+	return out
+}
+
+func fromJSON(c changeJSON) sdk.Change {
+	out := sdk.Change{Ref: sdk.Ref{Kind: c.Kind, ID: c.ID}, Version: c.Version, Op: c.Op, Event: c.Event, Actor: c.Actor, Data: c.Data}
+	if c.Time != nil {
+		out.Time = *c.Time
+	}
+	return out
 }

@@ -14,6 +14,7 @@ import (
 // Record is the container of one change: the change and everything that was fetched for it.
 type Record struct {
 	Change  sdk.Change
+	Parent  *sdk.Change                // what the feed listed, when the change was made of it by an expansion; else nil
 	Fetched map[string]json.RawMessage // by label of the fetch block; JSON null where there was nothing to fetch
 }
 

@@ -12,11 +12,12 @@ import (
 	"github.com/dop251/goja"
 
 	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/sdk"
 )
 
 // record makes the first argument of a mapping.
 func (k *call) record(r *record.Record) (goja.Value, error) {
-	data, err := k.json("change.data", r.Change.Data)
+	change, err := k.change("change", &r.Change)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +34,24 @@ func (k *call) record(r *record.Record) (goja.Value, error) {
 		}
 		put(fetched, label, v)
 	}
-	c := &r.Change
+	input := k.vm.NewObject()
+	put(input, "change", change)
+	if r.Parent != nil {
+		parent, err := k.change("parent", r.Parent)
+		if err != nil {
+			return nil, err
+		}
+		put(input, "parent", parent)
+	}
+	put(input, "fetched", fetched)
+	return input, nil
+}
+
+func (k *call) change(where string, c *sdk.Change) (goja.Value, error) {
+	data, err := k.json(where+".data", c.Data)
+	if err != nil {
+		return nil, err
+	}
 	var at any
 	if !c.Time.IsZero() {
 		at = c.Time.UTC().Format(time.RFC3339Nano)
@@ -48,10 +66,7 @@ func (k *call) record(r *record.Record) (goja.Value, error) {
 	} {
 		put(change, m.name, k.vm.ToValue(m.value))
 	}
-	input := k.vm.NewObject()
-	put(input, "change", change)
-	put(input, "fetched", fetched)
-	return input, nil
+	return change, nil
 }
 
 // context makes the second argument of a mapping. What may be large is made when the script first asks for it.

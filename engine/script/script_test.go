@@ -111,6 +111,23 @@ func TestMappingGetsTheRecordAndTheContext(t *testing.T) {
 	}
 }
 
+func TestAChildHasItsParent(t *testing.T) {
+	r := small(`{"number":5}`)
+	parent := sdk.Change{Ref: sdk.Ref{Kind: "patient", ID: "P1"}, Op: sdk.Updated, Data: json.RawMessage(`{"mrn":"7"}`)}
+	s := compile(t, `export default ({ change, parent }) => ({ v: parent ? [change.data.number, parent.id, parent.time, parent.data.mrn] : "none" });`)
+	if got, err := mapRecord(t, s, r); err != nil || got != `{"v":"none"}` {
+		t.Errorf("without a parent: %s, %v", got, err)
+	}
+	r.Parent = &parent
+	if got, err := mapRecord(t, s, r); err != nil || got != `{"v":[5,"P1",null,"7"]}` {
+		t.Errorf("with a parent: %s, %v", got, err)
+	}
+	parent.Data = json.RawMessage(`{"CANARY`)
+	if _, err := mapRecord(t, s, r); err == nil || strings.Contains(err.Error(), "CANARY") || !strings.Contains(err.Error(), "parent.data") {
+		t.Errorf("a parent that is no JSON: %v", err)
+	}
+}
+
 func TestNullFiltersTheChangeOut(t *testing.T) {
 	body, err := compile(t, "export default () => null;").Map(t.Context(), small(`{}`), script.Context{})
 	if body != nil || err != nil {

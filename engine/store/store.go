@@ -43,6 +43,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrSuperseded: the record has a newer generation; retrying the older would deliver it after the newer.
 	ErrSuperseded = errors.New("superseded by a newer generation")
+	// ErrOccupied: the name that state was to be moved to has state of its own.
+	ErrOccupied = errors.New("the name has state of its own")
 )
 
 // Text is what may be logged of an error that a store returned: that of any other error is withheld, as it may quote anything.
@@ -64,7 +66,7 @@ func Text(err error) string {
 
 // Limits bound one call. All are positive.
 type Limits struct {
-	Items int // rows, entries and dead letters together, per commit; also acknowledgements per Ack
+	Items int // rows, entries, dead letters and marks together, per commit; also acknowledgements per Ack
 	Bytes int // sum of Batch.Size per commit
 	Refs  int // refs per Seen and Snapshots
 }
@@ -94,6 +96,7 @@ type Position struct {
 	Started   bool      // Start is decided
 	Epoch     uint64    // counts resets of the feed
 	Polled    time.Time // begin of the last window that was read to its end
+	Scan      uint64    // number of the last scan that was begun; scans are numbered from 1
 	Commit    uint64    // number of commits so far; given by the store
 }
 
@@ -120,6 +123,8 @@ type Batch struct {
 	Rows     []Row
 	Entries  []record.Entry
 	Dead     []record.DeadLetter
+	Scan     uint64    // number of the scan that saw Rows and Marks, and marks them; 0: none
+	Marks    []sdk.Ref // rows, as they stand, that the scan saw as well
 	Position *Position // the new position, on a page's last batch; Commit is ignored
 }
 
@@ -135,6 +140,10 @@ type Feed interface {
 	// Commit writes a batch: all or nothing, durable on nil, and only if this handle is still the owner and the stored
 	// position is the batch's Base. Entries get their Seq in the order of Batch.Entries, and become visible in that order.
 	Commit(ctx context.Context, b Batch) error
+	// Unmarked lists what has a row that is not Deleted and that neither the scan of this number nor a later one marked,
+	// limit at most, from token on (nil: the first); next is nil at the end. It reflects every earlier commit; what is
+	// committed during the listing may be listed or not.
+	Unmarked(ctx context.Context, scan uint64, token []byte, limit int) (refs []sdk.Ref, next []byte, err error)
 	// Lost is closed when the ownership is gone.
 	Lost() <-chan struct{}
 	Release(ctx context.Context) error
@@ -174,6 +183,16 @@ type Outbox interface {
 	Release(ctx context.Context) error
 }
 
+// Kind says what a name is the name of.
+type Kind string
+
+// The kinds of names that state is kept under.
+const (
+	Pipeline    Kind = "pipeline"
+	Source      Kind = "source"
+	Destination Kind = "destination"
+)
+
 // Admin is for people: it works beside the owners.
 type Admin interface {
 	// Dead lists dead letters, oldest first, limit at most, from token on.
@@ -188,6 +207,10 @@ type Admin interface {
 	Pending(ctx context.Context) (map[string]int, error)
 	// Positions gives the position of every pipeline that the state knows.
 	Positions(ctx context.Context) (map[string]Position, error)
+	// Rename moves all that is kept under one name to another, in one step. Moved is false when nothing is kept under from, as
+	// after an earlier Rename. ErrOccupied when something is kept under to; ErrHeld when an owner holds either. Entries and
+	// dead letters keep their ids, places and order, and are of the new name.
+	Rename(ctx context.Context, kind Kind, from, to string) (moved bool, err error)
 }
 
 // Size is what a batch counts for Limits.Bytes.
@@ -202,6 +225,9 @@ func (b *Batch) Size() int {
 	for i := range b.Dead {
 		n += DeadSize(&b.Dead[i])
 	}
+	for i := range b.Marks {
+		n += MarkSize(b.Marks[i])
+	}
 	if p := b.Position; p != nil {
 		n += 64 + len(p.Watermark) + len(p.Cursor)
 	}
@@ -209,9 +235,12 @@ func (b *Batch) Size() int {
 }
 
 // Items is what a batch counts for Limits.Items.
-func (b *Batch) Items() int { return len(b.Rows) + len(b.Entries) + len(b.Dead) }
+func (b *Batch) Items() int { return len(b.Rows) + len(b.Entries) + len(b.Dead) + len(b.Marks) }
 
 func refSize(r sdk.Ref) int { return len(r.Kind) + len(r.ID) + len(r.Args) }
+
+// MarkSize is what a mark counts for Limits.Bytes.
+func MarkSize(r sdk.Ref) int { return 64 + refSize(r) }
 
 // RowSize is what a row counts for Limits.Bytes.
 func RowSize(r *Row) int {

@@ -17,6 +17,13 @@ const agent = "rounds"
 
 // Validate finds what the schema can't say: addresses, layouts, zones, placeholders, labels. It calls nobody.
 func (c Config) Validate() error {
+	// Whoever writes zero does not want the default, which stands in what was not given.
+	if c.Timeout == 0 {
+		return sdk.Misconfigured("timeout", "must be more than nothing")
+	}
+	if c.Limits != nil && c.Limits.Concurrency == 0 {
+		return sdk.Misconfigured("limits.concurrency", "must be at least 1")
+	}
 	_, err := compile(c)
 	return err
 }

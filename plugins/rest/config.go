@@ -69,11 +69,12 @@ type Limits struct {
 	PerSecond   float64 `hcl:"per_second,optional" doc:"Calls a second, evenly spaced. Without it: as fast as answers come."`
 }
 
-// Feed is a list of what changed since an instant.
+// Feed is a list of what changed since an instant, or of everything.
 type Feed struct {
-	_ struct{} `doc:"A list that answers what changed since an instant."`
+	_ struct{} `doc:"A list that answers what changed since an instant, or everything that there is."`
 
 	Name    string            `hcl:"name,label"`
+	Class   string            `hcl:"class,optional" default:"timestamp" values:"timestamp,scan" doc:"How it is read: timestamp asks what changed since {since}; scan reads everything at each poll and compares."`
 	Method  string            `hcl:"method,optional" default:"GET" values:"GET,POST" doc:"POST is for APIs that take what is asked for as JSON. It must only read, as it is repeated when the network fails."`
 	Path    string            `hcl:"path" doc:"Path below base_url; may hold {since}."`
 	Query   map[string]string `hcl:"query,optional" doc:"Query parameters; values may hold {since}."`
@@ -82,7 +83,8 @@ type Feed struct {
 	Items   string            `hcl:"items,optional" doc:"Dotted path to the array of items in the answer. Without it the answer is the array."`
 	ID      string            `hcl:"id" doc:"Dotted path to an item's identifier."`
 	Version string            `hcl:"version,optional" doc:"Dotted path to what differs from version to version of a record. An equal version with other data is a change too."`
-	Time    string            `hcl:"time" doc:"Dotted path to the time of an item's last change, in the format of since or RFC 3339."`
+	Time    string            `hcl:"time,optional" doc:"Dotted path to the time of an item's last change, in the format of since or RFC 3339. A scan can do without."`
+	Ignore  []string          `hcl:"ignore,optional" doc:"Dotted paths of what changes without meaning anything: it is left out when data are compared. Arrays are passed through."`
 	Since   *Since            `hcl:"since,block"`
 	Page    *Page             `hcl:"page,block"`
 	Include []Include         `hcl:"include,block"`

@@ -16,7 +16,7 @@ import (
 
 func (s *source) compileFeed(f Feed, base string, resources []Resource) (*feed, error) {
 	at := "feed." + f.Name
-	c := &feed{name: f.Name}
+	c := &feed{name: f.Name, scan: f.Class == string(sdk.Scan), ignore: f.Ignore}
 	var err error
 	if c.format, c.written, err = compileSince(f.Since, at); err != nil {
 		return nil, err
@@ -30,10 +30,15 @@ func (s *source) compileFeed(f Feed, base string, resources []Resource) (*feed, 
 		into        *dotted
 		optional    bool
 	}{
-		{"items", f.Items, &c.items, true}, {"id", f.ID, &c.id, false}, {"version", f.Version, &c.version, true}, {"time", f.Time, &c.time, false},
+		{"items", f.Items, &c.items, true}, {"id", f.ID, &c.id, false}, {"version", f.Version, &c.version, true}, {"time", f.Time, &c.time, c.scan},
 	} {
 		if *p.into, err = parseDotted(p.value); err != nil || len(*p.into) == 0 && !p.optional {
 			return nil, sdk.Misconfigured(at+"."+p.name, "is not a dotted path like meta.lastUpdated")
+		}
+	}
+	for _, path := range f.Ignore {
+		if d, err := parseDotted(path); err != nil || len(d) == 0 {
+			return nil, sdk.Misconfigured(at+".ignore", "%q is not a dotted path like meta.lastSeen", path)
 		}
 	}
 	if c.page, err = compilePage(f.Page, c.request, at); err != nil {
@@ -45,7 +50,7 @@ func (s *source) compileFeed(f Feed, base string, resources []Resource) (*feed, 
 
 func (s *source) feedRequest(f Feed, base, at string) (template, error) {
 	t := template{method: cmp.Or(f.Method, http.MethodGet), base: base, path: f.Path, query: f.Query, placeholder: "{since}",
-		credential: s.auth.param}
+		constant: f.Class == string(sdk.Scan), credential: s.auth.param}
 	header := s.header
 	if t.method == http.MethodPost {
 		header = header.Clone()

@@ -57,6 +57,20 @@ func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 	var kinds []string
 	var g errgroup.Group
 	g.SetLimit(s.parallel)
+	// A panic must not end the process, which serves other sources too; its value may quote a record.
+	start := func(some []int, fetch func()) {
+		g.Go(func() error {
+			defer func() {
+				if p := recover(); p != nil {
+					for _, i := range some {
+						results[i].Err = sdk.Retryable("the rest adapter panicked (%T), please report it", p)
+					}
+				}
+			}()
+			fetch()
+			return nil
+		})
+	}
 	for i, ref := range refs {
 		if _, again := first[ref]; again {
 			continue
@@ -72,19 +86,13 @@ func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 			}
 			batched[ref.Kind] = append(batched[ref.Kind], i)
 		default:
-			g.Go(func() error {
-				results[i] = s.fetch(ctx, r, ref)
-				return nil
-			})
+			start([]int{i}, func() { results[i] = s.fetch(ctx, r, ref) })
 		}
 	}
 	for _, kind := range kinds {
 		r := s.resources[kind]
 		for _, some := range r.chunks(refs, batched[kind]) {
-			g.Go(func() error {
-				s.fetchBatch(ctx, r, refs, some, results)
-				return nil
-			})
+			start(some, func() { s.fetchBatch(ctx, r, refs, some, results) })
 		}
 	}
 	_ = g.Wait() // each failure is in its own result

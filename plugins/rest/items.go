@@ -41,7 +41,7 @@ func (f *feed) read(body []byte, p *position, now time.Time, page *sdk.Page) err
 		return sdk.Retryable("%s: no array at %q: found %s", f.request, f.items, found(array, ok))
 	}
 	var asked time.Time
-	if !p.Since.IsZero() {
+	if !p.Since.IsZero() && !f.scan {
 		asked, _, _ = f.format.Parse(f.format.Since(p.Since)) // what it writes, it reads
 	}
 	var changes []sdk.Change
@@ -89,6 +89,9 @@ func (f *feed) item(item []byte, c *sdk.Change) (early, late time.Time, err erro
 	if f.version != nil {
 		raw, _ := rawjson.Get(item, f.version...)
 		c.Version, _ = rawjson.Text(raw)
+	}
+	if f.time == nil {
+		return early, late, nil
 	}
 	raw, ok = rawjson.Get(item, f.time...)
 	text, _ := rawjson.Text(raw)

@@ -28,14 +28,20 @@ type feed struct {
 	written string // the format in words
 	page    paging
 	include []include
+	scan    bool     // it lists everything
+	ignore  []string // dotted paths of what means nothing
 }
 
 func (f *feed) describe() sdk.Feed {
 	d := sdk.Feed{Name: f.name, Kind: f.name, Class: sdk.Timestamp, Version: sdk.Coarse, Precision: f.format.Unit(),
 		Drifts: f.page.kind != "" && !f.page.stable,
 		Why:    f.request.String() + " answers what changed since an instant, written as " + f.written}
+	d.Ignore = f.ignore
 	if f.version == nil {
 		d.Version = sdk.None
+	}
+	if f.scan {
+		d.Class, d.Why = sdk.Scan, f.request.String()+" lists everything, which is read at each poll and compared"
 	}
 	return d
 }
@@ -71,7 +77,7 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 	r := s.call(f, p)
 	res, err := s.do(ctx, r)
 	if beyond(f.page, p, err) {
-		return sdk.Page{Watermark: mark.After(p.Reading).Bytes(), Calls: 1}, nil
+		return sdk.Page{Watermark: mark.After(p.Reading).Bytes(), Complete: f.scan, Calls: 1}, nil
 	}
 	if err != nil {
 		return sdk.Page{}, expired(p, err)
@@ -92,7 +98,7 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 	case err != nil:
 		return sdk.Page{}, err
 	case next == nil:
-		page.Watermark = mark.After(p.Reading).Bytes()
+		page.Watermark, page.Complete = mark.After(p.Reading).Bytes(), f.scan
 		return page, nil
 	case same(next, p.Next):
 		return sdk.Page{}, sdk.Retryable("%s %s: the next page is the same page again, so paging would never end", r.Method, r.Template)

@@ -26,6 +26,7 @@ type template struct {
 	body        any // of a POST, as encoding/json decodes it
 	header      http.Header
 	placeholder string // "{id}"
+	constant    bool   // it asks for the same each time, without the placeholder
 	credential  string // the query parameter that auth sets, if any
 	number      bool   // the placeholder stands for a number, where it is all of a text in body
 }
@@ -39,7 +40,7 @@ type param struct {
 // String is how errors name the request.
 func (t template) String() string { return t.method + " " + t.path }
 
-// check finds what is wrong with a template in which the placeholder, and no other, must stand. at is the path of its block.
+// check finds what is wrong with a template in which the placeholder, and no other, must stand; none at all if it is constant. at is the path of its block.
 func (t template) check(at string) error {
 	switch {
 	case !strings.HasPrefix(t.path, "/"):
@@ -72,6 +73,9 @@ func (t template) check(at string) error {
 	switch where := "path or in a value of query"; {
 	case unknown != "":
 		return sdk.Misconfigured(at+".body", "%s is not a placeholder here; there is %s", unknown, t.placeholder)
+	case t.constant && stands:
+		return sdk.Misconfigured(at+".class", "is %q, which asks for everything each time: there is no %s then", sdk.Scan, t.placeholder)
+	case t.constant:
 	case !stands && t.method == http.MethodPost:
 		return sdk.Misconfigured(at+".path", "%s is missing: it must stand in %s, or in body", t.placeholder, where)
 	case !stands:

@@ -156,7 +156,7 @@ func TestAKeyThatDoesNotFitIsBlamedAndNotShown(t *testing.T) {
 	cert, key := a.client()
 	_, other := a.client()
 	for name, wrong := range map[string]string{"another's": other, "cut off": key[:len(key)/2], "a certificate": cert} {
-		err := rest.Config{BaseURL: "https://ehr.invalid", TLS: &rest.TLS{Cert: cert, Key: wrong}}.Validate()
+		err := rest.Config{BaseURL: "https://ehr.invalid", Timeout: time.Second, TLS: &rest.TLS{Cert: cert, Key: wrong}}.Validate()
 		var e *sdk.Error
 		if !errors.As(err, &e) || e.Code != sdk.CodeMisconfigured || e.Path != "tls.key" || !strings.Contains(e.Text, "is not the private key") ||
 			strings.Contains(e.Text, strings.Split(wrong, "\n")[1]) {

@@ -284,7 +284,7 @@ func (c *Client) attempt(parent context.Context, r *Request, calls *int) (*Respo
 	if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
 		res.Date, res.Asked = date.UTC(), date.UTC().Add(-took)
 	}
-	if answer.Header.Get("Content-Encoding") != "" {
+	if coding := answer.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		return nil, &failure{err: sdk.Permanent("%s: answered in a content encoding that was not asked for", named)}
 	}
 	res.Body, err = readAll(answer, c.maxBody)

@@ -281,6 +281,7 @@ func TestAnswersThatAreNotJSONAreClearErrors(t *testing.T) {
 		{"application/json", `{"name":"c4n4ry`, "answered with JSON that is broken or cut off"},
 		{"application/fhir+json", `[1,]`, "answered with JSON that is broken or cut off"},
 		{"application/json", " \n", "answered nothing where JSON was expected"},
+		{"application/json; charset=iso-8859-1", "{\"name\":\"c4n4ry M\xfcller\"}", "answered in another character encoding than UTF-8"},
 		{"application/json", `{"a":1}`, ""},
 		{"text/html", "\xef\xbb\xbf[]", ""},
 		{"", `null`, ""},

@@ -8,6 +8,7 @@ import (
 	"context"
 	"mime"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/rawjson"
@@ -33,6 +34,8 @@ func (c *Client) JSON(ctx context.Context, r Request) (*Response, error) {
 	switch {
 	case len(bytes.TrimSpace(res.Body)) == 0:
 		return nil, sdk.Retryable("%s: answered nothing where JSON was expected", r.named())
+	case !utf8.Valid(res.Body): // JSON is UTF-8 (RFC 8259, section 8.1); read as such, two identifiers could become one
+		return nil, sdk.Retryable("%s: answered in another character encoding than UTF-8", r.named())
 	case !rawjson.Valid(res.Body):
 		return nil, sdk.Retryable("%s: answered %s", r.named(), instead(res.Header.Get("Content-Type")))
 	}

@@ -751,6 +751,7 @@ type Feed struct {
 	Deletes       bool                   `protobuf:"varint,7,opt,name=deletes,proto3" json:"deletes,omitempty"`
 	Drifts        bool                   `protobuf:"varint,8,opt,name=drifts,proto3" json:"drifts,omitempty"`
 	Why           string                 `protobuf:"bytes,9,opt,name=why,proto3" json:"why,omitempty"`
+	Ignore        []string               `protobuf:"bytes,10,rep,name=ignore,proto3" json:"ignore,omitempty"` // dotted paths left out when data are compared
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -846,6 +847,13 @@ func (x *Feed) GetWhy() string {
 		return x.Why
 	}
 	return ""
+}
+
+func (x *Feed) GetIgnore() []string {
+	if x != nil {
+		return x.Ignore
+	}
+	return nil
 }
 
 type Resource struct {
@@ -1838,7 +1846,7 @@ const file_adapter_proto_rawDesc = "" +
 	"\x06_state\"x\n" +
 	"\fOpenResponse\x12-\n" +
 	"\x05feeds\x18\x01 \x03(\v2\x17.rounds.adapter.v1.FeedR\x05feeds\x129\n" +
-	"\tresources\x18\x02 \x03(\v2\x1b.rounds.adapter.v1.ResourceR\tresources\"\xf5\x01\n" +
+	"\tresources\x18\x02 \x03(\v2\x1b.rounds.adapter.v1.ResourceR\tresources\"\x8d\x02\n" +
 	"\x04Feed\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
@@ -1848,7 +1856,9 @@ const file_adapter_proto_rawDesc = "" +
 	"\ahistory\x18\x06 \x01(\bR\ahistory\x12\x18\n" +
 	"\adeletes\x18\a \x01(\bR\adeletes\x12\x16\n" +
 	"\x06drifts\x18\b \x01(\bR\x06drifts\x12\x10\n" +
-	"\x03why\x18\t \x01(\tR\x03why\"F\n" +
+	"\x03why\x18\t \x01(\tR\x03why\x12\x16\n" +
+	"\x06ignore\x18\n" +
+	" \x03(\tR\x06ignore\"F\n" +
 	"\bResource\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05batch\x18\x02 \x01(\x03R\x05batch\x12\x10\n" +

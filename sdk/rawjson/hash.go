@@ -7,17 +7,34 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"slices"
+	"strings"
 	"sync"
 )
 
 // Hash is a hash of what doc says, however it is written: white space, the order of members and escapes in strings do not
 // count. The digits of numbers do (1.0 is not 1), since whether they are the same is the server's business.
 // It is a SHA-256 truncated to 16 bytes.
-func Hash(doc []byte) [16]byte {
+func Hash(doc []byte) [16]byte { return HashWithout(doc, nil) }
+
+// Paths are places in a document, made by ParsePaths.
+type Paths [][]string
+
+// ParsePaths reads dotted paths. A step names the member of an object. An array is passed through: the path goes on in each
+// of its elements.
+func ParsePaths(dotted []string) Paths {
+	var p Paths
+	for _, path := range dotted {
+		p = append(p, strings.Split(path, "."))
+	}
+	return p
+}
+
+// HashWithout is the Hash of doc without what stands at some paths.
+func HashWithout(doc []byte, without Paths) [16]byte {
 	c := pool.Get().(*canon)
 	defer pool.Put(c)
 	c.out, c.members = c.out[:0], c.members[:0]
-	c.value(trim(doc))
+	c.value(trim(doc), without)
 	sum := sha256.Sum256(c.out)
 	return [16]byte(sum[:16])
 }
@@ -35,17 +52,31 @@ type canon struct {
 	members []member
 }
 
-func (c *canon) value(raw []byte) {
+// below gives where the paths go on in a member, and whether one of them ends there. The key is raw, quotes included.
+func (p Paths) below(key []byte) (rest Paths, ends bool) {
+	for _, path := range p {
+		switch {
+		case !keyIs(key, path[0]):
+		case len(path) == 1:
+			return nil, true
+		default:
+			rest = append(rest, path[1:])
+		}
+	}
+	return rest, false
+}
+
+func (c *canon) value(raw []byte, without Paths) {
 	if len(raw) == 0 {
 		return
 	}
 	switch raw[0] {
 	case '{':
-		c.object(raw)
+		c.object(raw, without)
 	case '[':
 		c.out = append(c.out, '[')
 		for v := range Elements(raw) {
-			c.value(v)
+			c.value(v, without)
 			c.out = append(c.out, ',')
 		}
 		c.out = append(c.out, ']')
@@ -56,7 +87,7 @@ func (c *canon) value(raw []byte) {
 	}
 }
 
-func (c *canon) object(raw []byte) {
+func (c *canon) object(raw []byte, without Paths) {
 	first := len(c.members)
 	for key, value := range members(raw) {
 		m := member{key: key, value: value}
@@ -76,9 +107,13 @@ func (c *canon) object(raw []byte) {
 		if i+1 < last && bytes.Equal(c.members[i].key, c.members[i+1].key) {
 			continue // the last of one name counts
 		}
+		rest, ends := without.below(c.members[i].key)
+		if ends {
+			continue
+		}
 		c.out = append(c.out, c.members[i].key...)
 		c.out = append(c.out, ':')
-		c.value(c.members[i].value)
+		c.value(c.members[i].value, rest)
 		c.out = append(c.out, ',')
 	}
 	c.out = append(c.out, '}')

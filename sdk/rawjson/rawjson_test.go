@@ -147,6 +147,34 @@ func compare(t *testing.T, raw []byte) {
 	}
 }
 
+func TestHashWithoutLeavesPathsOut(t *testing.T) {
+	doc := `{"id": 1, "seen": "10:00", "visit": {"seen": 5, "by": "x"}, "list": [{"seen": 1, "id": 2}, [{"seen": 3}], 4]}`
+	for _, c := range []struct {
+		ignore string
+		other  string
+		same   bool
+	}{
+		{"seen", `{"id": 1, "seen": "11:00", "visit": {"seen": 5, "by": "x"}, "list": [{"seen": 1, "id": 2}, [{"seen": 3}], 4]}`, true},
+		{"seen", `{"id": 1, "visit": {"seen": 5, "by": "x"}, "list": [{"seen": 1, "id": 2}, [{"seen": 3}], 4]}`, true},
+		{"seen", `{"id": 1, "s\u0065en": {}, "visit": {"seen": 5, "by": "x"}, "list": [{"seen": 1, "id": 2}, [{"seen": 3}], 4]}`, true},
+		{"seen", `{"id": 1, "seen": "10:00", "visit": {"seen": 6, "by": "x"}, "list": [{"seen": 1, "id": 2}, [{"seen": 3}], 4]}`, false},
+		{"visit.seen", `{"id": 1, "seen": "10:00", "visit": {"seen": 6, "by": "x"}, "list": [{"seen": 1, "id": 2}, [{"seen": 3}], 4]}`, true},
+		{"visit.seen", `{"id": 1, "seen": "10:00", "visit": {"seen": 5, "by": "y"}, "list": [{"seen": 1, "id": 2}, [{"seen": 3}], 4]}`, false},
+		{"visit", `{"id": 1, "seen": "10:00", "visit": null, "list": [{"seen": 1, "id": 2}, [{"seen": 3}], 4]}`, true},
+		{"list.seen", `{"id": 1, "seen": "10:00", "visit": {"seen": 5, "by": "x"}, "list": [{"seen": 9, "id": 2}, [{"seen": 8}], 4]}`, true},
+		{"list.seen", `{"id": 1, "seen": "10:00", "visit": {"seen": 5, "by": "x"}, "list": [{"seen": 1, "id": 2}, [{"seen": 3}], 5]}`, false},
+		{"id.deeper", doc, true}, {"nothing.here", doc, true},
+	} {
+		paths := rawjson.ParsePaths([]string{"unrelated", c.ignore})
+		if same := rawjson.HashWithout([]byte(doc), paths) == rawjson.HashWithout([]byte(c.other), paths); same != c.same {
+			t.Errorf("without %s the same: %v, want %v: %s", c.ignore, same, c.same, c.other)
+		}
+	}
+	if rawjson.HashWithout([]byte(doc), nil) != rawjson.Hash([]byte(doc)) {
+		t.Error("without nothing it is another hash")
+	}
+}
+
 func BenchmarkHash(b *testing.B) {
 	doc := []byte(`{"id":"a-123","patientID":"p-1","lastUpdated":"2026-01-02T03:04:05","status":"booked","start":"2026-02-01T10:00:00","provider":{"id":"d1","name":{"first":"A","last":"B"},"phones":["1","2","3"]},"notes":"some text that is as long as such a text tends to be, or so"}`)
 	b.SetBytes(int64(len(doc)))

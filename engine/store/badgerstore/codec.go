@@ -329,6 +329,7 @@ func encodePosition(p *store.Position) []byte {
 	e.uint(p.Commit)
 	e.bytes(p.Watermark)
 	e.bytes(p.Cursor)
+	e.uint(p.Scan)
 	return e.b
 }
 
@@ -341,6 +342,9 @@ func decodePosition(b []byte) (store.Position, error) {
 	p.Polled = d.time()
 	p.Commit = d.uint()
 	p.Watermark, p.Cursor = d.bytes(), d.bytes()
+	if len(d.b) > 0 { // else it was written when there were no scans
+		p.Scan = d.uint()
+	}
 	return p, d.end()
 }
 

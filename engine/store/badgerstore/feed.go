@@ -4,6 +4,8 @@
 package badgerstore
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -167,6 +169,10 @@ func (f *feed) Commit(ctx context.Context, b store.Batch) error {
 	for i := range b.Rows {
 		rows[i] = encodeRow(&b.Rows[i])
 	}
+	mark := encodeNumber(b.Scan)
+	if b.Scan > 0 {
+		size += len(b.Rows) * store.MarkSize(sdk.Ref{})
+	}
 	var next store.Position
 	return f.s.do(ctx, &request{size: size + 64, durable: true,
 		apply: func(t *tx) error {
@@ -193,6 +199,12 @@ func (f *feed) Commit(ctx context.Context, b store.Batch) error {
 			}
 			for i := range b.Rows {
 				t.set(keyRow(f.pipeline, b.Rows[i].Ref), rows[i])
+				if b.Scan > 0 {
+					t.set(keyMark(f.pipeline, b.Rows[i].Ref), mark)
+				}
+			}
+			for i := range b.Marks {
+				t.set(keyMark(f.pipeline, b.Marks[i]), mark)
 			}
 			for i := range b.Dead {
 				if err := t.bury(&b.Dead[i]); err != nil {
@@ -207,6 +219,55 @@ func (f *feed) Commit(ctx context.Context, b store.Batch) error {
 			f.s.added(entries)
 		},
 	})
+}
+
+// Unmarked implements store.Feed. The token is the key of the row to go on with.
+func (f *feed) Unmarked(ctx context.Context, scan uint64, token []byte, limit int) (refs []sdk.Ref, next []byte, err error) {
+	if !f.owns() {
+		return nil, nil, store.ErrFenced
+	}
+	prefix := keyNumber(rowKey, f.pipeline)
+	if token != nil && !bytes.HasPrefix(token, prefix) {
+		return nil, nil, errToken
+	}
+	err = f.s.view(ctx, func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+		defer it.Close()
+		for it.Seek([]byte(cmp.Or(string(token), string(prefix)))); it.Valid(); it.Next() {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			key := it.Item().Key()
+			mark, err := readNumber(txn, markOf(key))
+			if err != nil {
+				return err
+			}
+			if mark >= scan {
+				continue
+			}
+			value, err := itemValue(txn, it.Item())
+			if err != nil {
+				return err
+			}
+			row, err := decodeRow(value)
+			if err != nil {
+				return err
+			}
+			if row.Deleted {
+				continue
+			}
+			if len(refs) == limit {
+				next = bytes.Clone(key)
+				return nil
+			}
+			refs = append(refs, row.Ref)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return refs, next, nil
 }
 
 // Lost implements store.Feed.

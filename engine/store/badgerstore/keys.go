@@ -6,6 +6,7 @@ package badgerstore
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 
 	"github.com/rounds-engine/rounds/sdk"
 )
@@ -19,6 +20,7 @@ const (
 	nameKey     = 'n' // kind, name                        → number of the name
 	positionKey = 'p' // pipeline                          → position
 	rowKey      = 'r' // pipeline, hash of the ref         → row
+	markKey     = 'k' // pipeline, hash of the ref         → number of the scan that saw the row last
 	entryKey    = 'e' // destination, lane, seq, hash of id → entry
 	deadKey     = 'd' // seq                               → dead letter
 	deadIDKey   = 'i' // hash of the dead letter's id      → seq
@@ -66,6 +68,15 @@ func keyRow(pipeline uint32, ref sdk.Ref) []byte {
 }
 
 func laneOf(pipeline uint32, key string) laneID { return digest(pipeline, key) }
+
+// markOf is the key of a row's mark.
+func markOf(row []byte) []byte {
+	k := slices.Clone(row)
+	k[0] = markKey
+	return k
+}
+
+func keyMark(pipeline uint32, ref sdk.Ref) []byte { return markOf(keyRow(pipeline, ref)) }
 
 // item is an entry as its key tells it.
 type item struct {

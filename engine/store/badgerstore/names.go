@@ -24,6 +24,16 @@ func (n *names) add(a newName) {
 	n.byID[a.id] = a
 }
 
+// rename lets to be the name of what from was; a number that to had is nobody's then.
+func (n *names) rename(kind byte, from, to string) {
+	id := n.byName[string(kind)+from]
+	if other, ok := n.id(kind, to); ok {
+		delete(n.byID, other)
+	}
+	delete(n.byName, string(kind)+from)
+	n.add(newName{kind, to, id})
+}
+
 func (n *names) id(kind byte, name string) (uint32, bool) {
 	id, ok := n.byName[string(kind)+name]
 	return id, ok

@@ -190,7 +190,7 @@ func itemValue(txn *badger.Txn, i *badger.Item) ([]byte, error) {
 // canBeStub: numbers and the secret have no form byte, and may begin with zero.
 func canBeStub(key []byte) bool {
 	switch key[0] {
-	case metaKey, nameKey, deadIDKey, partKey:
+	case metaKey, nameKey, markKey, deadIDKey, partKey:
 		return false
 	}
 	return true

@@ -12,8 +12,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/rounds-engine/rounds/engine/record"
@@ -26,6 +28,7 @@ type Memory struct {
 	mu        sync.Mutex
 	secret    []byte
 	seq       uint64
+	numbers   int // of pipelines so far
 	pipelines map[string]*state
 	outboxes  map[string]*queue
 	dead      []letter // oldest first
@@ -43,9 +46,11 @@ var _ store.Store = (*Store)(nil)
 
 // state is what is kept of one pipeline.
 type state struct {
+	number   int // names its lanes, also when it is renamed
 	owner    *owner
 	position store.Position
 	rows     map[sdk.Ref]store.Row
+	marks    map[sdk.Ref]uint64 // number of the scan that saw a row last
 }
 
 // queue is what is kept of one destination.
@@ -111,7 +116,8 @@ func (s *Store) Claim(ctx context.Context, pipeline string) (store.Feed, error) 
 	defer s.mu.Unlock()
 	st := s.pipelines[pipeline]
 	if st == nil {
-		st = &state{rows: map[sdk.Ref]store.Row{}}
+		s.numbers++
+		st = &state{number: s.numbers, rows: map[sdk.Ref]store.Row{}, marks: map[sdk.Ref]uint64{}}
 		s.pipelines[pipeline] = st
 	}
 	st.owner.lose()
@@ -199,15 +205,14 @@ func (s *Store) put(entries []record.Entry) {
 		e = cloneEntry(e)
 		e.Seq = s.seq
 		q := s.queue(e.Destination)
-		q.lanes[lane(e)] = append(q.lanes[lane(e)], e)
+		lane := fmt.Sprintf("%q %d", e.Key, s.pipelines[e.Pipeline].number)
+		q.lanes[lane] = append(q.lanes[lane], e)
 		select {
 		case q.wake <- struct{}{}:
 		default:
 		}
 	}
 }
-
-func lane(e record.Entry) string { return fmt.Sprintf("%q %q", e.Key, e.Pipeline) }
 
 type feed struct {
 	store *Store
@@ -292,6 +297,10 @@ func (f *feed) Commit(ctx context.Context, b store.Batch) error {
 	}
 	for _, row := range b.Rows {
 		f.state.rows[row.Ref] = cloneRow(row)
+		f.state.mark(row.Ref, b.Scan)
+	}
+	for _, ref := range b.Marks {
+		f.state.mark(ref, b.Scan)
 	}
 	f.store.put(b.Entries)
 	for _, d := range b.Dead {
@@ -306,6 +315,42 @@ func (f *feed) Commit(ctx context.Context, b store.Batch) error {
 	defer f.mu.Unlock()
 	f.position = f.state.position
 	return nil
+}
+
+func (s *state) mark(ref sdk.Ref, scan uint64) {
+	if scan > 0 {
+		s.marks[ref] = scan
+	}
+}
+
+func (f *feed) Unmarked(ctx context.Context, scan uint64, token []byte, limit int) (refs []sdk.Ref, next []byte, err error) {
+	f.store.mu.Lock()
+	defer f.store.mu.Unlock()
+	after, given := strings.CutPrefix(string(token), "after ")
+	switch {
+	case ctx.Err() != nil:
+		return nil, nil, ctx.Err()
+	case f.state.owner != f.owner:
+		return nil, nil, store.ErrFenced
+	case token != nil && !given:
+		return nil, nil, errToken
+	}
+	byName := map[string]sdk.Ref{}
+	for ref, row := range f.state.rows {
+		if !row.Deleted && f.state.marks[ref] < scan {
+			byName[fmt.Sprintf("%q", ref)] = ref
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		switch {
+		case given && name <= after:
+		case len(refs) == limit:
+			return refs, fmt.Appendf(nil, "after %q", refs[limit-1]), nil
+		default:
+			refs = append(refs, byName[name])
+		}
+	}
+	return refs, nil, nil
 }
 
 func (f *feed) Lost() <-chan struct{} { return f.owner.lost }

@@ -242,3 +242,81 @@ func (a *admin) Positions(context.Context) (map[string]store.Position, error) {
 	}
 	return positions, nil
 }
+
+func (a *admin) Rename(ctx context.Context, kind store.Kind, from, to string) (moved bool, err error) {
+	s := (*Store)(a)
+	if err := s.enter(ctx); err != nil {
+		return false, err
+	}
+	defer s.mu.Unlock()
+	var rename func()
+	var had, occupied, held bool
+	switch kind {
+	case store.Pipeline:
+		old, now := s.pipelines[from], s.pipelines[to]
+		had, occupied = old != nil && old.position.Commit > 0, now != nil && now.position.Commit > 0
+		held = old != nil && old.owner != nil || now != nil && now.owner != nil
+		rename = func() {
+			s.pipelines[to] = old
+			delete(s.pipelines, from)
+		}
+	case store.Destination:
+		old, now := s.outboxes[from], s.outboxes[to]
+		had, occupied = s.keeps(from), s.keeps(to)
+		held = old != nil && old.owner != nil || now != nil && now.owner != nil
+		rename = func() {
+			delete(s.outboxes, to)
+			if old != nil {
+				s.outboxes[to] = old
+			}
+			delete(s.outboxes, from)
+		}
+	case store.Source:
+		_, had = s.saved[from]
+		_, occupied = s.saved[to]
+		rename = func() {
+			s.saved[to] = s.saved[from]
+			delete(s.saved, from)
+		}
+	}
+	switch {
+	case !had:
+		return false, nil
+	case occupied:
+		return false, store.ErrOccupied
+	case held:
+		return false, store.ErrHeld
+	}
+	rename()
+	each := func(e *record.Entry) {
+		if kind == store.Pipeline && e.Pipeline == from {
+			e.Pipeline = to
+		} else if kind == store.Destination && e.Destination == from {
+			e.Destination = to
+		}
+	}
+	for _, q := range s.outboxes {
+		for _, entries := range q.lanes {
+			for i := range entries {
+				each(&entries[i])
+			}
+		}
+	}
+	for i := range s.dead {
+		d := &s.dead[i].DeadLetter
+		if kind == store.Pipeline && d.Pipeline == from {
+			d.Pipeline = to
+		}
+		if d.Entry != nil {
+			each(d.Entry)
+		}
+	}
+	return true, nil
+}
+
+// keeps says whether anything is kept for a destination. The caller holds the lock.
+func (s *Store) keeps(destination string) bool {
+	q := s.outboxes[destination]
+	return q != nil && len(q.lanes) > 0 ||
+		slices.ContainsFunc(s.dead, func(d letter) bool { return d.Entry != nil && d.Entry.Destination == destination })
+}

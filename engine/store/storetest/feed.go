@@ -76,7 +76,9 @@ func commitSurvives(t *testing.T, o Open) {
 	s := open(t, o)
 	f := s.claim("p")
 	b := full("a")
-	b.Position = &store.Position{Watermark: []byte("w"), Cursor: []byte("c"), Start: instant, Started: true, Epoch: 3, Polled: instant}
+	b.Position = &store.Position{
+		Watermark: []byte("w"), Cursor: []byte("c"), Start: instant, Started: true, Epoch: 3, Polled: instant, Scan: 300,
+	}
 	commit(t, f, b)
 	want := f.Position()
 	s.close()

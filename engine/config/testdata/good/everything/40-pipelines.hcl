@@ -7,6 +7,8 @@ pipeline "orders" {
     overlap = "0s"
     start   = "2026-01-31T08:00:00-05:00"
     timeout = "30s"
+    confirm     = "practice"
+    max_deleted = 0.25
   }
   fetch "practice" {
     id = fetched.patient.practice[0].id
@@ -33,12 +35,42 @@ pipeline "studies" {
     start = "beginning"
   }
   fetch "study" {
-    id = change.id
+    id         = change.id
+    when       = change.op != "deleted"
+    on_missing = "skip"
+    cache      = "10m"
+  }
+  fetch "series" {
+    from     = "serie"
+    for_each = [for s in fetched.study.series : s.id]
+    optional = true
   }
   deliver "screen" {
     to       = destination.stdout.screen
     map      = "maps/order.ts"
     validate = "maps/study.json"
     order_by = change.data.urgent ? "urgent" : change.id
+  }
+}
+
+pipeline "patient-orders" {
+  poll {
+    feed  = source.rest.clinic.feed.patients
+    every = "24h"
+  }
+  expand "practice" {
+    id      = change.id
+    items   = "data.practices"
+    key     = "practice.id"
+    version = "rev"
+    time    = null
+  }
+  fetch "patient" {
+    id = parent.data.id
+  }
+  deliver "screen" {
+    to       = destination.stdout.screen
+    map      = "maps/order.ts"
+    order_by = "${parent.id}/${change.id}"
   }
 }

@@ -2,7 +2,7 @@ sorce "rest" "clinic" {
   base_url = "CANARY-LITERAL"
 }
 
-table "codes" {
+tabel "codes" {
 }
 
 destination "webhook" "scheduling" {

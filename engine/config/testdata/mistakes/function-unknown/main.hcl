@@ -5,7 +5,7 @@ source "rest" "clinic" {
   }
   feed "appointments" {
     path = env()
-    id   = upper("id")
+    id   = uppr("id")
   }
 }
 
@@ -15,6 +15,6 @@ pipeline "p" {
     every = "1m"
   }
   fetch "patient" {
-    id = lower(change.data.patientID)
+    id = lowr(change.data.patientID)
   }
 }

@@ -1,0 +1,3 @@
+tenant  = "North"
+zone    = "loses to a later flag"
+headers = { loses = "x" }

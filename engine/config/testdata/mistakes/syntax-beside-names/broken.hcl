@@ -1,0 +1,6 @@
+variable "site" {
+  default = 
+
+locals {
+  zone = "UTC"
+}

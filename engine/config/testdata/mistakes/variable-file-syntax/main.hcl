@@ -1,0 +1,2 @@
+variable "site" {}
+variable "token" { sensitive = true }

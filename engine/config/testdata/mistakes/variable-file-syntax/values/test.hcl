@@ -1,0 +1,2 @@
+token = "CANARY-TOKEN
+site  = "main"
