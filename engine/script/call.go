@@ -45,7 +45,7 @@ func (s *Script) run(ctx context.Context, now time.Time, seed uint64, use func(*
 	began := time.Now()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- k.guarded(func() error {
+		err := k.guarded(func() error {
 			if err := k.prepare(now, seed); err != nil {
 				return err
 			}
@@ -55,52 +55,58 @@ func (s *Script) run(ctx context.Context, now time.Time, seed uint64, use func(*
 			}
 			return use(k, value)
 		})
+		ended <- k.conclude(ctx, began, err)
 	}()
 	timer := time.NewTimer(TimeLimit)
 	defer timer.Stop()
-	var err error
 	select {
-	case err = <-ended:
+	case err := <-ended:
+		return err
 	case <-ctx.Done():
-		err = k.stop(ended)
 	case <-timer.C:
-		err = k.stop(ended)
 	}
-	// The clock decides, not the interrupt: a native function, such as a regular expression, does not see the interrupt and
-	// may have been the last thing that ran, and what it returned may be wrong.
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.Is(err, errAbandoned) || time.Since(began) >= TimeLimit:
-		return k.timeUp(err)
-	case err != nil:
-		return k.failed(err)
-	}
-	return nil
-}
-
-// abandonedLimit is how many abandoned calls of a script may run on before it is called no more.
-var abandonedLimit = int32(2 * runtime.GOMAXPROCS(0))
-
-var errAbandoned = errors.New("abandoned")
-
-// stop interrupts a call and waits for its end. A call that does not end in the grace time is abandoned, and nothing but its own
-// goroutine may touch its runtime from then on.
-func (k *call) stop(ended <-chan error) error {
 	k.vm.Interrupt("stopped")
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
+	timer.Reset(grace)
 	select {
 	case err := <-ended:
 		return err
 	case <-timer.C:
 	}
-	k.script.abandoned.Add(1)
+	s.abandoned.Add(1)
 	go func() {
 		<-ended
-		k.script.abandoned.Add(-1)
+		s.abandoned.Add(-1)
 	}()
-	return errAbandoned
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// Where it is can't be seen, as its runtime is still at work. To try again would start another: it has not TimedOut.
+	return s.fail(s.export, fmt.Sprintf("took longer than the limit of %v; look for a very long array or string, a large BigInt, or for "+
+		"many matches of a regular expression that backtracks; it has not ended yet and keeps a processor busy", TimeLimit))
+}
+
+// abandonedLimit is how many abandoned calls of a script may run on before it is called no more.
+var abandonedLimit = int32(2 * runtime.GOMAXPROCS(0))
+
+// conclude makes what run returns of what the call ended with. It looks at what was thrown, which may be a Proxy, so the script may run.
+func (k *call) conclude(ctx context.Context, began time.Time, err error) error {
+	concluded := error(k.script.fail(k.script.export, "what was thrown can't be looked at"))
+	_ = k.guarded(func() error {
+		// The clock decides, not the interrupt: a native function, such as a regular expression, does not see the interrupt and
+		// may have been the last thing that ran, and what it returned may be wrong.
+		switch {
+		case ctx.Err() != nil:
+			concluded = ctx.Err()
+		case time.Since(began) >= TimeLimit:
+			concluded = k.timeUp(err)
+		case err != nil:
+			concluded = k.failed(err)
+		default:
+			concluded = nil
+		}
+		return nil
+	})
+	return concluded
 }
 
 // prepare makes the runtime what the package comment promises.

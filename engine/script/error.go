@@ -64,12 +64,8 @@ func (k *call) failed(err error) error {
 
 // timeUp is the error of a call that took too long; err is what it ended with, if it ended by itself.
 func (k *call) timeUp(err error) *Error {
-	text := fmt.Sprintf("took longer than the limit of %v; look for ", TimeLimit)
-	if errors.Is(err, errAbandoned) { // where it is can't be seen, as its runtime is still at work; to try again would start another
-		return k.script.fail(k.script.export, text+"a very long array or string, a large BigInt, or for many matches of a regular "+
-			"expression that backtracks; it has not ended yet and keeps a processor busy")
-	}
-	e := k.stopped(err, text+"an endless loop or for a regular expression that backtracks")
+	e := k.stopped(err, fmt.Sprintf("took longer than the limit of %v; look for an endless loop or for a regular expression "+
+		"that backtracks", TimeLimit))
 	e.TimedOut = true
 	return e
 }

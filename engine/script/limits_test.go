@@ -66,6 +66,23 @@ func TestFlatIsThatOfTheLanguage(t *testing.T) {
 	}
 }
 
+// What is thrown is asked for its class and its text, which are the script's.
+func TestWhatIsThrownEndsWithinTheLimit(t *testing.T) {
+	for _, source := range []string{
+		"export default () => { throw { toString() { for (;;) {} } }; };",
+		"export default () => { globalThis.TypeError = { [Symbol.hasInstance]() { for (;;) {} } }; throw new RangeError(); };",
+		"export default () => { throw new Proxy({}, { get() { for (;;) {} }, getPrototypeOf() { for (;;) {} } }); };",
+		"export default () => { throw new Proxy({}, { get() { throw 1 }, getPrototypeOf() { throw 1 } }); };",
+		"export default () => { throw Object.create(Error.prototype, { message: { get() { for (;;) {} } } }); };",
+	} {
+		s := compile(t, source)
+		var own *script.Error
+		if got, err := mapRecord(t, s, small(`{}`)); !errors.As(err, &own) || script.Abandoned(s) > 0 {
+			t.Errorf("%s: got %s, %v", source, got, err)
+		}
+	}
+}
+
 // What sees no interrupt can't be stopped, but it must not hold the pipeline, nor take more and more processors.
 func TestInvariant5WhatCantBeStoppedIsAbandoned(t *testing.T) {
 	script.SetAbandoning(t, 50*time.Millisecond, 1)
