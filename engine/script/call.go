@@ -74,7 +74,7 @@ func (s *Script) run(ctx context.Context, now time.Time, seed uint64, use func(*
 	}
 	s.abandoned.Add(1)
 	go func() {
-		<-ended
+		_ = <-ended
 		s.abandoned.Add(-1)
 	}()
 	if err := ctx.Err(); err != nil {
