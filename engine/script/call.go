@@ -121,7 +121,7 @@ func (k *call) prepare(now time.Time, seed uint64) error {
 		}
 		return random.Float64()
 	})
-	return errors.Join(k.pinDate(), k.boundRecursion(), k.vm.Set(nativeName, k.native))
+	return errors.Join(k.boundRecursion(), k.vm.Set(nativeName, k.native))
 }
 
 // guarded calls f and turns into an error what goja panics with: a thrown value where Go code reads a script's object, and

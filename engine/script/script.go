@@ -10,8 +10,8 @@
 // can show up in the notification of another; and there is no pool to bound, since what runs at the same time is what the
 // caller calls at the same time. What all calls share is the compiled program, which can't be changed.
 //
-// Determinism. A call's Date.now() and new Date() are Context.Now, the time zone is UTC whatever the host's is, and
-// Math.random() is seeded from the record's kind, id and version: the same record mapped again gives the same notification.
+// Determinism. A call's Date.now() and new Date() are Context.Now, the time zone is UTC whatever the host's is, for which the
+// package makes it that of the process, and Math.random() is seeded from the record's kind, id and version: the same record mapped again gives the same notification.
 //
 // What a script can reach is the language (ES2022, without async generators, Intl and \p{…} in regular expressions), the
 // modules beside it and the library "rounds/…". There is no console, no timer, no I/O. Code can't be made at run time: a direct eval
@@ -48,6 +48,9 @@ import (
 
 	"github.com/rounds-engine/rounds/engine/record"
 )
+
+// goja's Date is in the zone of the process.
+func init() { time.Local = time.UTC }
 
 // The limits of one call.
 const (
