@@ -43,8 +43,10 @@ func (s *Script) run(ctx context.Context, now time.Time, seed uint64, use func(*
 	}
 	k := &call{script: s, vm: goja.New()}
 	began := time.Now()
-	ended := make(chan error, 1)
+	ended := make(chan struct{})
+	var result error
 	go func() {
+		defer close(ended)
 		err := k.guarded(func() error {
 			if err := k.prepare(now, seed); err != nil {
 				return err
@@ -55,26 +57,26 @@ func (s *Script) run(ctx context.Context, now time.Time, seed uint64, use func(*
 			}
 			return use(k, value)
 		})
-		ended <- k.conclude(ctx, began, err)
+		result = k.conclude(ctx, began, err)
 	}()
 	timer := time.NewTimer(TimeLimit)
 	defer timer.Stop()
 	select {
-	case err := <-ended:
-		return err
+	case <-ended:
+		return result
 	case <-ctx.Done():
 	case <-timer.C:
 	}
 	k.vm.Interrupt("stopped")
 	timer.Reset(grace)
 	select {
-	case err := <-ended:
-		return err
+	case <-ended:
+		return result
 	case <-timer.C:
 	}
 	s.abandoned.Add(1)
 	go func() {
-		_ = <-ended
+		<-ended
 		s.abandoned.Add(-1)
 	}()
 	if err := ctx.Err(); err != nil {
