@@ -163,7 +163,9 @@ func choose(pipelines []config.Pipeline, names []string) ([]config.Pipeline, err
 	return chosen, nil
 }
 
-func (e *Engine) planOne(ctx context.Context, cfg *config.Config, p config.Pipeline, show bool, state *planned, source pipeline.Source) (PipelinePlan, error) {
+func (e *Engine) planOne(
+	ctx context.Context, cfg *config.Config, p config.Pipeline, show bool, state *planned, source pipeline.Source,
+) (PipelinePlan, error) {
 	alone := *cfg
 	alone.Pipelines = []config.Pipeline{p}
 	probe := &probe{Source: source}
@@ -171,7 +173,10 @@ func (e *Engine) planOne(ctx context.Context, cfg *config.Config, p config.Pipel
 	if err != nil {
 		return PipelinePlan{}, err
 	}
-	out := PipelinePlan{Name: p.Name, Source: p.Source, Feed: p.Feed, Every: p.Every.String(), Notifications: []PlannedNotification{}, DeadLetters: []PlannedDeadLetter{}}
+	out := PipelinePlan{
+		Name: p.Name, Source: p.Source, Feed: p.Feed, Every: p.Every.String(),
+		Notifications: []PlannedNotification{}, DeadLetters: []PlannedDeadLetter{},
+	}
 	out.Counts, err = made[0].Once(ctx)
 	switch {
 	case ctx.Err() != nil:
@@ -179,7 +184,8 @@ func (e *Engine) planOne(ctx context.Context, cfg *config.Config, p config.Pipel
 	case err == nil:
 		out.Complete = true
 	case sdk.CodeOf(err) == sdk.CodeWatermarkExpired:
-		out.Error = fmt.Sprintf("there is a gap in the feed, the pipeline would pause: %v; to resume: rounds resume %s --from now|beginning|INSTANT", err, p.Name)
+		out.Error = fmt.Sprintf("there is a gap in the feed, the pipeline would pause: %v; to resume: rounds resume %s --from now|beginning|INSTANT",
+			err, p.Name)
 	default:
 		out.Error = err.Error()
 	}
@@ -190,7 +196,9 @@ func (e *Engine) planOne(ctx context.Context, cfg *config.Config, p config.Pipel
 		return out, nil
 	}
 	for _, e := range d.entries {
-		n := PlannedNotification{Deliver: e.Deliver, Destination: e.Destination, Kind: e.Ref.Kind, Generation: e.Generation, Record: state.name(p.Name, e.Ref)}
+		n := PlannedNotification{
+			Deliver: e.Deliver, Destination: e.Destination, Kind: e.Ref.Kind, Generation: e.Generation, Record: state.name(p.Name, e.Ref),
+		}
 		if show {
 			n.ID, n.RecordID, n.Key, n.Body = e.ID, e.Ref.ID, e.Key, e.Body
 		} else {

@@ -26,7 +26,7 @@ const (
 )
 
 func main() {
-	// One zone for logs and scripts wherever the process runs; scripts need no work of their own then to be in UTC.
+	// One zone for logs wherever the process runs.
 	time.Local = time.UTC
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -131,7 +131,8 @@ func TestAPlanTellsWhatTheRunDeliversAndLeavesNoTrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := c.Patient(patient.PatientID).Name.Last
-	if code != 0 || stderr != "" || !strings.Contains(text, "new            1\n") || !strings.Contains(text, `"data"`) || !strings.Contains(text, "generation 2, record=") {
+	if code != 0 || stderr != "" || !strings.Contains(text, "new            1\n") || !strings.Contains(text, `"data"`) ||
+		!strings.Contains(text, "generation 2, record=") {
 		t.Errorf("exit code %d\n%s%s", code, text, stderr)
 	}
 	for _, never := range []string{`"` + id + `"`, `"` + patient.PatientID + `"`, last} {
@@ -139,10 +140,12 @@ func TestAPlanTellsWhatTheRunDeliversAndLeavesNoTrace(t *testing.T) {
 			t.Errorf("a masked plan shows %s:\n%s", never, text)
 		}
 	}
-	if _, text, _ := rounds(t, c.env(), "plan", "--state", state, "--show", dir); !strings.Contains(text, last) || !strings.Contains(text, `, id "`+id+`", ordering key "`+patient.PatientID+`"`) {
+	_, text, _ = rounds(t, c.env(), "plan", "--state", state, "--show", dir)
+	if !strings.Contains(text, last) || !strings.Contains(text, `, id "`+id+`", ordering key "`+patient.PatientID+`"`) {
 		t.Errorf("--show does not show %s:\n%s", last, text)
 	}
-	if masked := plan(t, c.env(), "--state", state, dir); masked.Pipelines[0].List[0].RecordID != "" || strings.Contains(string(masked.Pipelines[0].List[0].Body), last) {
+	masked := plan(t, c.env(), "--state", state, dir).Pipelines[0].List[0]
+	if masked.RecordID != "" || masked.ID != "" || strings.Contains(string(masked.Body), last) {
 		t.Error("masked JSON shows content")
 	}
 	if after := filesIn(t, dir); !maps.Equal(before, after) {
@@ -215,7 +218,10 @@ func TestAPlanShowsTheFirstDeadLetter(t *testing.T) {
 	})
 	state := filepath.Join(dir, "state")
 	code, stdout, _ := rounds(t, c.env(), "plan", "--state", state, dir)
-	for _, want := range []string{"dead letters   1\n", "the first: deliver \"scheduling\"", "mapping.js:3", "filtered       1\n", fmt.Sprintf("notifications  %d\n", len(c.IDs())-2)} {
+	for _, want := range []string{
+		"dead letters   1\n", "the first: deliver \"scheduling\"", "mapping.js:3", "filtered       1\n",
+		fmt.Sprintf("notifications  %d\n", len(c.IDs())-2),
+	} {
 		if code != 0 || !strings.Contains(stdout, want) {
 			t.Errorf("exit code %d, want %q in\n%s", code, want, stdout)
 		}

@@ -98,7 +98,7 @@ type MapContext struct {
 	Source   string
 	Deliver  string
 	Now      time.Time
-	Attempt  int
+	Attempt  int            // 1 at first, one more for each reading of the page in which the record had to wait
 	Previous *record.Record // as last committed; nil: unknown, or not kept
 }
 

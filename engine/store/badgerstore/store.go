@@ -49,8 +49,8 @@ type Options struct {
 	Logger *slog.Logger // nil: slog.Default()
 	// Existing asks for a state that was made before; without one, Open fails and leaves nothing behind.
 	Existing bool
-	// ReadOnly, with Existing, changes no file: Claim gives a handle that only reads, whatever writes fails. The state must
-	// have been closed by whoever wrote it last, since what a kill left has to be mended by writing.
+	// ReadOnly changes no file, and implies Existing: Claim gives a handle that only reads, whatever writes fails. The state
+	// must have been closed by whoever wrote it last, since what a kill left has to be mended by writing (ErrNotClosed).
 	ReadOnly bool
 	// Limits lower the limits of the store, for tests; zero fields leave them.
 	Limits store.Limits
