@@ -115,6 +115,7 @@ func TestMapShowsWhyNothingWouldBeSent(t *testing.T) {
 		"one of two":  {"", []string{"true", "false"}, `"Ana <Lee>"`, `deliver "two": filtered out`},
 		"bad record":  {"", []string{"booked", `book"ed`}, "", "x.json: line 2, column 102: this is not valid JSON"},
 		"no fetch":    {"", []string{`"patient"`, `"person"`}, "", "no fetch block for; it has 1: patient"},
+		"no previous": {"one", []string{`  "fetched"`, `  "previous": {"change": {}}, "fetched"`}, "", "pipeline appointments has no keep_previous"},
 		"no pipeline": {"three", []string{"booked", "booked"}, "", `no deliver block "three"; it has: one, two`},
 	} {
 		files := tryFiles()
@@ -135,6 +136,29 @@ func TestMapShowsWhyNothingWouldBeSent(t *testing.T) {
 	code, stdout, _ = rounds(t, nil, "map", "appointments", "--record", filepath.Join(dir, "x.json"), "--deliver", "two", "--json", dir)
 	if code != 1 || !strings.Contains(stdout, `"result": "filtered"`) || strings.Contains(stdout, "ordering_key") {
 		t.Errorf("as JSON: exit code %d\n%s", code, stdout)
+	}
+}
+
+// TestMapUsesAllThatTheConfigurationSays: the record before, tables and schemas.
+func TestMapUsesAllThatTheConfigurationSays(t *testing.T) {
+	t.Parallel()
+	files := tryFiles()
+	files["main.hcl"] = replaced(t, tryHCL, `pipeline "appointments" {`, "table \"sites\" {\n  values = { N = \"North\" }\n}\n\npipeline \"appointments\" {\n  keep_previous = true",
+		`map      = "one.js"`, "map      = \"one.js\"\n    validate = \"schema.json\"")
+	files["one.js"] = "export default ({ change }, { previous, changed, tables }) =>\n" +
+		"  ({ op: change.op, was: previous?.change.data.status ?? null, changed, site: tables.sites.N });\n"
+	files["schema.json"] = `{"properties": {"was": {"type": "string"}}}`
+	dir := write(t, files)
+	args := []string{"map", "appointments", "--record", filepath.Join(dir, "x.json"), "--deliver", "one", dir}
+	code, stdout, stderr := rounds(t, nil, args...)
+	if code != 1 || stdout != "" || !strings.Contains(stderr, "not valid by schema.json: /was type") {
+		t.Errorf("not valid: exit code %d\n%s%s", code, stdout, stderr)
+	}
+	overwrite(t, dir, "x.json", replaced(t, tryRecord, `  "fetched"`, `  "previous": {"change": {"data": {"patientID": "P1", "status": "draft", "urgent": true}}}, "fetched"`))
+	code, stdout, stderr = rounds(t, nil, args...)
+	want := "{\n  \"op\": \"updated\",\n  \"was\": \"draft\",\n  \"changed\": [\n    \"change.data.status\",\n    \"fetched.patient\"\n  ],\n  \"site\": \"North\"\n}\n"
+	if code != 0 || stdout != want || stderr != "" {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
 }
 
