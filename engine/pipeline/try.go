@@ -6,6 +6,7 @@ package pipeline
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -48,19 +49,21 @@ func (p *Pipeline) Try(ctx context.Context, r, previous *record.Record, now time
 	if previous != nil && !p.KeepPrevious {
 		return nil, failf("pipeline %s has no keep_previous, so its mappings never get a record before", p.Name)
 	}
-	w := &window{Pipeline: p, begin: now, stats: new(stats)}
-	it := w.item(r.Change, store.Row{Ref: r.Change.Ref})
-	it.rec = &record.Record{Change: r.Change, Parent: r.Parent, Fetched: fetched}
-	it.before = previous
-	// One try is all there is: a mapping that takes too long has failed.
-	p.attempts = map[sdk.Ref]int{r.Change.Ref: maxAttempts}
-	if err := contain(func() error { return w.mapItem(ctx, it) }); err != nil {
-		return nil, err
-	}
-	w.order([]*item{it})
-	outcomes := make([]Outcome, len(it.outcomes))
-	for i, out := range it.outcomes {
-		d := &p.Delivers[i]
+	outcomes := make([]Outcome, len(p.Delivers))
+	for i, d := range p.Delivers {
+		one := *p // a block that takes too long hides those after it
+		one.Delivers, one.attempts = p.Delivers[i:i+1], nil
+		w := &window{Pipeline: &one, begin: now, stats: new(stats)}
+		it := w.item(r.Change, store.Row{Ref: r.Change.Ref})
+		it.rec, it.before = &record.Record{Change: r.Change, Parent: r.Parent, Fetched: fetched}, previous
+		if err := contain(func() error { return w.mapItem(ctx, it) }); err != nil {
+			return nil, err
+		}
+		w.order([]*item{it})
+		out := it.outcomes[0]
+		if it.waits != nil { // for another try, and this is the only one
+			out.fail("script", fmt.Sprintf("deliver %q: %s", d.Name, sdk.Safe(it.waits).Text), "")
+		}
 		outcomes[i] = Outcome{d.Name, d.Destination, out.key, out.body, out.unwanted, out.cause}
 	}
 	return outcomes, nil
