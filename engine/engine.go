@@ -23,6 +23,7 @@ import (
 	"github.com/rounds-engine/rounds/engine/delivery"
 	"github.com/rounds-engine/rounds/engine/destination"
 	"github.com/rounds-engine/rounds/engine/host"
+	"github.com/rounds-engine/rounds/engine/jsonschema"
 	"github.com/rounds-engine/rounds/engine/pipeline"
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/engine/script"
@@ -221,7 +222,7 @@ func (e *Engine) pipelines(state store.Store, cfg *config.Config, sources map[st
 			Name: p.Name, SourceName: p.Source, Feed: p.Feed, Every: p.Every, Overlap: p.Overlap, Timeout: p.Timeout, Start: pipeline.Start(p.Start),
 			Confirm: p.Confirm, MaxDeleted: p.MaxDeleted,
 			Source: sources[p.Source], Claim: state.Claim, Limits: state.Limits(), Secret: state.Secret(),
-			Parallel: runtime.GOMAXPROCS(0), Hurry: hurry, Logger: e.o.Logger,
+			KeepPrevious: p.KeepPrevious, Parallel: runtime.GOMAXPROCS(0), Hurry: hurry, Logger: e.o.Logger,
 		}
 		if x := p.Expand; x != nil {
 			c.Expand = &pipeline.Expand{
@@ -232,7 +233,12 @@ func (e *Engine) pipelines(state store.Store, cfg *config.Config, sources map[st
 			c.Fetches = append(c.Fetches, fetchOf(f))
 		}
 		for _, d := range p.Delivers {
-			mapping, err := script.Compile(d.Script, script.Options{Root: cfg.Dir})
+			o := script.Options{Root: cfg.Dir, Tables: cfg.Tables, TableDefaults: cfg.TableDefaults}
+			var err error
+			if o.Check, err = checkWith(d.Schema, cfg.Dir); err != nil {
+				return nil, fmt.Errorf("pipeline %s, deliver %q: %w", p.Name, d.Name, err)
+			}
+			mapping, err := script.Compile(d.Script, o)
 			if err != nil {
 				return nil, fmt.Errorf("pipeline %s, deliver %q: %w", p.Name, d.Name, err)
 			}
@@ -283,6 +289,23 @@ func mapWith(s *script.Script) func(context.Context, *record.Record, pipeline.Ma
 		}
 		return body, err
 	}
+}
+
+// checkWith lets a script's result be checked by a schema, if there is one.
+func checkWith(name, dir string) (func([]byte, func(string) bool) *script.Refusal, error) {
+	if name == "" {
+		return nil, nil
+	}
+	schema, err := jsonschema.Compile(name, dir)
+	if err != nil {
+		return nil, err
+	}
+	return func(body []byte, authors func(string) bool) *script.Refusal {
+		if invalid := schema.Check(body, authors); invalid != nil {
+			return &script.Refusal{Text: invalid.Text, Detail: invalid.Detail}
+		}
+		return nil
+	}, nil
 }
 
 // savedState lets the adapters, whose processes may start before the state is open, save into it once it is.

@@ -11,7 +11,9 @@ import (
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/engine/destination"
 	"github.com/rounds-engine/rounds/engine/host"
+	"github.com/rounds-engine/rounds/engine/jsonschema"
 	"github.com/rounds-engine/rounds/engine/script"
+	"github.com/rounds-engine/rounds/scripts"
 	"github.com/rounds-engine/rounds/sdk/schema"
 )
 
@@ -27,6 +29,11 @@ func (e *Engine) Load(ctx context.Context, path string, values ...config.Value) 
 		Values:           values,
 		CheckScript: func(dir, path string) error {
 			_, err := script.Compile(path, script.Options{Root: dir})
+			return err
+		},
+		Schemas: scripts.SchemaNames(),
+		CheckSchema: func(dir, name string) error {
+			_, err := jsonschema.Compile(name, dir)
 			return err
 		},
 	})

@@ -31,7 +31,12 @@ declare module "rounds" {
     readonly fetched: Fetched;
   }
 
-  export interface Context {
+  /** A translation table. A key that it does not have gives its default, or undefined. */
+  export interface Table {
+    readonly [key: string]: string | undefined;
+  }
+
+  export interface Context<Data = any, Fetched = any> {
     /** Name of the pipeline. */
     readonly pipeline: string;
     /** The source, "rest.clinic". */
@@ -42,18 +47,21 @@ declare module "rounds" {
     readonly now: string;
     /** 1 when a record is mapped for the first time. */
     readonly attempt: number;
-    /** Reserved. */
-    readonly previous: undefined;
-    /** Reserved. */
-    readonly changed: undefined;
-    /** Reserved. */
-    readonly tables: {};
+    /** The record as last committed, if the pipeline keeps it (keep_previous); null the first time. */
+    readonly previous: Record<Data, Fetched> | null;
+    /**
+     * Dotted paths of what differs from previous in change.data and in fetched: "change.data.start",
+     * "fetched.patient.phones.0". Empty when previous is null.
+     */
+    readonly changed: readonly string[];
+    /** The translation tables of the configuration, by name. */
+    readonly tables: { readonly [name: string]: Table };
   }
 
   /** A script's default export: the notification, or null to filter the change out. */
   export type Mapping<Data = any, Fetched = any, Result extends object = object> = (
     record: Record<Data, Fetched>,
-    context: Context,
+    context: Context<Data, Fetched>,
   ) => Result | null;
 }
 
@@ -233,30 +241,369 @@ declare module "rounds/redox" {
     NoShowReason?: Maybe<string>;
   }
 
-  /** The parts of a Scheduling message. A part that is null or undefined is left out; Visit may not be. */
-  export interface SchedulingParts<V extends SchedulingVisit> {
-    Meta?: MetaParts | null;
-    Patient?: Patient | null;
-    Visit: V;
-    AppointmentInfo?: CodeSetDescriptionWithValue[] | null;
+  export interface CodeSetName {
+    Code?: Maybe<string>;
+    Codeset?: Maybe<string>;
+    Name?: Maybe<string>;
   }
-  export interface SchedulingMessage<Event extends string, V extends SchedulingVisit> {
-    Meta: Meta<"Scheduling", Event>;
+  export interface ClinicalInfo extends CodeSetDescriptionWithValue {
+    Abbreviation?: Maybe<string>;
+    Notes?: string[];
+    Units?: Maybe<string>;
+  }
+  export interface Allergy extends CodeSetName {
+    Type?: CodeSetName;
+    OnsetDateTime?: Maybe<string>;
+    Reaction?: CodeSetName[];
+    Severity?: CodeSetName;
+    Status?: Maybe<string>;
+  }
+  export interface Contact {
+    FirstName?: Maybe<string>;
+    MiddleName?: Maybe<string>;
+    LastName?: Maybe<string>;
+    Address?: Address;
+    PhoneNumber?: PhoneNumber;
+    RelationToPatient?: Maybe<
+      | "Child" | "Employer" | "Father" | "Grandchild" | "Grandparent" | "Life Partner" | "Mother" | "Other" | "Parent"
+      | "Self" | "Sibling" | "Spouse" | "Unknown"
+    >;
+    EmailAddresses?: string[];
+    Roles?: string[];
+  }
+  export type Relationship =
+    | "Child" | "Employer" | "Father" | "Grandchild" | "Grandparent" | "Life Partner" | "Mother" | "Other" | "Parent"
+    | "Self" | "Sibling" | "Spouse" | "Unknown";
+  export interface ProviderWithNPI extends Provider {
+    NPI?: Maybe<string>;
+  }
+  export interface DischargeStatus {
+    Code?: Maybe<
+      | "0" | "01" | "02" | "03" | "04" | "05" | "06" | "07" | "09" | "20" | "21" | "30" | "40" | "41" | "42" | "43" | "50"
+      | "51" | "61" | "62" | "63" | "64" | "65" | "66" | "69" | "70" | "81" | "82" | "83" | "84" | "85" | "86" | "87" | "88"
+      | "89" | "90" | "91" | "92" | "93" | "94" | "95"
+    >;
+    Codeset?: Maybe<string>;
+    Description?: Maybe<string>;
+  }
+  export interface Employer {
+    Name?: Maybe<string>;
+    Address?: Address;
+    PhoneNumber?: Maybe<string>;
+  }
+  export interface Facility {
+    Name?: Maybe<string>;
+    Address?: Address;
+    PhoneNumber?: Maybe<string>;
+  }
+  export interface Guarantor {
+    Address?: Address;
+    DOB?: Maybe<string>;
+    EmailAddresses?: string[];
+    Employer?: Employer;
+    FirstName?: Maybe<string>;
+    LastName?: Maybe<string>;
+    MiddleName?: Maybe<string>;
+    Number?: Maybe<string>;
+    PhoneNumber?: { Business?: Maybe<string>; Home?: Maybe<string>; Mobile?: Maybe<string> };
+    RelationToPatient?: Maybe<Relationship>;
+    Sex?: Maybe<Sex>;
+    Spouse?: { FirstName?: Maybe<string>; LastName?: Maybe<string> };
+    SSN?: Maybe<string>;
+    Type?: Maybe<string>;
+  }
+  export interface Insurance {
+    AgreementType?: Maybe<"Maternity" | "Standard" | "Unified">;
+    Company?: InsuranceCompany;
+    CoverageType?: Maybe<"Clinic" | "Insurance" | "Other" | "Patient">;
+    EffectiveDate?: Maybe<string>;
+    ExpirationDate?: Maybe<string>;
+    GroupName?: Maybe<string>;
+    GroupNumber?: Maybe<string>;
+    Insured?: InsuranceInsured;
+    MemberNumber?: Maybe<string>;
+    Plan?: InsurancePlan;
+    PolicyNumber?: Maybe<string>;
+    Priority?: Maybe<string>;
+  }
+  export interface InsuranceCompany extends Identifier {
+    Name?: Maybe<string>;
+    PhoneNumber?: Maybe<string>;
+    Address?: Address;
+  }
+  export interface InsuranceInsured {
+    Address?: Address;
+    DOB?: Maybe<string>;
+    FirstName?: Maybe<string>;
+    Identifiers?: Identifier[];
+    LastName?: Maybe<string>;
+    MiddleName?: Maybe<string>;
+    Relationship?: Maybe<Relationship>;
+    Sex?: Maybe<Sex>;
+    SSN?: Maybe<string>;
+  }
+  export interface InsurancePlan extends Identifier {
+    Name?: Maybe<string>;
+    Type?: Maybe<string>;
+  }
+  export interface Specimen {
+    BodySite?: Maybe<string>;
+    ID?: Maybe<string>;
+    Source?: Maybe<string>;
+  }
+  export interface Producer {
+    ID?: Maybe<string>;
+    IDType?: Maybe<string>;
+    Name?: Maybe<string>;
+    Address?: Address;
+  }
+  export interface Range {
+    High?: Maybe<number>;
+    Low?: Maybe<number>;
+    Text?: Maybe<string>;
+  }
+  export interface Result {
+    AbnormalFlag?: Maybe<
+      | "Abnormal" | "Critically Abnormal" | "Critically High" | "Critically Low" | "High" | "Inconclusive" | "Intermediate"
+      | "Low" | "Moderately Susceptible" | "Normal" | "Not Susceptible" | "Resistant" | "Susceptible" | "Very Abnormal"
+      | "Very High" | "Very Low" | "Very Susceptible"
+    >;
+    Code: string;
+    Codeset?: Maybe<string>;
+    CompletionDateTime?: Maybe<string>;
+    Description?: Maybe<string>;
+    FileType?: Maybe<string>;
+    Notes?: string[];
+    ObservationMethod?: CodeSetDescription;
+    Performer?: Provider;
+    PrimaryResultsInterpreter?: ProviderWithNPI;
+    Producer?: Producer;
+    ReferenceRange?: Range;
+    RelatedGroupID?: Maybe<string>;
+    Specimen?: Specimen;
+    Status: "Canceled" | "Corrected" | "Deleted" | "Final" | "Incomplete" | "None Specified" | "Preliminary" | "Unavailable";
+    Units?: Maybe<string>;
+    Value: string;
+    ValueType:
+      | "Address" | "Coded Entry" | "Date" | "DateTime" | "Encapsulated Data" | "Formatted Text" | "ID And Name" | "ID"
+      | "Money" | "Name" | "Numeric" | "Phone Number" | "Price" | "Reference Pointer" | "String" | "Structured Numeric"
+      | "Time";
+  }
+  export interface OrderBase {
+    ApplicationOrderID?: Maybe<string>;
+    CollectionDateTime?: Maybe<string>;
+    ID: string;
+    Notes?: string[];
+    OrderingFacility?: Facility;
+    Priority?: Maybe<"ASAP" | "Preoperative" | "Routine" | "Stat" | "Timing Critical">;
+    Procedure?: CodeSetDescription;
+    Provider?: ProviderWithNPI;
+    ResultCopyProviders?: Provider[];
+    Specimen?: Specimen;
+    TransactionDateTime?: Maybe<string>;
+  }
+  export interface Component {
+    Comments?: Maybe<string>;
+    ID?: Maybe<string>;
+    Name?: Maybe<string>;
+    Value?: Maybe<string>;
+  }
+  export interface Note {
+    Authenticator?: Provider;
+    Availability?: Maybe<"Available" | "Cancelled" | "Deleted" | "Obsolete" | "Unavailable">;
+    Components?: Component[];
+    ContentType: "Base64 Encoded" | "Plain Text" | "Rich Text";
+    DocumentationDateTime?: Maybe<string>;
+    DocumentID: string;
+    DocumentType: string;
+    FileName?: Maybe<string>;
+    Notifications?: Provider[];
+    Provider: Provider;
+    ServiceDateTime?: Maybe<string>;
+    Status?: Maybe<"Authenticated" | "In progress">;
+  }
+
+  // The parts of a message as they are given: one that is not required may be null, and is left out.
+  type Given<Parts> = { [Name in keyof Parts]: {} extends Pick<Parts, Name> ? Parts[Name] | null : Parts[Name] };
+
+  /** Makes a message of one event type of its parts. It checks what is required. */
+  export type Builder<Model extends string, Event extends string, Parts, M = MetaParts> = (
+    parts: { Meta?: M | null } & Given<Parts>,
+  ) => { Meta: Meta<Model, Event> & Omit<M, "DataModel" | "EventType"> } & Parts;
+
+  interface SchedulingParts<V> {
     Patient?: Patient;
     Visit: V;
     AppointmentInfo?: CodeSetDescriptionWithValue[];
   }
-  type SchedulingBuilder<Event extends string, V extends SchedulingVisit> = (
-    parts: SchedulingParts<V>,
-  ) => SchedulingMessage<Event, V>;
-
-  /** A builder for each event type: Scheduling.New({ Patient, Visit }). They check what is required. */
+  /** A builder for each event type: Scheduling.New({ Patient, Visit }). */
   export const Scheduling: {
-    readonly New: SchedulingBuilder<"New", SchedulingVisit>;
-    readonly Reschedule: SchedulingBuilder<"Reschedule", RescheduleVisit>;
-    readonly Modification: SchedulingBuilder<"Modification", SchedulingVisit>;
-    readonly Cancel: SchedulingBuilder<"Cancel", CancelVisit>;
-    readonly NoShow: SchedulingBuilder<"NoShow", NoShowVisit>;
+    readonly New: Builder<"Scheduling", "New", SchedulingParts<SchedulingVisit>>;
+    readonly Reschedule: Builder<"Scheduling", "Reschedule", SchedulingParts<RescheduleVisit>>;
+    readonly Modification: Builder<"Scheduling", "Modification", SchedulingParts<SchedulingVisit>>;
+    readonly Cancel: Builder<"Scheduling", "Cancel", SchedulingParts<CancelVisit>>;
+    readonly NoShow: Builder<"Scheduling", "NoShow", SchedulingParts<NoShowVisit>>;
+  };
+
+  /** Where the start and the status of an appointment are, and what its status says. */
+  export interface EventTypeOptions<Data = any, Fetched = any> {
+    /** The start, in the form to send; change.data.start if not given. */
+    start?: (record: import("rounds").Record<Data, Fetched>) => string | Maybe<undefined>;
+    /** The status; change.data.status if not given. */
+    status?: (record: import("rounds").Record<Data, Fetched>) => unknown;
+    /** Statuses of what will not take place; "cancelled" and "canceled" if not given. Case and punctuation do not count. */
+    cancelled?: readonly string[];
+    /** Statuses of what the patient did not come to; "noshow" if not given. */
+    noShow?: readonly string[];
+    /**
+     * Whether an appointment that is seen for the first time was made just now. If not given, change.op must be "created", which is
+     * also so for one that was there before the pipeline's start.
+     */
+    isNew?: (record: import("rounds").Record<Data, Fetched>) => boolean;
+  }
+
+  /**
+   * The event type that a change of an appointment amounts to. previous is context.previous; when it is null all can be told but
+   * Reschedule.
+   */
+  export function eventType<Data, Fetched>(
+    previous: import("rounds").Record<Data, Fetched> | null,
+    current: import("rounds").Record<Data, Fetched>,
+    options?: EventTypeOptions<Data, Fetched>,
+  ): keyof typeof Scheduling;
+
+  /** The start before, for OldDateTime of a Reschedule; undefined for any other event type. */
+  export function oldDateTime<Data, Fetched>(
+    previous: import("rounds").Record<Data, Fetched> | null,
+    current: import("rounds").Record<Data, Fetched>,
+    options?: EventTypeOptions<Data, Fetched>,
+  ): string | undefined;
+
+  export interface DischargeVisit extends PatientAdminVisit {
+    DischargeDateTime?: Maybe<string>;
+    DischargeLocation?: ProviderLocation;
+    DischargeStatus?: DischargeStatus;
+  }
+  export interface PatientAdminPatient extends Patient {
+    Allergies?: Allergy[];
+    Contacts?: Contact[];
+    Diagnoses?: Diagnosis[];
+    PCP?: ProviderWithNPI;
+  }
+  export interface PatientAdminVisit extends Visit {
+    AdmittingProvider?: Provider;
+    Balance?: Maybe<number>;
+    DiagnosisRelatedGroup?: Maybe<number>;
+    DiagnosisRelatedGroupType?: Maybe<number>;
+    Guarantor?: Guarantor;
+    Insurances?: Insurance[];
+  }
+  export interface PatientMergePatient extends PatientAdminPatient {
+    PreviousIdentifiers: Identifier[];
+  }
+  export interface TransferVisit extends PatientAdminVisit {
+    PreviousLocation?: VisitLocation;
+    DischargeDateTime?: Maybe<string>;
+    DischargeStatus?: DischargeStatus;
+  }
+  export interface VisitMergePatient extends Patient {
+    PreviousIdentifiers?: Identifier[];
+  }
+  export interface VisitMergeVisit {
+    VisitNumber: string;
+  }
+  export interface VisitUpdateVisit extends PatientAdminVisit {
+    DischargeDateTime?: Maybe<string>;
+  }
+
+  interface AdminParts<V = PatientAdminVisit> {
+    Patient: PatientAdminPatient;
+    Visit?: V;
+  }
+  /** A builder for each event type: PatientAdmin.Arrival({ Patient, Visit }). */
+  export const PatientAdmin: {
+    readonly Arrival: Builder<"PatientAdmin", "Arrival", AdminParts>;
+    readonly Cancel: Builder<"PatientAdmin", "Cancel", AdminParts, MetaParts & { CanceledEvent?: Maybe<string> }>;
+    readonly Discharge: Builder<"PatientAdmin", "Discharge", AdminParts<DischargeVisit>>;
+    readonly NewPatient: Builder<"PatientAdmin", "NewPatient", { Patient: PatientAdminPatient }>;
+    readonly PatientMerge: Builder<"PatientAdmin", "PatientMerge", { Patient: PatientMergePatient }>;
+    readonly PatientUpdate: Builder<"PatientAdmin", "PatientUpdate", { Patient: PatientAdminPatient }>;
+    readonly PreAdmit: Builder<"PatientAdmin", "PreAdmit", AdminParts>;
+    readonly Registration: Builder<"PatientAdmin", "Registration", AdminParts>;
+    readonly Transfer: Builder<"PatientAdmin", "Transfer", AdminParts<TransferVisit>>;
+    readonly VisitMerge: Builder<"PatientAdmin", "VisitMerge", { Patient: VisitMergePatient; Visit: VisitMergeVisit }>;
+    readonly VisitUpdate: Builder<"PatientAdmin", "VisitUpdate", AdminParts<VisitUpdateVisit>>;
+  };
+
+  export interface OrderOrder extends OrderBase {
+    ClinicalInfo?: ClinicalInfo[];
+    Comments?: Maybe<string>;
+    Diagnoses?: Diagnosis[];
+    Expiration?: Maybe<string>;
+    Status?: Maybe<"Cancel" | "New" | "Update">;
+  }
+  export interface OrderVisit extends Pick<Visit,
+    | "AccountNumber" | "AttendingProvider" | "ConsultingProvider" | "Location" | "PatientClass" | "ReferringProvider"
+    | "VisitDateTime" | "VisitNumber"
+  > {
+    Guarantor?: Guarantor;
+    Insurances?: Insurance[];
+  }
+
+  interface OrderParts {
+    Patient: Patient;
+    Visit?: OrderVisit;
+    Order: OrderOrder;
+  }
+  /** A builder for each event type: Order.New({ Patient, Order }). */
+  export const Order: {
+    readonly New: Builder<"Order", "New", OrderParts>;
+    readonly Update: Builder<"Order", "Update", OrderParts>;
+    readonly Cancel: Builder<"Order", "Cancel", OrderParts>;
+    readonly GroupedOrders: Builder<"Order", "GroupedOrders", { Patient: Patient; Visit?: OrderVisit; Orders: OrderOrder[] }>;
+  };
+
+  export interface ResultsOrder extends OrderBase {
+    CompletionDateTime?: Maybe<string>;
+    ResponseFlag?: Maybe<"Acknowledgement" | "Associated Segments" | "Confirmations" | "Exceptions" | "Replacements">;
+    Results: Result[];
+    ResultsStatus?: Maybe<"Canceled" | "Corrected" | "Final" | "In Process" | "Preliminary" | "Unavailable">;
+    Status: "Cancel" | "New" | "Resulted" | "Update";
+  }
+  export type ResultsVisit = Pick<Visit,
+    | "AccountNumber" | "AttendingProvider" | "Location" | "PatientClass" | "ReferringProvider" | "VisitDateTime"
+    | "VisitNumber"
+  >;
+
+  /** A builder for the one event type: Results.New({ Patient, Orders }). */
+  export const Results: {
+    readonly New: Builder<"Results", "New", { Patient: Patient; Visit?: ResultsVisit; Orders: ResultsOrder[] }>;
+  };
+
+  export interface NewNote extends Note {
+    FileContents?: Maybe<string>;
+  }
+  export interface NotesOrder {
+    ID?: Maybe<string>;
+    Name?: Maybe<string>;
+  }
+  export type NotesVisit = Pick<Visit, "AccountNumber" | "Location" | "VisitDateTime" | "VisitNumber">;
+  export interface ReplaceNote extends Note {
+    FileContents?: Maybe<string>;
+    OriginalDocumentID?: Maybe<string>;
+  }
+
+  interface NotesParts<N> {
+    Patient: Patient;
+    Visit?: NotesVisit;
+    Orders?: NotesOrder[];
+    Note: N;
+  }
+  /** A builder for each event type: Notes.New({ Patient, Note }). */
+  export const Notes: {
+    readonly New: Builder<"Notes", "New", NotesParts<NewNote>>;
+    readonly Replace: Builder<"Notes", "Replace", NotesParts<ReplaceNote>>;
+    readonly Delete: Builder<"Notes", "Delete", NotesParts<Note>>;
   };
 
   /** A patient's identifiers by their types, { MR: patient.id }, as strings; those that are missing are left out. */

@@ -77,7 +77,8 @@ Exit codes: 0 done, 1 failed (mistakes in the configuration included), 2 mistake
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newRunCommand(), newValidateCommand(), newResumeCommand(), newFmtCommand(), newDemoCommand(), newAdapterCommand(), newVersionCommand())
+	root.AddCommand(newInitCommand(), newRunCommand(), newValidateCommand(), newResumeCommand(), newFmtCommand(), newDemoCommand(),
+		newAdapterCommand(), newVersionCommand())
 	return root
 }
 

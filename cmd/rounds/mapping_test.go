@@ -58,6 +58,43 @@ func TestInvariant5AMappingThatFailsForOneDeliversNothingOfIt(t *testing.T) {
 	p.stop()
 }
 
+func TestInvariant5WhatIsNotValidByItsSchemaIsNotDelivered(t *testing.T) {
+	t.Parallel()
+	c := newClinic(t, sampleehr.Options{Load: sampleehr.Load{Appointments: 12, Patients: 3}}, receiver.Options{})
+	bad, err := c.Appointment(c.IDs()[4])
+	if err != nil {
+		t.Fatal(err)
+	}
+	hcl := replaced(t, pipelineHCL, `start   = "now"`, fromTheBeginning, `map      = "mapping.js"`, "map      = \"mapping.js\"\n    validate = \"redox/scheduling\"")
+	hcl += "\ntable \"reasons\" {\n  values  = { created = \"from the table\" }\n  default = \"by default\"\n}\n"
+	dir := write(t, map[string]string{"main.hcl": hcl, "mapping.js": `
+import { Scheduling } from "rounds/redox";
+export default ({ change }, { tables }) => {
+  const { id, data, op } = change;
+  return Scheduling.Modification({ Visit: { VisitNumber: id, Reason: tables.reasons[op], Type: tables.reasons.x, Status: id === "` + bad.ID + `" ? { [data.comment]: 1 } : data.status } });
+};
+`})
+	p := startRun(t, dir, c.env())
+	p.logged("changes became dead letters", "is not valid by redox/scheduling: /Visit/Status type: must be null or string")
+	p.eventually(20*time.Second, "the others arrived", func() bool { return c.Accepted() == 11 })
+	p.stop()
+	for _, r := range c.Received(0) {
+		if strings.Contains(string(r.Body), bad.ID) {
+			t.Error("the notification that is not valid was delivered")
+		}
+		if !strings.Contains(string(r.Body), `"Reason":"from the table","Type":"by default"`) {
+			t.Errorf("the configuration's table did not reach the script: %s", r.Body)
+		}
+	}
+	if log := p.log.String(); strings.Contains(log, bad.Comment) || strings.Contains(log, bad.ID) {
+		t.Error("the log holds what the script returned, or an id")
+	}
+	dead := deadLetters(t, dir, 0)
+	if len(dead) != 1 || dead[0].Ref.ID != bad.ID || dead[0].Cause.Stage != record.StageMap {
+		t.Fatalf("dead letters: %+v", dead)
+	}
+}
+
 func TestABrokenMappingCommitsNothingAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	c := newClinic(t, sampleehr.Options{Load: sampleehr.Load{Appointments: 30, Patients: 5}}, receiver.Options{})

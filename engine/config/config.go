@@ -78,8 +78,10 @@ type Pipeline struct {
 	Confirm    string
 	MaxDeleted float64
 	Expand     *Expand // nil: what the feed lists are the changes
-	Fetches    []Fetch
-	Delivers   []Deliver
+	// KeepPrevious keeps each record as it was committed, for the next mapping of it.
+	KeepPrevious bool
+	Fetches      []Fetch
+	Delivers     []Deliver
 }
 
 // Start says where a feed that was never read begins. The zero value is the beginning of all records.
@@ -117,6 +119,7 @@ type Deliver struct {
 	Name        string
 	Destination string // ID of the destination
 	Script      string // absolute path
+	Schema      string // that what the script returns has to be valid by: the name of a shipped one, or an absolute path; empty: none
 	Filter      *Expr  // nil: every record is delivered
 	OrderBy     *Expr  // nil, or absent for a record: the record's own id is the ordering key
 }
@@ -138,6 +141,9 @@ type Options struct {
 	// CheckScript compiles a mapping, whose imports may not leave dir. The error's text says where in the script and is
 	// shown; it holds no values. May be nil.
 	CheckScript func(dir, path string) error
+	// Schemas are the names of the shipped schemas, and CheckSchema compiles a schema as CheckScript does a script. May be nil.
+	Schemas     []string
+	CheckSchema func(dir, schema string) error
 	SecretsDir  string                      // of secret(); empty: $CREDENTIALS_DIRECTORY, else /run/secrets
 	LookupEnv   func(string) (string, bool) // nil: os.LookupEnv
 	Values      []Value                     // of variables, beside the environment; later ones count

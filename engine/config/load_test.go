@@ -159,6 +159,13 @@ func options(secrets string) config.Options {
 			}
 			return nil
 		},
+		Schemas: []string{"redox/order", "redox/scheduling"},
+		CheckSchema: func(_, name string) error {
+			if filepath.Base(name) == "broken.json" {
+				return errors.New("broken.json is not JSON from line 1 on")
+			}
+			return nil
+		},
 		SecretsDir: secrets,
 		LookupEnv:  func(name string) (string, bool) { v, ok := environment[name]; return v, ok },
 	}

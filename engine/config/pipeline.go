@@ -27,7 +27,9 @@ const (
 	defaultMaxDeleted  = 0.1
 )
 
-var pipelineSchema = schema.Schema{Blocks: []schema.Block{
+var pipelineSchema = schema.Schema{Attributes: []schema.Attribute{
+	{Name: "keep_previous", Type: schema.Bool, Doc: "keeps each record as it was committed, for context.previous of its next mapping"},
+}, Blocks: []schema.Block{
 	{Name: "poll", Required: true, Doc: "the feed and how often it is asked", Body: schema.Schema{Attributes: []schema.Attribute{
 		{Name: "feed", Type: reference, Required: true, Doc: "the feed to ask, as source.ADAPTER.NAME.feed.FEED"},
 		{Name: "every", Type: schema.Duration, Required: true, Doc: "how often the feed is polled"},
@@ -57,6 +59,7 @@ var pipelineSchema = schema.Schema{Blocks: []schema.Block{
 	{Name: "deliver", Labels: []string{"name"}, Repeated: true, Required: true, Doc: "a mapping and where it goes", Body: schema.Schema{Attributes: []schema.Attribute{
 		{Name: "to", Type: reference, Required: true, Doc: "where notifications go, as destination.TYPE.NAME"},
 		{Name: "map", Type: schema.String, Required: true, Doc: "the script that makes the notification, relative to the .hcl file"},
+		{Name: "validate", Type: schema.String, Doc: "the JSON Schema that what the script returns has to be valid by: a model, or a file"},
 		{Name: "filter", Type: expression, Doc: "whether the record is delivered, an expression over change and fetched; it is if it is not given"},
 		{Name: "order_by", Type: expression, Doc: "notifications with the same value arrive in order; the record's own id if it is not given"},
 	}}},
@@ -67,6 +70,7 @@ func (l *loader) pipelines() {
 		o, ok := l.decode(block, pipelineSchema)
 		before := len(l.diags)
 		p := Pipeline{Name: block.Labels[0]}
+		p.KeepPrevious, _ = take(o, "keep_previous", false)
 		for _, poll := range o.blocks["poll"] {
 			l.poll(poll, &p)
 		}
@@ -211,6 +215,11 @@ func (l *loader) deliver(o *object, labels []string) Deliver {
 	} else if at != o.header {
 		l.errorf(at, "Missing script", "The name of the script is empty.")
 	}
+	if name, at := take(o, "validate", ""); name != "" {
+		d.Schema = l.schema(at, name)
+	} else if at != o.header {
+		l.errorf(at, "Missing schema", "The name of the schema is empty.")
+	}
 	if by, given := o.attributes["order_by"]; given {
 		d.OrderBy, _ = l.compile(by.expr, labels, "", cty.String)
 	}
@@ -222,19 +231,8 @@ func (l *loader) deliver(o *object, labels []string) Deliver {
 
 // script checks that a script is there and compiles.
 func (l *loader) script(at hcl.Range, name, path string) {
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		l.errorf(at, "Missing script", "There is no file %q. A relative path starts at the directory of the .hcl file.%s",
-			name, meant(filepath.Base(path), filesIn(filepath.Dir(path))))
-		return
-	case err != nil:
-		l.errorf(at, "Unreadable script", "The file %q can't be read: %s.", name, reason(err))
-		return
-	case !info.Mode().IsRegular():
-		l.errorf(at, "Unreadable script", "%q is not a file.", name)
-		return
-	case l.opts.CheckScript == nil:
+	hint := meant(filepath.Base(path), filesIn(filepath.Dir(path)))
+	if !l.file(at, "script", name, path, hint) || l.opts.CheckScript == nil {
 		return
 	}
 	problem, known := l.scripts[path]
@@ -245,6 +243,43 @@ func (l *loader) script(at hcl.Range, name, path string) {
 	if problem != nil {
 		l.errorf(at, "Invalid script", "%s", sentence(problem.Error()))
 	}
+}
+
+// schema checks that a schema is there and compiles. It gives the name of a shipped one as it is, and the absolute path of a file.
+func (l *loader) schema(at hcl.Range, name string) string {
+	schema := name
+	if !slices.Contains(l.opts.Schemas, name) {
+		schema = absolute(l.dir, name)
+		hint := meantOr(name, l.opts.Schemas, "Without a file there are")
+		if files := filesIn(filepath.Dir(schema)); nearest(filepath.Base(schema), files) != "" {
+			hint = meant(filepath.Base(schema), files)
+		}
+		if !l.file(at, "schema", name, schema, hint) {
+			return ""
+		}
+	}
+	if l.opts.CheckSchema != nil {
+		if problem := l.opts.CheckSchema(l.dir, schema); problem != nil {
+			l.errorf(at, "Invalid schema", "%s", sentence(problem.Error()))
+		}
+	}
+	return schema
+}
+
+// file checks that a file is there.
+func (l *loader) file(at hcl.Range, what, name, path, hint string) bool {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		l.errorf(at, "Missing "+what, "There is no file %q. A relative path starts at the directory of the .hcl file.%s", name, hint)
+	case err != nil:
+		l.errorf(at, "Unreadable "+what, "The file %q can't be read: %s.", name, reason(err))
+	case !info.Mode().IsRegular():
+		l.errorf(at, "Unreadable "+what, "%q is not a file.", name)
+	default:
+		return true
+	}
+	return false
 }
 
 // cycles says which fetches wait for each other. Each cycle is said once, at the fetch that stands first.

@@ -54,6 +54,9 @@ func (w *window) work(ctx context.Context, fresh []*item, next *store.Position) 
 		if len(fresh) > 0 && !refused(batch) {
 			ahead = w.enrichAhead(ctx, fresh)
 		}
+		if err := w.remember(ctx, batch); err != nil {
+			return err
+		}
 		if err := w.mapAll(ctx, batch); err != nil {
 			return err
 		}
@@ -112,7 +115,7 @@ func (w *window) sample(ctx context.Context, counts []int, some []*item) {
 	if w.ahead != nil {
 		_ = w.ahead() // one at a time fetches; whoever started it hears of its error
 	}
-	if w.enrich(ctx, some, w.witness) != nil || w.mapAll(ctx, some) != nil {
+	if w.enrich(ctx, some, w.witness) != nil || w.remember(ctx, some) != nil || w.mapAll(ctx, some) != nil {
 		return
 	}
 	for _, it := range some {
@@ -182,7 +185,7 @@ func (w *window) mapItem(ctx context.Context, it *item) error {
 		var body []byte
 		try := func() (err error) {
 			body, err = d.Map(ctx, it.rec, MapContext{
-				Pipeline: w.Name, Source: w.SourceName, Deliver: d.Name, Now: w.begin, Attempt: 1,
+				Pipeline: w.Name, Source: w.SourceName, Deliver: d.Name, Now: w.begin, Attempt: 1, Previous: it.before,
 			})
 			return err
 		}
@@ -234,6 +237,7 @@ func (w *window) order(batch []*item) {
 	for _, it := range batch {
 		if it.previous != nil {
 			it.row.Key = it.previous.row.Key
+			it.previous = nil // what is committed need not be held by what comes after it
 		}
 		own := it.row.Ref.Kind + "/" + it.row.Ref.ID
 		keys := keysOf(it.row)
@@ -366,7 +370,7 @@ func (w *window) oversized(it *item, part store.Batch) store.Batch {
 			part.Size(), part.Items(), w.Limits.Bytes, w.Limits.Items),
 	})
 	d.Record = nil
-	it.row.Key = ""
+	it.row.Key, it.row.Snapshot = "", nil
 	w.stats.dead++
 	w.log.Error("a change became a dead letter", "cause", d.Cause.Text, "record", record.Name(w.Secret, w.Name, it.row.Ref))
 	return store.Batch{Rows: []store.Row{it.row}, Dead: []record.DeadLetter{d}}

@@ -166,6 +166,9 @@ func (e *ehr) results(refs []sdk.Ref) []sdk.Result {
 	results := make([]sdk.Result, len(refs))
 	for i, ref := range refs {
 		results[i] = sdk.Result{Ref: ref, Data: json.RawMessage(fmt.Sprintf(`{"id":%q,"next":%q}`, ref.ID, ref.ID+"-next"))}
+		if ref.Kind == "chart" {
+			results[i].Data = e.chart(ref.ID)
+		}
 		if onRef != nil {
 			if err := onRef(ref); err != nil {
 				results[i] = sdk.Result{Ref: ref, Err: err}
@@ -173,6 +176,19 @@ func (e *ehr) results(refs []sdk.Ref) []sdk.Result {
 		}
 	}
 	return results
+}
+
+// chart holds the last state of a record, as a list of one.
+func (e *ehr) chart(id string) json.RawMessage {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	data := json.RawMessage("null")
+	for _, c := range e.log {
+		if c.Ref.ID == id {
+			data = c.Data
+		}
+	}
+	return fmt.Appendf(nil, `{"list":[%s]}`, data)
 }
 
 func (e *ehr) Ack(_ context.Context, _ string, token []byte) error {

@@ -99,6 +99,7 @@ type MapContext struct {
 	Deliver  string
 	Now      time.Time
 	Attempt  int
+	Previous *record.Record // as last committed; nil: unknown, or not kept
 }
 
 // MapError says why a mapping made nothing of a record. Text may be logged, Detail may hold what the record held. A mapping
@@ -122,8 +123,10 @@ type Config struct {
 	Confirm    string  // the resource that tells whether what a scan does not list is deleted; empty: no delete is inferred
 	MaxDeleted float64 // share of the records that may be deleted after one scan
 	Expand     *Expand // nil: what the feed lists are the changes
-	Fetches    []Fetch
-	Delivers   []Deliver
+	// KeepPrevious keeps each record as it was committed, for MapContext.Previous of the next generation.
+	KeepPrevious bool
+	Fetches      []Fetch
+	Delivers     []Deliver
 
 	Source   Source
 	Claim    func(ctx context.Context, pipeline string) (store.Feed, error)

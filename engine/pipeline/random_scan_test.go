@@ -45,6 +45,7 @@ func chaosOfScans(t *testing.T, seed uint64) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, store.Limits{Items: 6 + c.n(60), Bytes: 16<<10 + c.n(64<<10), Refs: 1 + c.n(5)})
 		r.disturb(c)
+		r.config.Expand = nil
 		l := r.list()
 		l.feed.Drifts = l.size > 0
 		r.config.MaxDeleted = 1

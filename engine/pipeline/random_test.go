@@ -132,6 +132,12 @@ func (r *rig) disturb(c *chaos) {
 	}
 	r.config.Fetches = []pipeline.Fetch{patients()}
 	r.config.Fetches[0].Cache = time.Duration(c.n(2)*c.n(20)) * time.Minute
+	if !r.ehr.feed.History && c.n(3) == 0 { // the changes are what stands in the charts of what the feed lists
+		r.config.Expand = &pipeline.Expand{
+			Name: "child", Resource: "chart", Items: []string{"list"}, Key: []string{"id"},
+			ID: expr(func(rec *record.Record) (string, bool, error) { return rec.Change.Ref.ID, true, nil }),
+		}
+	}
 	r.config.Delivers = append(r.config.Delivers, deliver("second"))
 	r.config.Delivers[1].OrderBy = inData("patient")
 	r.config.Delivers[0].Map = func(_ context.Context, rec *record.Record, _ pipeline.MapContext) ([]byte, error) {

@@ -30,15 +30,16 @@ const (
 // item is one new change on its way through the steps.
 type item struct {
 	rec      *record.Record
-	row      store.Row     // as it will be committed
-	previous *item         // the change before it of the same record on this page
-	steps    []result      // how it fared, by step
-	asked    []sdk.Ref     // what was fetched for it, by fetch block
-	cause    *record.Cause // why the change is a dead letter as a whole
-	waits    error         // why it could not be read, fetched or mapped this time; it is not committed
-	waitStep int           // the step that waits
-	skipped  bool          // filtered out before mapping, as what was to be fetched is missing
-	outcomes []outcome     // one per deliver block
+	row      store.Row      // as it will be committed
+	previous *item          // the change before it of the same record on this page, until this one has its place in the order
+	before   *record.Record // as last committed; nil: unknown, or not kept
+	steps    []result       // how it fared, by step
+	asked    []sdk.Ref      // what was fetched for it, by fetch block
+	cause    *record.Cause  // why the change is a dead letter as a whole
+	waits    error          // why it could not be read, fetched or mapped this time; it is not committed
+	waitStep int            // the step that waits
+	skipped  bool           // filtered out before mapping, as what was to be fetched is missing
+	outcomes []outcome      // one per deliver block
 }
 
 // open says that the item's way goes on.

@@ -204,9 +204,12 @@ func (w *window) judgeBatch(ctx context.Context, v *pageVerdict, batch []*item) 
 // settle decides about an item that could not be read, fetched or mapped this time.
 func (w *window) settle(ctx context.Context, v *pageVerdict, it *item) {
 	ref := it.row.Ref
-	if v.refs[ref] && it.waits == nil {
-		// An earlier state of the same record waits; this one may not overtake it.
-		it.waits = v.waiting
+	if v.refs[ref] {
+		// An earlier state of the same record waits; this one may not overtake it, not as a dead letter either: its row would
+		// make the earlier one look stale.
+		if it.waits == nil {
+			it.waits = v.waiting
+		}
 		return
 	}
 	if it.waits == nil {

@@ -291,6 +291,30 @@ func TestARecordThatCannotBeFetchedWhileOthersCanGetsSomeAttempts(t *testing.T) 
 	})
 }
 
+// TestInvariant1NoStateOvertakesAnEarlierOneThatWaits: the second state of a record appears after the first was tried so many
+// times, and both ask for what can't be fetched.
+func TestInvariant1NoStateOvertakesAnEarlierOneThatWaits(t *testing.T) {
+	for tried := range 5 {
+		simulate(t, func(r *rig) {
+			r.config.Fetches = []pipeline.Fetch{patients()}
+			r.ehr.feed.History = true
+			r.ehr.set("0", "a", "p0")
+			r.ehr.set("1", "a", "p1")
+			flaky(r, "p1")
+			r.ehr.onPoll = func(n int, q sdk.Query) (sdk.Page, error) {
+				if n == 1+tried {
+					time.Sleep(time.Millisecond)
+					r.ehr.set("1", "b", "p1")
+				}
+				return r.ehr.page(q), nil
+			}
+			r.run(20 * time.Minute)
+			r.expect("0@a")
+			r.expectDead("1@a fetch retryable", "1@b fetch retryable")
+		})
+	}
+}
+
 func TestARecordThatCanBeFetchedAfterAllIsDelivered(t *testing.T) {
 	simulate(t, func(r *rig) {
 		r.config.Fetches = []pipeline.Fetch{patients()}

@@ -47,7 +47,7 @@ func Compile(path string, o Options) (*Script, error) {
 			return nil, err
 		}
 	}
-	s := &Script{name: relative(root, path)}
+	s := &Script{name: relative(root, path), tables: tables{o.Tables, o.TableDefaults}, check: o.Check}
 	s.export = position{file: s.name, line: 1, column: 1}
 	// esbuild follows links in the name of its working directory, and names of files are relative to that.
 	real, err := filepath.EvalSymlinks(root)
@@ -239,11 +239,13 @@ func (b *bundler) resolve(args api.OnResolveArgs) (api.OnResolveResult, error) {
 			`scripts are ES modules; write "import … from" at the top instead of require`)
 	case path == libraryName || strings.HasPrefix(path, libraryName+"/"):
 		name := path + ".js"
-		if _, err := fs.Stat(scripts.FS, name); err != nil {
+		_, err := fs.Stat(scripts.FS, name)
+		if err != nil || args.Namespace != libraryName && !slices.Contains(scripts.Modules(), path) {
 			return api.OnResolveResult{}, fmt.Errorf("there is no %q in the library; it has %s", path,
 				strings.Join(scripts.Modules(), ", "))
 		}
-		return api.OnResolveResult{Path: name, Namespace: libraryName}, nil
+		// A module that nothing is used of is not evaluated.
+		return api.OnResolveResult{Path: name, Namespace: libraryName, SideEffects: api.SideEffectsFalse}, nil
 	case strings.HasPrefix(path, "./") || strings.HasPrefix(path, "../"):
 		found, err := b.find(filepath.Join(filepath.Dir(args.Importer), filepath.FromSlash(path)), path)
 		return api.OnResolveResult{Path: found}, err

@@ -69,9 +69,8 @@ func (k *call) change(where string, c *sdk.Change) (goja.Value, error) {
 	return change, nil
 }
 
-// context makes the second argument of a mapping. The names previous, changed and tables are reserved: nothing else may
-// ever be called so.
-func (k *call) context(c Context) goja.Value {
+// context makes the second argument of a mapping. What may be large is made when the script first asks for it.
+func (k *call) context(r *record.Record, c Context) goja.Value {
 	context := k.vm.NewObject()
 	for _, m := range []struct {
 		name  string
@@ -79,11 +78,39 @@ func (k *call) context(c Context) goja.Value {
 	}{
 		{"pipeline", c.Pipeline}, {"source", c.Source}, {"deliver", c.Deliver},
 		{"now", c.Now.UTC().Format("2006-01-02T15:04:05.000Z")}, {"attempt", c.Attempt},
-		{"previous", goja.Undefined()}, {"changed", goja.Undefined()}, {"tables", k.vm.NewObject()},
 	} {
 		put(context, m.name, k.vm.ToValue(m.value))
 	}
+	k.lazy(context, "previous", func() (goja.Value, error) {
+		if c.Previous == nil {
+			return goja.Null(), nil
+		}
+		return k.record(c.Previous)
+	})
+	k.lazy(context, "changed", func() (goja.Value, error) {
+		var paths []any
+		for _, path := range changed(c.Previous, r) {
+			paths = append(paths, path)
+		}
+		return k.vm.NewArray(paths...), nil
+	})
+	k.lazy(context, "tables", func() (goja.Value, error) { return k.tables(), nil })
 	return context
+}
+
+// lazy gives an object of ours a member that is made once, when it is first read.
+func (k *call) lazy(object *goja.Object, name string, make func() (goja.Value, error)) {
+	var made goja.Value
+	get := func(goja.FunctionCall) goja.Value {
+		if made == nil {
+			var err error
+			if made, err = make(); err != nil {
+				panic(k.vm.NewGoError(err))
+			}
+		}
+		return made
+	}
+	_ = object.DefineAccessorProperty(name, k.vm.ToValue(get), nil, goja.FLAG_FALSE, goja.FLAG_TRUE) // fails on frozen objects only
 }
 
 // json makes JavaScript's value of a JSON document. The document is checked as it is read; where is what it is called in

@@ -85,6 +85,19 @@ type Options struct {
 	// Root is the directory that imports may not leave, mostly that of the configuration. File names in errors are relative
 	// to it. Empty: the directory of the script.
 	Root string
+	// Tables are context.tables, by name, and TableDefaults what a table has for keys that it does not name. They are not
+	// changed afterwards.
+	Tables        map[string]map[string]string
+	TableDefaults map[string]string
+	// Check looks at what the mapping returned, before it is a notification; nil: it is not looked at. authors tells which names
+	// are written in the script, and so are no content of a record.
+	Check func(body []byte, authors func(name string) bool) *Refusal
+}
+
+// Refusal is why Options.Check refuses what a mapping returned.
+type Refusal struct {
+	Text   string // goes on "returned an object that …"; may be logged: no content of a record
+	Detail string // never logged
 }
 
 // Context is what a mapping gets beside the record.
@@ -93,7 +106,8 @@ type Context struct {
 	Source   string
 	Deliver  string
 	Now      time.Time
-	Attempt  int // 1 at the first
+	Attempt  int            // 1 at the first
+	Previous *record.Record // as last committed; nil: unknown
 }
 
 // Script is a compiled mapping, safe for use by many goroutines.
@@ -105,6 +119,8 @@ type Script struct {
 	library   bool // something of the library "rounds/…" is imported
 	files     []string
 	export    position // of the default export
+	tables    tables
+	check     func([]byte, func(string) bool) *Refusal
 }
 
 // Files are the script and all that it imports, as absolute paths. A change of any of them is a change of the mapping.
@@ -124,7 +140,7 @@ func (s *Script) Map(ctx context.Context, r *record.Record, c Context) ([]byte, 
 		if err != nil {
 			return err
 		}
-		result, err := mapping(goja.Undefined(), input, k.context(c))
+		result, err := mapping(goja.Undefined(), input, k.context(r, c))
 		if err != nil {
 			return err
 		}
@@ -133,6 +149,13 @@ func (s *Script) Map(ctx context.Context, r *record.Record, c Context) ([]byte, 
 	})
 	if err != nil {
 		return nil, err
+	}
+	if s.check != nil && body != nil {
+		if refusal := s.check(body, s.isAuthors); refusal != nil {
+			e := s.fail(s.export, "returned an object that "+refusal.Text)
+			e.Detail = cut(refusal.Detail, detailLimit)
+			return nil, e
+		}
 	}
 	return body, nil
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -89,8 +90,7 @@ func small(data string) *record.Record {
 }
 
 func TestMappingGetsTheRecordAndTheContext(t *testing.T) {
-	s := compile(t, `export default (record, context) => ({ record, context, reserved: [
-		"previous" in context, context.previous === undefined, "changed" in context, context.changed === undefined ] });`)
+	s := compile(t, `export default (record, context) => ({ record, context });`)
 	got, err := mapRecord(t, s, small(`{"start":"2026-03-08T10:00:00","n":[1,2.5,true,null]}`))
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +99,7 @@ func TestMappingGetsTheRecordAndTheContext(t *testing.T) {
 		`"time":"2026-03-08T06:29:00.25Z","data":{"start":"2026-03-08T10:00:00","n":[1,2.5,true,null]}},` +
 		`"fetched":{"patient":{"id":"P1","name":{"last":"Doe"}},"room":null}},` +
 		`"context":{"pipeline":"appointments","source":"rest.clinic","deliver":"scheduling",` +
-		`"now":"2026-03-08T06:30:00.250Z","attempt":2,"tables":{}},"reserved":[true,true,true,true]}`
+		`"now":"2026-03-08T06:30:00.250Z","attempt":2,"previous":null,"changed":[],"tables":{}}}`
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -268,5 +268,37 @@ func TestContextThatEndedIsNoFaultOfTheScript(t *testing.T) {
 	}
 	if _, err := s.Map(ctx, small(`{}`), script.Context{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
+	}
+}
+
+func TestWhatIsReturnedIsChecked(t *testing.T) {
+	var checked []string
+	o := script.Options{Check: func(body []byte, authors func(string) bool) *script.Refusal {
+		checked = append(checked, string(body))
+		if strings.Contains(string(body), "good") {
+			return nil
+		}
+		return &script.Refusal{Text: fmt.Sprintf("is not good: %v %v", authors("member"), authors("Doe")), Detail: strings.Repeat("Doe", 10_000)}
+	}}
+	s, err := script.Compile(write(t, map[string]string{"map.js": "\nexport default ({ change }) => change.data && { member: change.data };"}), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := mapRecord(t, s, small(`"good"`)); body != `{"member":"good"}` || err != nil {
+		t.Errorf("got %s, %v", body, err)
+	}
+	body, err := mapRecord(t, s, small(`"Doe"`))
+	var own *script.Error
+	if !errors.As(err, &own) || body != "" || own.Error() != "map.js:2:16: returned an object that is not good: true false" {
+		t.Errorf("got %s, %v", body, err)
+	}
+	if !strings.HasPrefix(own.Detail, "DoeDoe") || len(own.Detail) > 8<<10 {
+		t.Errorf("%d bytes of detail", len(own.Detail))
+	}
+	if body, err := mapRecord(t, s, small(`null`)); body != "" || err != nil {
+		t.Errorf("what is filtered: %s, %v", body, err)
+	}
+	if want := []string{`{"member":"good"}`, `{"member":"Doe"}`}; !slices.Equal(checked, want) {
+		t.Errorf("checked were %q, want %q", checked, want)
 	}
 }

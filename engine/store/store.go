@@ -68,7 +68,7 @@ func Text(err error) string {
 type Limits struct {
 	Items int // rows, entries, dead letters and marks together, per commit; also acknowledgements per Ack
 	Bytes int // sum of Batch.Size per commit
-	Refs  int // refs per Seen
+	Refs  int // refs per Seen and Snapshots
 }
 
 // Store is the engine's state.
@@ -111,6 +111,9 @@ type Row struct {
 	Key        string    // ordering keys of the last generation, in a form that is the pipeline loop's own
 	Deleted    bool
 	Recent     []uint64 // hashes of the last few states (version and data), newest first
+	// Snapshot is what the pipeline loop keeps of the record as it was committed; nil: nothing. It is written with the row,
+	// in the place of the one before, and read by Snapshots only, as most look-ups have no use for it.
+	Snapshot []byte
 }
 
 // Batch is what one commit writes, all or nothing. The caller does not change it afterwards, as the store may still read it
@@ -130,8 +133,10 @@ type Feed interface {
 	// Position is that of the last commit.
 	Position() Position
 	// Seen gives the rows of refs, in any order, leaving out those that have none. It reflects every earlier commit,
-	// previous owners' included.
+	// previous owners' included. Row.Snapshot is nil in all of them.
 	Seen(ctx context.Context, refs []sdk.Ref) ([]Row, error)
+	// Snapshots gives the snapshots that are kept with the rows of refs, as Seen would give these.
+	Snapshots(ctx context.Context, refs []sdk.Ref) (map[sdk.Ref][]byte, error)
 	// Commit writes a batch: all or nothing, durable on nil, and only if this handle is still the owner and the stored
 	// position is the batch's Base. Entries get their Seq in the order of Batch.Entries, and become visible in that order.
 	Commit(ctx context.Context, b Batch) error
@@ -239,7 +244,7 @@ func MarkSize(r sdk.Ref) int { return 64 + refSize(r) }
 
 // RowSize is what a row counts for Limits.Bytes.
 func RowSize(r *Row) int {
-	return 128 + refSize(r.Ref) + len(r.Version) + len(r.Key) + 8*len(r.Recent)
+	return 128 + refSize(r.Ref) + len(r.Version) + len(r.Key) + 8*len(r.Recent) + len(r.Snapshot)
 }
 
 // EntrySize is what an entry counts for Limits.Bytes.

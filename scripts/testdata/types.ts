@@ -3,7 +3,7 @@
 
 // What the declarations must take, and, marked, what they must refuse. Read by the compiler only (check-types.sh).
 import type { Change, Context, Mapping, Record } from "rounds";
-import { identifiers, Scheduling } from "rounds/redox";
+import { eventType, identifiers, Notes, oldDateTime, Order, PatientAdmin, Results, Scheduling } from "rounds/redox";
 import { format, parse, toUTC } from "rounds/time";
 
 interface Appointment {
@@ -21,6 +21,18 @@ export const typed: Mapping<Appointment, Fetched> = ({ change, fetched }) => ({
   last: fetched.patient?.name.last,
 });
 
+export const compared: Mapping<Appointment, Fetched> = ({ change }, { previous, changed, tables }) => ({
+  moved: previous !== null && previous.change.data.start !== change.data.start,
+  renamed: changed.includes("fetched.patient.name.last"),
+  site: tables.sites[change.id] ?? "unknown",
+});
+
+// @ts-expect-error there is no state before the first
+export const uncompared: Mapping<Appointment, Fetched> = (_, { previous }) => ({ start: previous.change.data.start });
+// @ts-expect-error the state before is typed as the record is
+export const untyped: Mapping<Appointment, Fetched> = (_, { previous }) => ({ start: previous?.change.data.begin });
+// @ts-expect-error a table may not have the key
+export const untranslated: Mapping<Appointment, Fetched, { site: string }> = (_, { tables }) => ({ site: tables.sites.main });
 // @ts-expect-error a string is not a notification
 export const text: Mapping = () => "sent";
 // @ts-expect-error undefined is an error, null filters
@@ -33,6 +45,8 @@ export const unchecked: Mapping<Appointment, Fetched> = ({ fetched }) => ({ last
 export function uses(record: Record<Appointment, Fetched>, change: Change, context: Context): unknown {
   // @ts-expect-error a record is not to be changed
   change.id = "2";
+  // @ts-expect-error nor is a table
+  context.tables.sites.main = "Main";
   // @ts-expect-error no such operation
   if (change.op === "inserted") return null;
   // @ts-expect-error may be null
@@ -52,11 +66,58 @@ export function uses(record: Record<Appointment, Fetched>, change: Change, conte
 
 const Patient = { Identifiers: identifiers({ MR: 5, SSN: null }), Demographics: { Sex: "Female" as const, DOB: null } };
 const sent = Scheduling.New({ Meta: { Test: true }, Patient, Visit: { VisitNumber: "1", Location: { Bed: "2" } } });
-export const eventType: "New" = sent.Meta.EventType;
+export const sentAs: "New" = sent.Meta.EventType;
 export const canceled = Scheduling.Cancel({ Visit: { CancelReason: "ill" }, Patient: null });
 export const moved = Scheduling.Reschedule({ Visit: { OldDateTime: "2026-07-14T13:30:00Z", OldVisitNumber: null } });
 export const byStatus = (event: keyof typeof Scheduling) => Scheduling[event]({ Visit: { VisitNumber: "1" } });
 
+const Allergies = [{ Code: "1", Severity: { Name: "mild" } }];
+export const admitted = PatientAdmin.Arrival({ Patient: { ...Patient, Allergies }, Visit: null });
+export const undone: "Cancel" = PatientAdmin.Cancel({ Patient, Meta: { CanceledEvent: "Arrival" } }).Meta.EventType;
+export const merged = PatientAdmin.PatientMerge({ Patient: { ...Patient, PreviousIdentifiers: identifiers({ MR: "2" }) } });
+export const joined = PatientAdmin.VisitMerge({ Patient, Visit: { VisitNumber: "2" } });
+export const left = PatientAdmin.Discharge({ Patient, Visit: { DischargeStatus: { Code: "01" } } });
+export const ordered = Order.New({ Patient, Order: { ID: "1", Priority: "Stat", Procedure: { Code: "24323-8" } } });
+export const grouped = Order.GroupedOrders({ Patient, Orders: [{ ID: "1" }, { ID: "2", Status: "New" }] });
+const Value = { Code: "2345-7", Value: "5.4", ValueType: "Numeric" as const, Status: "Final" as const };
+export const found = Results.New({ Patient, Orders: [{ ID: "1", Status: "Resulted", Results: [Value] }] });
+const Note = { ContentType: "Plain Text" as const, DocumentID: "1", DocumentType: "Progress", Provider: { ID: "1", IDType: "NPI" } };
+export const noted = Notes.Replace({ Patient, Note: { ...Note, OriginalDocumentID: "0" }, Orders: null });
+
+export const inferred: Mapping<Appointment, Fetched> = (record, { previous }) => {
+  const options = { start: ({ change }: Record<Appointment, Fetched>) => toUTC(change.data.start, "UTC"), cancelled: ["X"] };
+  return Scheduling[eventType(previous, record, options)]({
+    Visit: { VisitDateTime: options.start(record), OldDateTime: oldDateTime(previous, record, options) },
+  });
+};
+export function infers(previous: Record<Appointment, Fetched> | null, current: Record<Appointment, Fetched>): unknown {
+  // @ts-expect-error there is no such event type
+  if (eventType(previous, current) === "Arrival") return null;
+  // @ts-expect-error there is no such option
+  eventType(previous, current, { canceled: ["X"] });
+  return eventType(previous, current);
+}
+
+// @ts-expect-error a Patient is required
+PatientAdmin.Arrival({ Visit: {} });
+// @ts-expect-error what is merged is required
+PatientAdmin.PatientMerge({ Patient });
+// @ts-expect-error a new patient has no Visit
+PatientAdmin.NewPatient({ Patient, Visit: {} });
+// @ts-expect-error only a Cancel has it
+PatientAdmin.Arrival({ Patient, Meta: { CanceledEvent: "Arrival" } });
+// @ts-expect-error an Order has an ID
+Order.New({ Patient, Order: {} });
+// @ts-expect-error there is one Order, or GroupedOrders
+Order.New({ Patient, Orders: [{ ID: "1" }] });
+// @ts-expect-error a result has a status
+Results.New({ Patient, Orders: [{ ID: "1", Status: "Resulted", Results: [{ Code: "1", Value: "1", ValueType: "Numeric" }] }] });
+// @ts-expect-error values are text
+Results.New({ Patient, Orders: [{ ID: "1", Status: "Resulted", Results: [{ ...Value, Value: 5.4 }] }] });
+// @ts-expect-error a Note has a Provider
+Notes.New({ Patient, Note: { ContentType: "Plain Text", DocumentID: "1", DocumentType: "Progress" } });
+// @ts-expect-error only what replaces has an original
+Notes.New({ Patient, Note: { ContentType: "Plain Text", DocumentID: "1", DocumentType: "P", Provider: {}, OriginalDocumentID: "0" } });
 // @ts-expect-error a Visit is required
 Scheduling.New({ Patient });
 // @ts-expect-error only a Cancel has a reason

@@ -25,6 +25,7 @@ const (
 	rowDeleted = 1 << iota
 	rowHash
 	rowKeyIsID // the ordering key is the ref's id, which is the default
+	rowSnapshot
 )
 
 // encoder appends fields to a value: numbers as varints, byte strings with their length before them.
@@ -148,6 +149,9 @@ func encodeRow(r *store.Row) []byte {
 	if r.Key == r.Ref.ID {
 		flags |= rowKeyIsID
 	}
+	if len(r.Snapshot) > 0 {
+		flags |= rowSnapshot
+	}
 	e := newEncoder(store.RowSize(r))
 	e.byte(flags)
 	e.ref(r.Ref)
@@ -165,10 +169,32 @@ func encodeRow(r *store.Row) []byte {
 	for _, h := range r.Recent {
 		e.b = binary.BigEndian.AppendUint64(e.b, h)
 	}
+	if flags&rowSnapshot != 0 { // last, so that a row can be read without it
+		e.bytes(r.Snapshot)
+	}
 	return e.b
 }
 
+// decodeRow reads a row without its snapshot. Of a row in parts the first will do.
 func decodeRow(b []byte) (store.Row, error) {
+	r, d, flags := splitRow(b)
+	if flags&rowSnapshot != 0 && d.err == nil {
+		return r, nil
+	}
+	return r, d.end()
+}
+
+// decodeSnapshot reads the snapshot of a row, nil if it has none.
+func decodeSnapshot(b []byte) ([]byte, error) {
+	_, d, flags := splitRow(b)
+	var snapshot []byte
+	if flags&rowSnapshot != 0 {
+		snapshot = d.bytes()
+	}
+	return snapshot, d.end()
+}
+
+func splitRow(b []byte) (store.Row, *decoder, byte) {
 	var r store.Row
 	d := newDecoder(b)
 	flags := d.byte()
@@ -192,7 +218,7 @@ func decodeRow(b []byte) (store.Row, error) {
 	for range n {
 		r.Recent = append(r.Recent, binary.BigEndian.Uint64(d.take(8)))
 	}
-	return r, d.end()
+	return r, d, flags
 }
 
 // encodeEntry leaves out what the entry's key tells: Seq, and the destination. What Defer changes comes first.

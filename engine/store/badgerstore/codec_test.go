@@ -5,6 +5,7 @@ package badgerstore
 
 import (
 	"bytes"
+	"encoding/hex"
 	"reflect"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ func FuzzDecode(f *testing.F) {
 	ref := sdk.Ref{Kind: "k", ID: "i", Args: "a"}
 	entry := record.Entry{ID: "n", Key: "x", Ref: ref, Body: []byte("b"), Record: []byte("r"), Committed: time.Unix(1, 2)}
 	f.Add(encodeRow(&store.Row{Ref: ref, Generation: 3, Hash: [16]byte{1}, Time: time.Unix(5, 6), Recent: []uint64{1, 2}}))
+	f.Add(encodeRow(&store.Row{Ref: ref, Generation: 3, Key: "x", Snapshot: []byte(`{"change":{}}`)}))
 	f.Add(encodeEntry(&entry, 7))
 	f.Add(encodeDead(&record.DeadLetter{ID: "d", Ref: ref, Entry: &entry}, 1, 2))
 	f.Add(encodePosition(&store.Position{Watermark: []byte("w"), Started: true, Commit: 9}))
@@ -27,6 +29,12 @@ func FuzzDecode(f *testing.F) {
 			again, err := decodeRow(encodeRow(&r))
 			if err != nil || !reflect.DeepEqual(r, again) {
 				t.Errorf("row %+v became %+v, %v", r, again, err)
+			}
+			if s, err := decodeSnapshot(b); err == nil {
+				r.Snapshot = s
+				if again, err := decodeSnapshot(encodeRow(&r)); err != nil || !bytes.Equal(s, again) {
+					t.Errorf("snapshot %q became %q, %v", s, again, err)
+				}
 			}
 		}
 		if e, p, err := decodeEntry(b); err == nil {
@@ -49,6 +57,27 @@ func FuzzDecode(f *testing.F) {
 		}
 		_, _, _ = readStub(b)
 	})
+}
+
+// What a state holds from before there were snapshots is read, and a row without one is written as it was then.
+func TestRowsFromBeforeSnapshots(t *testing.T) {
+	want := store.Row{
+		Ref: sdk.Ref{Kind: "k", ID: "i", Args: "a"}, Generation: 3, Epoch: 1, Version: "v", Hash: [16]byte{1},
+		Time: time.Unix(5, 6).UTC(), Key: "x", Deleted: true, Recent: []uint64{1, 2},
+	}
+	old, err := hex.DecodeString("0103016b016901610301017601000000000000000000000000000000070a01780200000000000000010000000000000002")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := decodeRow(old); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("row %+v, %v, want %+v", got, err, want)
+	}
+	if got, err := decodeSnapshot(old); err != nil || got != nil {
+		t.Errorf("snapshot %q, %v, want none", got, err)
+	}
+	if got := encodeRow(&want); !bytes.Equal(got, old) {
+		t.Errorf("written as %x, want %x", got, old)
+	}
 }
 
 // A value cut short anywhere is refused.

@@ -67,24 +67,13 @@ func (f *feed) Position() store.Position {
 
 // Seen implements store.Feed.
 func (f *feed) Seen(ctx context.Context, refs []sdk.Ref) ([]store.Row, error) {
-	if len(refs) > f.s.limits.Refs {
-		return nil, store.ErrTooLarge
-	}
-	if !f.owns() {
-		return nil, store.ErrFenced
-	}
 	rows := make([]store.Row, 0, len(refs))
-	err := f.s.view(ctx, func(txn *badger.Txn) error {
-		for _, ref := range refs {
-			row, err := readRow(txn, f.pipeline, ref)
-			if err != nil {
-				return err
-			}
-			if row != nil {
-				rows = append(rows, *row)
-			}
+	err := f.look(ctx, refs, func(txn *badger.Txn, ref sdk.Ref) error {
+		row, err := readRow(txn, f.pipeline, ref)
+		if row != nil {
+			rows = append(rows, *row)
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -92,7 +81,45 @@ func (f *feed) Seen(ctx context.Context, refs []sdk.Ref) ([]store.Row, error) {
 	return rows, nil
 }
 
-// readRow returns nil when there is no row.
+// Snapshots implements store.Feed.
+func (f *feed) Snapshots(ctx context.Context, refs []sdk.Ref) (map[sdk.Ref][]byte, error) {
+	snapshots := make(map[sdk.Ref][]byte, len(refs))
+	err := f.look(ctx, refs, func(txn *badger.Txn, ref sdk.Ref) error {
+		value, err := readValue(txn, keyRow(f.pipeline, ref))
+		if err != nil || value == nil {
+			return err
+		}
+		snapshot, err := decodeSnapshot(value)
+		if snapshot != nil {
+			snapshots[ref] = snapshot
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return snapshots, nil
+}
+
+// look calls read for each ref, all in one view of the state.
+func (f *feed) look(ctx context.Context, refs []sdk.Ref, read func(*badger.Txn, sdk.Ref) error) error {
+	if len(refs) > f.s.limits.Refs {
+		return store.ErrTooLarge
+	}
+	if !f.owns() {
+		return store.ErrFenced
+	}
+	return f.s.view(ctx, func(txn *badger.Txn) error {
+		for _, ref := range refs {
+			if err := read(txn, ref); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// readRow returns nil when there is no row. It does not read the parts of a snapshot.
 func readRow(txn *badger.Txn, pipeline uint32, ref sdk.Ref) (*store.Row, error) {
 	i, err := txn.Get(keyRow(pipeline, ref))
 	if errors.Is(err, badger.ErrKeyNotFound) {
@@ -102,14 +129,25 @@ func readRow(txn *badger.Txn, pipeline uint32, ref sdk.Ref) (*store.Row, error) 
 		return nil, err
 	}
 	var row store.Row
-	err = i.Value(func(b []byte) error {
-		if len(b) > 0 && b[0] == valueInParts {
-			if b, err = itemValue(txn, i); err != nil {
-				return err
-			}
-		}
+	read := func(b []byte) (err error) {
 		row, err = decodeRow(b)
 		return err
+	}
+	err = i.Value(func(b []byte) error {
+		if len(b) == 0 || b[0] != valueInParts {
+			return read(b)
+		}
+		blob, _, err := readStub(b)
+		if err != nil {
+			return err
+		}
+		if first, err := txn.Get(keyPart(i.Key(), blob, 0)); err == nil && first.Value(read) == nil {
+			return nil
+		}
+		if b, err = itemValue(txn, i); err != nil {
+			return err
+		}
+		return read(b)
 	})
 	return &row, err
 }

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+
 	"slices"
 	"strings"
 	"sync"
@@ -230,6 +231,33 @@ func (f *feed) Position() store.Position {
 }
 
 func (f *feed) Seen(ctx context.Context, refs []sdk.Ref) ([]store.Row, error) {
+	found, err := f.rows(ctx, refs)
+	if err != nil {
+		return nil, err
+	}
+	var rows []store.Row
+	for _, row := range found { // in the order of a map: in none
+		row.Snapshot = nil
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+func (f *feed) Snapshots(ctx context.Context, refs []sdk.Ref) (map[sdk.Ref][]byte, error) {
+	found, err := f.rows(ctx, refs)
+	if err != nil {
+		return nil, err
+	}
+	snapshots := map[sdk.Ref][]byte{}
+	for ref, row := range found {
+		if len(row.Snapshot) > 0 {
+			snapshots[ref] = row.Snapshot
+		}
+	}
+	return snapshots, nil
+}
+
+func (f *feed) rows(ctx context.Context, refs []sdk.Ref) (map[sdk.Ref]store.Row, error) {
 	f.store.mu.Lock()
 	defer f.store.mu.Unlock()
 	switch {
@@ -246,7 +274,7 @@ func (f *feed) Seen(ctx context.Context, refs []sdk.Ref) ([]store.Row, error) {
 			found[ref] = cloneRow(row)
 		}
 	}
-	return slices.Collect(maps.Values(found)), nil // in the order of a map: in none
+	return found, nil
 }
 
 func (f *feed) Commit(ctx context.Context, b store.Batch) error {
@@ -345,7 +373,7 @@ func clonePosition(p store.Position) store.Position {
 }
 
 func cloneRow(r store.Row) store.Row {
-	r.Recent = slices.Clone(r.Recent)
+	r.Recent, r.Snapshot = slices.Clone(r.Recent), slices.Clone(r.Snapshot)
 	return r
 }
 

@@ -134,6 +134,9 @@ func commitBeyondLimits(t *testing.T, o Open) {
 	if _, err := f.Seen(t.Context(), []sdk.Ref{ref("1"), ref("2"), ref("3")}); !errors.Is(err, store.ErrTooLarge) {
 		t.Errorf("refs: %v, want ErrTooLarge", err)
 	}
+	if _, err := f.Snapshots(t.Context(), []sdk.Ref{ref("1"), ref("2"), ref("3")}); !errors.Is(err, store.ErrTooLarge) {
+		t.Errorf("refs of snapshots: %v, want ErrTooLarge", err)
+	}
 	if err := out.Ack(t.Context(), make([]store.EntryID, 5)...); !errors.Is(err, store.ErrTooLarge) {
 		t.Errorf("acknowledgements: %v, want ErrTooLarge", err)
 	}
@@ -316,6 +319,47 @@ func seen(t *testing.T, o Open) {
 	commit(t, f, store.Batch{Rows: want[:1]})
 	check(f)
 	check(s.claim("p"))
+	s.close()
+	check(open(t, o).claim("p"))
+}
+
+// A snapshot goes with its row: a newer row brings its own or none.
+func snapshots(t *testing.T, o Open) {
+	s := open(t, o)
+	f := s.claim("p")
+	kept := func(id string, generation uint64, snapshot string) store.Row {
+		r := row(id, generation)
+		r.Snapshot = []byte(snapshot)
+		return r
+	}
+	large := strings.Repeat("x", min(3<<20, s.Limits().Bytes/2)) // in parts, where a store cuts values
+	commit(t, f, store.Batch{Rows: []store.Row{kept("1", 1, "one"), kept("large", 1, large), row("none", 1), kept("gone", 1, "before")}})
+	commit(t, f, store.Batch{Rows: []store.Row{kept("1", 2, "two"), row("gone", 2)}})
+	want := map[sdk.Ref][]byte{ref("1"): []byte("two"), ref("large"): []byte(large)}
+	check := func(f store.Feed) {
+		t.Helper()
+		refs := []sdk.Ref{ref("1"), ref("large"), ref("none"), ref("gone"), ref("unknown")}
+		got, err := f.Snapshots(t.Context(), refs)
+		must(t, err)
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("snapshots of %d records, want %d, or others", len(got), len(want))
+		}
+		seen := rows(t, f, refs...)
+		if len(seen) != 4 || seen[ref("1")].Generation != 2 || seen[ref("large")].Version != "v1" {
+			t.Errorf("rows of %d records, want 4, or others", len(seen))
+		}
+		for _, r := range seen {
+			if r.Snapshot != nil {
+				t.Error("Seen gave a snapshot")
+			}
+		}
+	}
+	check(f)
+	old := f
+	check(s.claim("p"))
+	if _, err := old.Snapshots(t.Context(), nil); !errors.Is(err, store.ErrFenced) {
+		t.Errorf("by the owner before: %v, want ErrFenced", err)
+	}
 	s.close()
 	check(open(t, o).claim("p"))
 }

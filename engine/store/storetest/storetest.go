@@ -40,6 +40,7 @@ func Run(t *testing.T, state func(t *testing.T) Open) {
 		{"GivenUpBeforeTheCommit", givenUp},
 		{"SeenGivesWhatWasCommitted", seen},
 		{"SeenKeepsRefsApart", seenRefs},
+		{"SnapshotsAreThoseOfTheRows", snapshots},
 		{"Invariant7UnmarkedIsWhatNoScanSaw", unmarked},
 		{"UnmarkedIsPagedCompletely", unmarkedPaged},
 		{"UnmarkedIsOfOnePipelineAndItsOwner", unmarkedOwned},

@@ -1,4 +1,6 @@
 pipeline "orders" {
+  keep_previous = true
+
   poll {
     feed    = source.rest.clinic.feed.orders
     every   = "24h"
@@ -17,6 +19,7 @@ pipeline "orders" {
   deliver "orders" {
     to       = destination.webhook.orders
     map      = "maps/order.ts"
+    validate = "redox/order"
     order_by = "${change.data.site}/${fetched.patient.id}"
   }
   deliver "screen" {
@@ -45,6 +48,7 @@ pipeline "studies" {
   deliver "screen" {
     to       = destination.stdout.screen
     map      = "maps/order.ts"
+    validate = "maps/study.json"
     order_by = change.data.urgent ? "urgent" : change.id
   }
 }

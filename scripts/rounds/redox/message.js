@@ -1,0 +1,80 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+// What the models have in common. Which fields a model has is typed in rounds.d.ts and described in schemas/redox; what is
+// checked here is what every receiver relies on: the parts and members that a message must have.
+//
+// All of it is evaluated anew for each record, so what a call does not need is made by no call.
+
+export const fail = (text) => __rounds("fail", text);
+
+const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+
+export const missing = (value) => value === null || value === undefined;
+
+/**
+ * Makes a message of its parts. names are the parts that it may have beside Meta, in the order in which they are written;
+ * check looks at them and begins what it says with where.
+ */
+export function build(model, eventType, given, names, check) {
+  const where = `${model}.${eventType}: `;
+  if (!isObject(given)) fail(where + "give the parts of the message as an object");
+  for (const name in given) {
+    // A name written wrong would be left out without a word.
+    if (name !== "Meta" && !names.includes(name)) fail(where + "unknown part; there are Meta, " + names.join(", "));
+  }
+  check(where, given);
+  const message = { Meta: meta(where, model, eventType, given.Meta) };
+  for (const name of names) message[name] = given[name] ?? undefined;
+  return message;
+}
+
+function meta(where, model, eventType, given) {
+  if (missing(given)) return { DataModel: model, EventType: eventType };
+  if (!isObject(given)) fail(where + "Meta is not an object");
+  if ("DataModel" in given || "EventType" in given) fail(where + "DataModel and EventType of Meta are set by the builder");
+  return { DataModel: model, EventType: eventType, ...given };
+}
+
+/** Wants an object that has the members. */
+export function object(at, value, members = []) {
+  if (missing(value)) fail(at + " is missing");
+  if (!isObject(value)) fail(at + " is not an object");
+  for (const name of members) {
+    if (missing(value[name])) fail(at + "." + name + " is missing");
+  }
+}
+
+/** Wants an array of one element or more, and has each looked at. */
+export function list(at, value, check) {
+  if (!Array.isArray(value) || value.length === 0) fail(at + " is missing or empty");
+  if (check) value.forEach((element, i) => check(at + "[" + i + "]", element));
+}
+
+export function patient(where, value) {
+  const at = where + "Patient";
+  object(at, value);
+  list(at + ".Identifiers", value.Identifiers);
+  object(at + ".Demographics", value.Demographics);
+}
+
+/** A Visit that may be missing. */
+export function visit(where, value) {
+  if (!missing(value)) object(where + "Visit", value);
+}
+
+/**
+ * The identifiers of a patient by their types, { MR: patient.id }, as strings. Those that are null or undefined are left
+ * out.
+ */
+export function identifiers(byType) {
+  if (!isObject(byType)) fail("identifiers: give an object, such as { MR: patient.id }");
+  const found = [];
+  for (const type in byType) {
+    const id = byType[type];
+    if (missing(id) || id === "") continue;
+    if (typeof id !== "string" && typeof id !== "number") fail("identifiers: an ID must be a string or a number");
+    found.push({ ID: String(id), IDType: type });
+  }
+  return found;
+}
