@@ -66,7 +66,9 @@ func describe(path string, s schema.Schema) string {
 		head = "attribute or block"
 	}
 	fmt.Fprintf(&b, "<!-- schema: %s -->\n\n| %s | type | default | |\n|---|---|---|---|\n", path, head)
-	row := func(cells ...string) { fmt.Fprintf(&b, "| %s |\n", strings.ReplaceAll(strings.Join(cells, " | "), "  ", " ")) }
+	row := func(cells ...string) {
+		fmt.Fprintf(&b, "| %s |\n", strings.ReplaceAll(strings.Join(cells, " | "), "  ", " "))
+	}
 	for _, a := range s.Attributes {
 		typ := string(a.Type)
 		for i, v := range a.Values {
@@ -111,7 +113,7 @@ func describe(path string, s schema.Schema) string {
 }
 
 // verbatim is what in a text is written so in a configuration, or is an address.
-var verbatim = regexp.MustCompile(`"[^"]*"|\{\w+\}|https?://[^\s,;]+|\b[A-Za-z]+(?:[._][A-Za-z_]+)+\b|\bwhsec_`)
+var verbatim = regexp.MustCompile(`"[^"]*"|\{\w+\}|https?://[^\s,;]*[^\s,;.]|\b[A-Za-z]+(?:[./_][A-Za-z_]+)+\b|\bwhsec_`)
 
 // cell is a text as a cell of a table.
 func cell(text string) string {
