@@ -223,6 +223,9 @@ func cook(t *testing.T, recipe string, d dish) {
 	if strings.Contains(p.log.String(), "c4n4ry") {
 		t.Error("a secret or an identifier is in the log")
 	}
+	if strings.Contains(p.log.String(), "dead letter") {
+		t.Error("there are dead letters")
+	}
 }
 
 func put(t *testing.T, dir, name, text string) {
