@@ -88,7 +88,7 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config) (err error) {
 	sources := e.open(cfg)
 	defer closeAll(ctx, sources)
 	e.host.EndUnused()
-	pipelines, err := e.pipelines(state, cfg, sources)
+	pipelines, err := e.pipelines(state, cfg, func(id string) pipeline.Source { return sources[id] })
 	if err != nil {
 		return err
 	}
@@ -131,8 +131,7 @@ func (e *Engine) rename(ctx context.Context, state store.Store, cfg *config.Conf
 		moved, err := state.Admin().Rename(ctx, store.Kind(m.Kind), m.From, m.To)
 		switch {
 		case errors.Is(err, store.ErrOccupied):
-			return fmt.Errorf("%s %s can't take over the state of %s, since it has its own by now: without the moved block it goes on with its own, "+
-				"and that of %s is kept", m.Kind, m.To, m.From, m.From)
+			return occupied(m)
 		case err != nil:
 			return fmt.Errorf("moving the state of %s %s to %s: %w", m.Kind, m.From, m.To, err)
 		case moved:
@@ -140,6 +139,11 @@ func (e *Engine) rename(ctx context.Context, state store.Store, cfg *config.Conf
 		}
 	}
 	return nil
+}
+
+func occupied(m config.Move) error {
+	return fmt.Errorf("%s %s can't take over the state of %s, since it has its own by now: without the moved block it goes on with its own, "+
+		"and that of %s is kept", m.Kind, m.To, m.From, m.From)
 }
 
 // reportOrphans tells of state that the configuration no longer names. It is kept: names are identity, and a name that was
@@ -210,7 +214,15 @@ func closeAll(ctx context.Context, sources map[string]*host.Source) {
 	closing.Wait()
 }
 
-func (e *Engine) pipelines(state store.Store, cfg *config.Config, sources map[string]*host.Source) ([]*pipeline.Pipeline, error) {
+// keeper is what pipelines need of a state.
+type keeper interface {
+	Claim(ctx context.Context, pipeline string) (store.Feed, error)
+	Limits() store.Limits
+	Secret() []byte
+}
+
+// pipelines makes the pipelines of a configuration; source gives them each the source of an ID.
+func (e *Engine) pipelines(state keeper, cfg *config.Config, source func(id string) pipeline.Source) ([]*pipeline.Pipeline, error) {
 	onReject := map[string]string{}
 	for _, d := range cfg.Destinations {
 		onReject[d.ID()] = d.OnReject
@@ -221,7 +233,7 @@ func (e *Engine) pipelines(state store.Store, cfg *config.Config, sources map[st
 		c := pipeline.Config{
 			Name: p.Name, SourceName: p.Source, Feed: p.Feed, Every: p.Every, Overlap: p.Overlap, Timeout: p.Timeout, Start: pipeline.Start(p.Start),
 			Confirm: p.Confirm, MaxDeleted: p.MaxDeleted,
-			Source: sources[p.Source], Claim: state.Claim, Limits: state.Limits(), Secret: state.Secret(),
+			Source: source(p.Source), Claim: state.Claim, Limits: state.Limits(), Secret: state.Secret(),
 			KeepPrevious: p.KeepPrevious, Parallel: runtime.GOMAXPROCS(0), Hurry: hurry, Logger: e.o.Logger,
 		}
 		if x := p.Expand; x != nil {
@@ -311,16 +323,16 @@ func checkWith(name, dir string) (func([]byte, func(string) bool) *script.Refusa
 // savedState lets the adapters, whose processes may start before the state is open, save into it once it is.
 type savedState struct {
 	mu    sync.Mutex
-	state store.Store
+	state host.State
 }
 
-func (s *savedState) set(state store.Store) {
+func (s *savedState) set(state host.State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state = state
 }
 
-func (s *savedState) get() (store.Store, error) {
+func (s *savedState) get() (host.State, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == nil {

@@ -47,6 +47,6 @@ func (d described) Schema(ctx context.Context, a config.Adapter) (schema.Schema,
 	return description.Schema, err
 }
 
-func (d described) Validate(ctx context.Context, a config.Adapter, _ string, data []byte) error {
+func (d described) Validate(ctx context.Context, a config.Adapter, data []byte) error {
 	return d.host.Validate(ctx, host.Adapter(a), data)
 }

@@ -45,7 +45,7 @@ declare module "rounds" {
     readonly deliver: string;
     /** The time of this call, "2026-03-08T06:30:00.250Z"; Date.now() and new Date() are the same. */
     readonly now: string;
-    /** 1 when a record is mapped for the first time. */
+    /** 1 at first; 2 and more when the record could not be fetched before, or its mapping took too long. */
     readonly attempt: number;
     /** The record as last committed, if the pipeline keeps it (keep_previous); null the first time. */
     readonly previous: Record<Data, Fetched> | null;
@@ -606,6 +606,9 @@ declare module "rounds/redox" {
     readonly Delete: Builder<"Notes", "Delete", NotesParts<Note>>;
   };
 
-  /** A patient's identifiers by their types, { MR: patient.id }, as strings; those that are missing are left out. */
+  /**
+   * A patient's identifiers by their types, { MR: patient.id }, as strings; those that are missing are left out. A number must be a
+   * safe integer, as others are no identifiers, or have lost digits.
+   */
   export function identifiers(byType: { [type: string]: string | number | null | undefined }): Required<Identifier>[];
 }

@@ -6,8 +6,8 @@
 // models, which what a mapping returns can be checked by.
 //
 // A module here is evaluated anew for each record that is mapped: keep it small, and make what is big inside of functions.
-// Its errors go through __rounds("fail", text), which the engine provides (engine/script); their text is shown in logs, so
-// it is made of names and never of values.
+// Its errors go through native("fail", text), which the engine provides (engine/script); their text is shown in logs, so it is made
+// of names and never of values.
 package scripts
 
 import (

@@ -20,7 +20,9 @@ import (
 // ledger is an adapter for what the REST adapter can't do: its feed numbers its changes, and can lose the oldest. It reads a
 // file that the test writes. This test binary is its program.
 type ledger struct {
-	Path string `hcl:"path"`
+	Path  string `hcl:"path"`
+	Saves bool   `hcl:"saves,optional"` // something, whenever it is opened
+	Queue bool   `hcl:"queue,optional"` // its feed is told to be one
 }
 
 // page is what the file holds.
@@ -57,10 +59,18 @@ pipeline "orders" {
 
 func serveLedger() {
 	sdk.Serve(sdk.Info{Name: "ledger", Version: "1.0.0", Doc: "For tests."},
-		func(_ context.Context, l ledger, _ sdk.Env) (sdk.Source, error) { return l, nil })
+		func(ctx context.Context, l ledger, env sdk.Env) (sdk.Source, error) {
+			if l.Saves {
+				return l, env.SaveState(ctx, append(env.State, '+'))
+			}
+			return l, nil
+		})
 }
 
 func (l ledger) Catalog() sdk.Catalog {
+	if l.Queue {
+		return sdk.Catalog{Feeds: []sdk.Feed{{Name: "orders", Kind: "order", Class: sdk.Queue, Version: sdk.None}}}
+	}
 	return sdk.Catalog{Feeds: []sdk.Feed{{Name: "orders", Kind: "order", Class: sdk.Sequence, Version: sdk.None}}}
 }
 

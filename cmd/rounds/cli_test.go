@@ -30,6 +30,7 @@ func TestTheCommandLineIsExplained(t *testing.T) {
 		{"run --help", 0, "--grace", ""},
 		{"validate --help", 0, "--json", ""},
 		{"resume --help", 0, "--from", ""},
+		{"plan --help", 0, "--show", ""},
 		{"fmt --help", 0, "--check", ""},
 		{"validate --help", 0, "--var-file", ""},
 		{"demo --help", 0, "--faults", ""},
@@ -54,6 +55,7 @@ func TestTheCommandLineIsExplained(t *testing.T) {
 		{"resume x --from tomorrow", 2, "", "2026-05-10T10:00:00Z"},
 		{"resume x --from now --state nowhere", 1, "", "there is no state in nowhere"},
 		{"run nowhere", 1, "", `no file or directory "nowhere"`},
+		{"plan ./nowhere", 1, "", `no file or directory "./nowhere"`},
 		{"validate nowhere", 1, "", `no file or directory "nowhere"`},
 	} {
 		code, stdout, stderr := rounds(t, nil, strings.Fields(x.args)...)

@@ -26,7 +26,7 @@ const (
 )
 
 func main() {
-	// One zone for logs and scripts wherever the process runs; scripts need no work of their own then to be in UTC.
+	// One zone for logs wherever the process runs.
 	time.Local = time.UTC
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
@@ -77,7 +77,7 @@ Exit codes: 0 done, 1 failed (mistakes in the configuration included), 2 mistake
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newInitCommand(), newRunCommand(), newValidateCommand(), newResumeCommand(), newFmtCommand(), newDemoCommand(),
+	root.AddCommand(newInitCommand(), newRunCommand(), newPlanCommand(), newValidateCommand(), newResumeCommand(), newFmtCommand(), newDemoCommand(),
 		newAdapterCommand(), newVersionCommand())
 	return root
 }

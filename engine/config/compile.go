@@ -33,6 +33,7 @@ func (l *loader) compile(expr hclsyntax.Expression, labels []string, self string
 		return nil, nil
 	}
 	c := &compiler{loader: l, labels: labels, self: self, constants: map[hclsyntax.Node]bool{}}
+	_ = hclsyntax.VisitAll(expr, c.pathAsKey)
 	for _, use := range uses(expr) {
 		c.input(use)
 	}
@@ -265,6 +266,16 @@ func stepText(step hcl.Traverser) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// pathAsKey refuses what HCL takes for neither a text nor a path, but would for a text once an input's name has taken its place.
+func (c *compiler) pathAsKey(node hclsyntax.Node) hcl.Diagnostics {
+	if key, ok := node.(*hclsyntax.ObjectConsKeyExpr); ok && !key.ForceNonLiteral {
+		if path, ok := key.Wrapped.(*hclsyntax.ScopeTraversalExpr); ok && len(path.Traversal) > 1 {
+			c.errorf(path.SrcRange, "Ambiguous key", "A path that is a key stands in parentheses. Text stands in quotes.")
+		}
+	}
+	return nil
 }
 
 // constantArguments refuses env, secret and file with an argument that comes from a record: what a server sent must not choose

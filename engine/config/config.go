@@ -128,7 +128,7 @@ type Deliver struct {
 // Schema "path" or "sha256" of the adapter block), the text of any other type is withheld.
 type Adapters interface {
 	Schema(ctx context.Context, a Adapter) (schema.Schema, error)
-	Validate(ctx context.Context, a Adapter, source string, config []byte) error
+	Validate(ctx context.Context, a Adapter, config []byte) error
 }
 
 // Options is what a configuration is read with.

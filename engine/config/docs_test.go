@@ -31,7 +31,7 @@ func (documented) Schema(_ context.Context, a config.Adapter) (schema.Schema, er
 	return schema.Of(orthancConfig{})
 }
 
-func (documented) Validate(_ context.Context, a config.Adapter, _ string, data []byte) error {
+func (documented) Validate(_ context.Context, a config.Adapter, data []byte) error {
 	if a.Name != "rest" {
 		return nil
 	}

@@ -95,7 +95,7 @@ func (l *loader) sources() {
 		if s.Config, ok = l.encode(o); !ok {
 			continue
 		}
-		if err := l.opts.Adapters.Validate(l.ctx, a.Adapter, s.ID(), s.Config); err != nil {
+		if err := l.opts.Adapters.Validate(l.ctx, a.Adapter, s.Config); err != nil {
 			l.blame(err, "Refused by the adapter", o.places())
 			continue
 		}

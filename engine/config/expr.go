@@ -6,6 +6,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -43,7 +44,8 @@ func (e *Expr) String() string { return e.source }
 func (e *Expr) MarshalText() ([]byte, error) { return []byte(e.source), nil }
 
 // Eval returns the text that the expression gives for a record: of a string its text, of a number its digits, of a bool
-// true or false. It is absent when that is null, missing or an empty string, since none of these identifies anything.
+// true or false. A plain path gives a text as the server sent it, all else in Unicode's normal form C, which is HCL's: "é" as one
+// character where it was sent as two. The value is absent when that is null, missing or an empty string, since none of these identifies anything.
 // The error never holds a value. Eval may be called concurrently.
 func (e *Expr) Eval(r *record.Record) (value string, present bool, err error) {
 	if e.plain != nil {
@@ -154,8 +156,11 @@ func (e *Expr) evaluate(r *record.Record) (cty.Value, error) {
 		if c := causeOf(diags[0]); c != nil {
 			return cty.NilVal, e.errorf("%s", c.summary)
 		}
-		// Only the summary: the details may quote a key that came from the record.
-		return cty.NilVal, e.errorf("%s (a path that leads nowhere is null: test for it with == null)", diags[0].Summary)
+		text := diags[0].Summary // details may quote a key that came from the record
+		if text == "Operation failed" {
+			text = strings.TrimSuffix(diags[0].Detail, ".") // but these hold no values, and the summary says nothing
+		}
+		return cty.NilVal, e.errorf("%s (a path that leads nowhere is null: test for it with == null)", text)
 	}
 	v, _ = v.UnmarkDeep()
 	if !sane(v) {

@@ -5,7 +5,6 @@ package config
 
 import (
 	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 )
 
@@ -13,12 +12,9 @@ import (
 // does not parse is not touched: then the diagnostics say why.
 func Format(name string, src []byte) ([]byte, Files, hcl.Diagnostics) {
 	l := &loader{files: Files{}, unsure: map[string]bool{}, outside: &outside{}}
-	file, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
-	if len(diags) == 0 {
+	if l.parse(name, string(src)); len(l.diags) == 0 {
 		return hclwrite.Format(src), nil, nil
 	}
-	l.files[name] = file
-	l.syntax(name, src, diags)
 	return nil, l.cover(), l.finish()
 }
 

@@ -23,9 +23,10 @@ type mark string
 
 const sensitive mark = "sensitive"
 
-// The longest that is read of a secret and of a file, in bytes: a device or a wrong name must not eat the memory.
+// The longest that is read of a secret, of HCL and of a file, in bytes: a device or a wrong name must not eat the memory.
 const (
 	maxSecret = 1 << 20
+	maxHCL    = 1 << 20
 	maxFile   = 16 << 20
 )
 
@@ -46,7 +47,7 @@ var outsideNames = map[string]bool{"env": true, "secret": true, "file": true}
 // cause is the error of a function in the words of a diagnostic.
 type cause struct{ summary, detail string }
 
-func (c *cause) Error() string { return c.detail }
+func (c *cause) Error() string { return strings.TrimSuffix(c.detail, ".") }
 
 func (o *outside) function(name string, get func(string) (string, error)) function.Function {
 	return function.New(&function.Spec{

@@ -6,21 +6,79 @@ package config
 import (
 	"bytes"
 	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
-	"github.com/zclconf/go-cty/cty"
 )
 
-// hide covers in the snippets whatever a person may have written out in node although it is secret: all but calls of env,
-// secret and file.
-func (l *loader) hide(node hclsyntax.Node) {
-	_ = hclsyntax.Walk(node, &hider{l: l}) // returns what the walker returns: nothing
+// hide covers in the snippets whatever a person may have written out in node although it is secret: all of its expressions but
+// what is public.
+func (l *loader) hide(node hclsyntax.Node) { l.hideIn(node, func(hclsyntax.Expression) {}) }
+
+// conceal is hide for what certainly is secret: the texts and names in it are not repeated by a message either.
+func (l *loader) conceal(expr hclsyntax.Expression) {
+	l.hideIn(expr, func(expr hclsyntax.Expression) {
+		switch n := expr.(type) {
+		case *hclsyntax.LiteralValueExpr:
+			l.remember(n.Val, false)
+		case *hclsyntax.FunctionCallExpr:
+			if _, known := l.eval.Functions[n.Name]; !known {
+				l.written = append(l.written, n.Name)
+			}
+		case *hclsyntax.ScopeTraversalExpr: // a secret whose quotes are missing looks like one
+			root := n.Traversal.RootName()
+			if known := []string{"change", "fetched", "parent", "var", "local", "table"}; !slices.Contains(known, root) && l.meantConstant(root) == "" {
+				l.written = append(l.written, root)
+				l.rememberSteps(n.Traversal)
+			}
+		case *hclsyntax.RelativeTraversalExpr:
+			l.rememberSteps(n.Traversal)
+		}
+	})
 }
 
-// conceal is hide for what certainly is secret: the texts in it are not repeated by a message either.
-func (l *loader) conceal(expr hclsyntax.Expression) {
-	_ = hclsyntax.Walk(expr, &hider{l: l, certain: true})
+func (l *loader) rememberSteps(t hcl.Traversal) {
+	for _, step := range t {
+		text, _ := stepText(step)
+		l.written = append(l.written, text)
+	}
+}
+
+// hideIn calls also for every expression in node that is not public.
+func (l *loader) hideIn(node hclsyntax.Node, also func(hclsyntax.Expression)) {
+	var shown hcl.Range
+	_ = hclsyntax.VisitAll(node, func(node hclsyntax.Node) hcl.Diagnostics {
+		expr, ok := node.(hclsyntax.Expression)
+		if !ok || shown.Overlaps(node.Range()) { // a part of it, as the whole comes before its parts
+			return nil
+		}
+		at := expr.Range()
+		if public(expr) {
+			shown = at
+			l.shown[at.Filename] = append(l.shown[at.Filename], at)
+			return nil
+		}
+		l.hidden[at.Filename] = append(l.hidden[at.Filename], at)
+		also(expr)
+		return nil
+	})
+}
+
+// public says that an expression tells nothing that is secret: a name of a constant, or a call of env, secret or file whose arguments
+// are written out.
+func public(expr hclsyntax.Expression) bool {
+	switch n := expr.(type) {
+	case *hclsyntax.ScopeTraversalExpr:
+		return len(n.Traversal) > 1 && constants[n.Traversal.RootName()] != ""
+	case *hclsyntax.FunctionCallExpr:
+		return outsideNames[n.Name] && !slices.ContainsFunc(n.Args, func(arg hclsyntax.Expression) bool {
+			_, written := literal(arg)
+			return !written && !public(arg)
+		})
+	}
+	return false
 }
 
 // hideUsed covers where the locals and variables that an expression uses are written out.
@@ -49,42 +107,6 @@ func (l *loader) hideUsed(expr hclsyntax.Expression, seen map[string]bool) {
 	}
 }
 
-type hider struct {
-	l       *loader
-	certain bool
-	call    int // depth of the calls whose arguments may be shown
-}
-
-func (h *hider) Enter(node hclsyntax.Node) hcl.Diagnostics {
-	switch n := node.(type) {
-	case *hclsyntax.FunctionCallExpr:
-		if outsideNames[n.Name] {
-			h.call++
-		}
-	case *hclsyntax.LiteralValueExpr:
-		if h.call == 0 {
-			if h.certain && n.Val.Type() == cty.String {
-				h.l.remember(n.Val, false)
-			}
-			h.cover(n.SrcRange)
-		}
-	case *hclsyntax.ScopeTraversalExpr: // a secret whose quotes are missing looks like one
-		if h.call == 0 && (len(n.Traversal) < 2 || constants[n.Traversal.RootName()] == "") {
-			h.cover(n.SrcRange)
-		}
-	}
-	return nil
-}
-
-func (h *hider) cover(at hcl.Range) { h.l.hidden[at.Filename] = append(h.l.hidden[at.Filename], at) }
-
-func (h *hider) Exit(node hclsyntax.Node) hcl.Diagnostics {
-	if n, ok := node.(*hclsyntax.FunctionCallExpr); ok && outsideNames[n.Name] {
-		h.call--
-	}
-	return nil
-}
-
 // cover returns the files with the hidden ranges covered. Ranges of diagnostics stay true, as no byte moves.
 func (l *loader) cover() Files {
 	covered := Files{}
@@ -96,6 +118,11 @@ func (l *loader) cover() Files {
 				asterisks(at.SliceBytes(c.Bytes))
 			}
 		}
+		for _, at := range l.shown[name] {
+			if at.CanSliceBytes(c.Bytes) {
+				copy(at.SliceBytes(c.Bytes), at.SliceBytes(file.Bytes))
+			}
+		}
 		if l.unsure[name] {
 			coverLines(c.Bytes)
 		}
@@ -104,54 +131,20 @@ func (l *loader) cover() Files {
 	return covered
 }
 
-var (
-	// assigned is an attribute's name, and what follows it on the line.
-	assigned = regexp.MustCompile(`^.*?\b([\w-]+)[ \t]*=(.*)`)
-	// listed is text that stands at the beginning of a line, as in a list.
-	listed = regexp.MustCompile(`^[ \t]*(".*)`)
-	// secretive are names of attributes whose value may be secret.
-	secretive = regexp.MustCompile(`(?i)token|secret|pass|pwd|key|auth|cred|cookie|cert|priv|sign`)
-	heredoc   = regexp.MustCompile(`<<-?(\w+)[ \t]*\r?$`)
-)
+// structure begins a line that tells how a file is built: the header of a block, or the name of an attribute. (The = that ends a
+// secret in base64 has nothing around it.)
+var structure = regexp.MustCompile(`^[ \t]*[\w-]+(?:(?:[ \t]+"[\w-]*")*[ \t]*\{|[ \t]+=|=[ \t]*[^=\s])`)
 
-// coverLines covers a file that could not be parsed, where nobody knows which attribute is sensitive: quoted text to the
-// right of an equals sign, heredocs, and whatever stands behind a name that sounds secret.
+// coverLines covers a file that could not be parsed, where nobody knows what is secret: all but names in structures, and punctuation.
 func coverLines(src []byte) {
-	inside := "" // the quote or the word that ends the text which a line before began
 	for line := range bytes.Lines(src) {
-		line = bytes.TrimRight(line, "\r\n")
-		switch {
-		case inside == `"`:
-			text, _, closed := bytes.Cut(line, []byte(inside))
-			asterisks(text)
-			if closed {
-				inside = ""
+		if structure.Match(line) {
+			line = line[bytes.IndexAny(line, "={"):]
+		}
+		for i, c := range line {
+			if c > ' ' && strings.IndexByte(`=:{}[]",`, c) < 0 {
+				line[i] = '*'
 			}
-			continue
-		case inside != "" && string(bytes.TrimSpace(line)) == inside:
-			inside = ""
-			continue
-		case inside != "":
-			asterisks(line)
-			continue
-		}
-		var value []byte
-		secret := false
-		if m := listed.FindSubmatch(line); m != nil {
-			value = m[1]
-		} else if m := assigned.FindSubmatch(line); m != nil {
-			value, secret = m[2], secretive.Match(m[1])
-		}
-		if m := heredoc.FindSubmatch(value); m != nil {
-			inside = string(m[1])
-		} else if quotes := bytes.Count(value, []byte(`"`)); quotes > 0 {
-			asterisks(value[bytes.IndexByte(value, '"')+1:])
-			if quotes%2 == 1 {
-				inside = `"`
-			}
-		}
-		if secret {
-			asterisks(value)
 		}
 	}
 }

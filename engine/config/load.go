@@ -34,6 +34,7 @@ func Load(ctx context.Context, path string, o Options) (*Config, Files, hcl.Diag
 	}
 	l := &loader{
 		ctx: ctx, opts: o, config: &Config{}, files: Files{}, broken: map[string]bool{}, unsure: map[string]bool{}, hidden: map[string][]hcl.Range{},
+		shown:  map[string][]hcl.Range{},
 		blocks: map[string]*hclsyntax.Block{}, scripts: map[string]error{}, used: map[string]*adapter{},
 		localOf: map[string]*hclsyntax.Attribute{}, valuesOf: map[string][]hclsyntax.Expression{},
 	}
@@ -80,6 +81,7 @@ type loader struct {
 	eval       *hcl.EvalContext
 	diags      hcl.Diagnostics
 	hidden     map[string][]hcl.Range // to be covered in snippets, by file
+	shown      map[string][]hcl.Range // of these, what is not to be covered
 	written    []string               // values of sensitive attributes
 }
 
@@ -129,38 +131,98 @@ func (l *loader) find(path string) []string {
 
 func (l *loader) readAll(names []string) {
 	for _, name := range names {
-		src, err := os.ReadFile(name)
+		text, err := readBounded(name, maxHCL)
 		if err != nil {
 			l.broken[name] = true
 			l.diags = append(l.diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unreadable file",
 				Detail: fmt.Sprintf("%q can't be read: %s.", name, reason(err))})
 			continue
 		}
-		file, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
-		l.files[name] = file
-		if l.syntax(name, src, diags) {
+		body, ok := l.parse(name, text)
+		if !ok {
 			l.broken[name] = true
 		}
-		l.numbers(name, file.Body.(*hclsyntax.Body))
-		l.declare(name, file.Body.(*hclsyntax.Body))
+		l.declare(name, body)
 	}
+}
+
+// parse reads the text of a file; ok is false when something of it is not in the tree.
+func (l *loader) parse(name, text string) (body *hclsyntax.Body, ok bool) {
+	if at := tooDeep([]byte(text), name); at != nil {
+		l.files[name], l.unsure[name] = &hcl.File{Bytes: []byte(text)}, true
+		l.errorf(*at, "Nested too deep", "More than %d brackets and operators are nested here.", maxNesting)
+		return &hclsyntax.Body{}, false
+	}
+	file, diags := hclsyntax.ParseConfig([]byte(text), name, hcl.InitialPos)
+	l.files[name] = file
+	body, ok = file.Body.(*hclsyntax.Body), !l.syntax(name, text, diags)
+	for _, at := range bounded(body) {
+		l.unsure[name], ok = true, false
+		l.errorf(at, "Wrong value", "This number is out of range.")
+	}
+	return body, ok
+}
+
+// maxNesting bounds what the parser and all that walks through its trees do recursively, on a stack that is not without end.
+const maxNesting = 1000
+
+// tooDeep returns where brackets and operators that wait for their end are more than maxNesting.
+func tooDeep(src []byte, name string) *hcl.Range {
+	type bracket struct {
+		kind  hclsyntax.TokenType
+		depth int // where it opened
+	}
+	open, depth := []bracket{{hclsyntax.TokenOBrace, 0}}, 0
+	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos) // what is wrong, the parser says too
+	for _, t := range tokens {
+		inner := open[len(open)-1]
+		switch t.Type {
+		case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl:
+			depth++
+			open = append(open, bracket{t.Type, depth})
+		case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen, hclsyntax.TokenTemplateSeqEnd:
+			if len(open) > 1 {
+				open, depth = open[:len(open)-1], inner.depth
+			}
+			if t.Type != hclsyntax.TokenCBrack { // an index or a splat nests what it is applied to
+				depth--
+			}
+		case hclsyntax.TokenComma, hclsyntax.TokenEqual:
+			depth = inner.depth
+		case hclsyntax.TokenNewline:
+			if inner.kind == hclsyntax.TokenOBrace { // else the expression goes on
+				depth = inner.depth
+			}
+		case hclsyntax.TokenBang, hclsyntax.TokenMinus, hclsyntax.TokenPlus, hclsyntax.TokenStar, hclsyntax.TokenSlash, hclsyntax.TokenPercent,
+			hclsyntax.TokenAnd, hclsyntax.TokenOr, hclsyntax.TokenQuestion, hclsyntax.TokenEqualOp, hclsyntax.TokenNotEqual,
+			hclsyntax.TokenLessThan, hclsyntax.TokenLessThanEq, hclsyntax.TokenGreaterThan, hclsyntax.TokenGreaterThanEq:
+			depth++
+		}
+		if depth > maxNesting {
+			return &t.Range
+		}
+	}
+	return nil
 }
 
 // unquoted is a duration whose quotes are missing.
 var unquoted = regexp.MustCompile(`=\s*([0-9]+(?:ms|s|m|h)[0-9smh]*)\s*(#.*|//.*)?$`)
 
 // syntax takes over what the parser says about a file, and says whether something of the file is not in the tree.
-func (l *loader) syntax(name string, src []byte, diags hcl.Diagnostics) (broken bool) {
+func (l *loader) syntax(name, src string, diags hcl.Diagnostics) (broken bool) {
 	for _, d := range diags {
 		l.unsure[name] = true
 		if d.Summary != "Attribute redefined" { // after which the tree lacks nothing but the second value
 			broken = true
 		}
 		if d.Summary == "Missing newline after argument" && d.Subject != nil {
-			line := strings.Split(string(src), "\n")[d.Subject.Start.Line-1]
+			line := strings.Split(src, "\n")[d.Subject.Start.Line-1]
 			if m := unquoted.FindStringSubmatch(strings.TrimSpace(line)); m != nil {
 				d.Detail += fmt.Sprintf(" A duration stands in quotes: %q.", m[1])
 			}
+		}
+		if d.Summary == "Argument definition required" { // HCL quotes what stands there, which may be a secret
+			d.Detail = "A block in one line holds one attribute, which is written NAME = VALUE."
 		}
 		l.diags = append(l.diags, d)
 		// Behind a quote that nobody closed, text and code have changed places, and nothing said about them is true.
@@ -169,17 +231,6 @@ func (l *loader) syntax(name string, src []byte, diags hcl.Diagnostics) (broken 
 		}
 	}
 	return broken
-}
-
-// numbers refuses numbers that would eat the memory when they are written out, as in a template.
-func (l *loader) numbers(name string, body *hclsyntax.Body) {
-	_ = hclsyntax.VisitAll(body, func(node hclsyntax.Node) hcl.Diagnostics {
-		if n, ok := node.(*hclsyntax.LiteralValueExpr); ok && n.Val.Type() == cty.Number && !sane(n.Val) {
-			l.broken[name], l.unsure[name] = true, true
-			l.errorf(n.SrcRange, "Wrong value", "This number is out of range.")
-		}
-		return nil
-	})
 }
 
 // kinds are the blocks at the top of a file, and what their labels are.

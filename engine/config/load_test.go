@@ -110,7 +110,7 @@ func (adapters) Schema(_ context.Context, a config.Adapter) (schema.Schema, erro
 	return schema.Schema{}, sdk.Permanent("there is no such program")
 }
 
-func (adapters) Validate(_ context.Context, a config.Adapter, _ string, data []byte) error {
+func (adapters) Validate(_ context.Context, a config.Adapter, data []byte) error {
 	if a.Name != "rest" {
 		return nil
 	}
@@ -313,6 +313,53 @@ func TestPathThatHoldsNoConfiguration(t *testing.T) {
 	}
 }
 
+func TestWhatIsNoTextFileIsNotRead(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "x.hcl")
+	if err := os.Symlink(os.DevNull, name); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, diags := config.Load(t.Context(), dir, options(dir)); !strings.Contains(diags.Error(), "not a regular file") {
+		t.Error(diags)
+	}
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	write(t, name, strings.Repeat("# a line\n", 200_000))
+	if _, _, diags := config.Load(t.Context(), dir, options(dir)); !strings.Contains(diags.Error(), "longer than 1048576 bytes") {
+		t.Error(diags)
+	}
+}
+
+// TestDeepNestingIsRefused before the parser's recursion ends the program.
+func TestDeepNestingIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "main.hcl")
+	for begin, end := range map[string]string{
+		"(": ")", "[": "]", "{ a = ": "}", "\"${": "}\"", "f(": ")", "!": "", "-": "", "[for x in ": " : 1]", "1 + ": "", "true ? 1 : ": "",
+		"1\n + (": ")", "{ for x in ": " : 1 => 1 }", "0 == [0][": "]",
+	} {
+		write(t, name, "locals {\n  x = "+strings.Repeat(begin, 1100)+"1"+strings.Repeat(end, 1100)+"\n}\n")
+		_, files, diags := config.Load(t.Context(), dir, options(dir))
+		if len(diags) != 1 || diags[0].Summary != "Nested too deep" {
+			t.Errorf("%s: %.200s", begin, diags.Error())
+		}
+		if _, _, diags := config.Format(name, files[name].Bytes); len(diags) != 1 || diags[0].Summary != "Nested too deep" {
+			t.Errorf("%s: %.200s", begin, diags.Error())
+		}
+	}
+	write(t, name, "locals {\n  x = [1]"+strings.Repeat("[*]", 1100)+"\n}\n")
+	if _, _, diags := config.Load(t.Context(), dir, options(dir)); len(diags) != 1 || diags[0].Summary != "Nested too deep" {
+		t.Errorf("%.200s", diags.Error())
+	}
+	write(t, name, "variable \"x\" { type = any }")
+	o := options(dir)
+	o.Values = []config.Value{{Name: "x", Text: strings.Repeat("[", 1100)}}
+	if _, _, diags := config.Load(t.Context(), dir, o); len(diags) != 1 || !strings.Contains(diags[0].Detail, "can't be read as an expression") {
+		t.Errorf("%.200s", diags.Error())
+	}
+}
+
 func TestSecretsComeFromTheCredentialsDirectory(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "main.hcl"), `destination "webhook" "x" { url = secret("url") }`)
@@ -395,7 +442,7 @@ pipeline "p%d" {
 	}
 }
 
-// FuzzLoad promises: no panic, a configuration or an error, never both, and nothing of the environment in a diagnostic.
+// FuzzLoad promises: no panic, a configuration or an error, never both, and nothing of the environment or of a secret in a diagnostic.
 func FuzzLoad(f *testing.F) {
 	for _, pattern := range []string{"testdata/*/*/*.hcl"} {
 		names, err := filepath.Glob(pattern)
@@ -424,7 +471,7 @@ func FuzzLoad(f *testing.F) {
 		if err := config.WriteDiagnostics(&out, files, diags, false, 80); err != nil {
 			t.Fatal(err)
 		}
-		for _, value := range slices.Collect(maps.Values(environment)) {
+		for _, value := range append(slices.Collect(maps.Values(environment)), "CANARY-SECRET") {
 			if strings.Contains(out.String(), value) && !bytes.Contains(src, []byte(value)) {
 				t.Errorf("a value is shown:\n%s", out.String())
 			}

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 	"github.com/zclconf/go-cty/cty/function/stdlib"
@@ -143,6 +145,46 @@ func guarded(name string, f function.Function) function.Function {
 	return function.New(spec)
 }
 
+// bounded keeps numbers in the range that can be written out, as a template does: operators refuse results beyond it. It returns
+// where numbers beyond it are written.
+func bounded(node hclsyntax.Node) (wrong []hcl.Range) {
+	number := func(v cty.Value, at hcl.Range) {
+		if v.Type() == cty.Number && !sane(v) {
+			wrong = append(wrong, at)
+		}
+	}
+	indexes := func(t hcl.Traversal) {
+		for _, step := range t {
+			if i, ok := step.(hcl.TraverseIndex); ok {
+				number(i.Key, i.SrcRange)
+			}
+		}
+	}
+	_ = hclsyntax.VisitAll(node, func(node hclsyntax.Node) hcl.Diagnostics {
+		switch n := node.(type) {
+		case *hclsyntax.LiteralValueExpr:
+			number(n.Val, n.SrcRange)
+		case *hclsyntax.ScopeTraversalExpr:
+			indexes(n.Traversal)
+		case *hclsyntax.RelativeTraversalExpr:
+			indexes(n.Traversal)
+		case *hclsyntax.BinaryOpExpr:
+			n.Op = guardedOperator(n.Op)
+		case *hclsyntax.UnaryOpExpr:
+			n.Op = guardedOperator(n.Op)
+		}
+		return nil
+	})
+	return wrong
+}
+
+func guardedOperator(op *hclsyntax.Operation) *hclsyntax.Operation {
+	if op.Type != cty.Number {
+		return op
+	}
+	return &hclsyntax.Operation{Impl: guarded("the operator", op.Impl), Type: op.Type}
+}
+
 // withheld is the error of a function, which may quote its arguments, as far as it may be shown.
 func withheld(name string, err error, args []cty.Value) error {
 	if c := (*cause)(nil); err == nil || errors.As(err, &c) {
@@ -215,6 +257,13 @@ func resultSize(name string, args []cty.Value) int {
 				return maxText + 1
 			}
 		}
+		if numericVerb.MatchString(text(0)) {
+			for i := range args {
+				if v, err := cty.ParseNumberVal(text(i)); err == nil && !sane(v) {
+					return maxText + 1
+				}
+			}
+		}
 		return product(1+strings.Count(text(0), "%"), weigh(args[1:]...).text)
 	case "join":
 		w := weigh(args[1:]...)
@@ -239,8 +288,12 @@ func resultSize(name string, args []cty.Value) int {
 	return 0
 }
 
-// formatNumber is a width, a precision or an index of an argument.
-var formatNumber = regexp.MustCompile(`[0-9]+`)
+var (
+	// formatNumber is a width, a precision or an index of an argument.
+	formatNumber = regexp.MustCompile(`[0-9]+`)
+	// numericVerb takes a text for the number that is written in it.
+	numericVerb = regexp.MustCompile(`%[^%A-Za-z]*[bdoxXeEfgG]`)
+)
 
 func product(a, b int) int {
 	n := new(big.Int).Mul(big.NewInt(int64(a)), big.NewInt(int64(b)))

@@ -122,7 +122,7 @@ func toJSON(want schema.Type, v cty.Value) (any, bool) {
 		return json.RawMessage(raw), err == nil
 	}
 	v, err := convert.Convert(v, target)
-	if err != nil {
+	if err != nil || !sane(v) { // a text may hold a number of any length
 		return nil, false
 	}
 	switch want {

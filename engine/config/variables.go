@@ -145,7 +145,7 @@ func (l *loader) given(declared []variable) (all map[string]given, complete bool
 
 // givenIn reads a file of values: attributes only, which are the same wherever they are read.
 func (l *loader) givenIn(name string, all map[string]given, known, secret map[string]bool) bool {
-	text, err := readBounded(name, maxFile)
+	text, err := readBounded(name, maxHCL)
 	if err != nil {
 		detail := fmt.Sprintf("The file %q, which -var-file names, can't be read: %s.", name, reason(err))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -159,10 +159,10 @@ func (l *loader) givenIn(name string, all map[string]given, known, secret map[st
 			Detail: fmt.Sprintf("The file %q, which -var-file names, is read as configuration or as values already. Keep values in another directory.", name)})
 		return false
 	}
-	file, diags := hclsyntax.ParseConfig([]byte(text), name, hcl.InitialPos)
-	l.files[name] = file
-	_ = l.syntax(name, []byte(text), diags)
-	body := file.Body.(*hclsyntax.Body)
+	body, ok := l.parse(name, text)
+	if !ok {
+		return false
+	}
 	for _, block := range body.Blocks {
 		l.hide(block)
 		l.errorf(block.TypeRange, "Unexpected block", "A file of values holds only lines of the form NAME = VALUE.")
@@ -177,7 +177,7 @@ func (l *loader) givenIn(name string, all map[string]given, known, secret map[st
 		all[attr.Name] = given{from: filepath.Base(name), expr: attr.Expr}
 		l.valuesOf[attr.Name] = append(l.valuesOf[attr.Name], attr.Expr)
 	}
-	return len(diags) == 0
+	return true
 }
 
 // valueOf makes a given value one of the variable's type; unknown when it can't be.
@@ -192,11 +192,8 @@ func (l *loader) valueOf(v variable, g given) cty.Value {
 		return cty.DynamicVal
 	}
 	if !v.literal {
-		expr, diags := hclsyntax.ParseExpression([]byte(g.text), g.from, hcl.InitialPos)
-		if !diags.HasErrors() {
-			value, diags = expr.Value(nil)
-		}
-		if diags.HasErrors() {
+		var ok bool
+		if value, ok = parseValue(g.text); !ok {
 			return fail("can't be read as an expression; a list is written [\"a\", \"b\"], a map {a = \"b\"}, and a text stands in quotes")
 		}
 	}
@@ -205,6 +202,19 @@ func (l *loader) valueOf(v variable, g given) cty.Value {
 		return fail("is not of its type, which is %s", typeexpr.TypeString(v.typ))
 	}
 	return out
+}
+
+// parseValue reads a value that is given as text and is no plain text.
+func parseValue(text string) (cty.Value, bool) {
+	if tooDeep([]byte(text), "") != nil {
+		return cty.NilVal, false
+	}
+	expr, diags := hclsyntax.ParseExpression([]byte(text), "", hcl.InitialPos)
+	if diags.HasErrors() || len(bounded(expr)) > 0 {
+		return cty.NilVal, false
+	}
+	value, diags := expr.Value(nil)
+	return value, !diags.HasErrors()
 }
 
 // constantOf evaluates an expression that is given for a variable in a file; unknown when it can't be.

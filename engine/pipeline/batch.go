@@ -185,7 +185,8 @@ func (w *window) mapItem(ctx context.Context, it *item) error {
 		var body []byte
 		try := func() (err error) {
 			body, err = d.Map(ctx, it.rec, MapContext{
-				Pipeline: w.Name, Source: w.SourceName, Deliver: d.Name, Now: w.begin, Attempt: 1, Previous: it.before,
+				Pipeline: w.Name, Source: w.SourceName, Deliver: d.Name, Now: w.begin, Attempt: w.attempts[it.row.Ref] + 1,
+				Previous: it.before,
 			})
 			return err
 		}

@@ -98,7 +98,7 @@ type MapContext struct {
 	Source   string
 	Deliver  string
 	Now      time.Time
-	Attempt  int
+	Attempt  int            // 1 at first, one more for each reading of the page in which the record had to wait
 	Previous *record.Record // as last committed; nil: unknown, or not kept
 }
 
@@ -227,7 +227,10 @@ func (p *Pipeline) own(ctx context.Context, failures *int) error {
 			return ctx.Err()
 		}
 		before := p.feed.Position().Commit
-		err := contain(func() error { return p.window(ctx) })
+		err := contain(func() (err error) {
+			_, err = p.window(ctx)
+			return err
+		})
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()

@@ -5,6 +5,7 @@ package pipeline_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,9 +21,11 @@ func TestAMappingThatTookTooLongIsTriedAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			simulate(t, func(r *rig) {
 				tries := 0
+				var attempts []int
 				r.config.Parallel = 1
 				r.config.Delivers[0].Map = func(ctx context.Context, rec *record.Record, c pipeline.MapContext) ([]byte, error) {
 					if strings.HasSuffix(rec.Change.Ref.ID, "slow") {
+						attempts = append(attempts, c.Attempt)
 						if tries++; tries <= slow {
 							return nil, &pipeline.MapError{Text: "mapping.js:1:1: took longer than the limit", TimedOut: true}
 						}
@@ -32,6 +35,10 @@ func TestAMappingThatTookTooLongIsTriedAgain(t *testing.T) {
 				r.ehr.set("slow", "a", "")
 				r.ehr.set("other", "a", "")
 				r.run(5 * time.Minute)
+				// When the step has worked for another record, one is tried again at once: in the same attempt.
+				if got := slices.Compact(attempts); !slices.Equal(got, []int{1, 2, 3, 4, 5}[:min(slow, 4)+1]) {
+					t.Errorf("attempts %v", attempts)
+				}
 				if slow == 1 {
 					r.expect("other@a", "slow@a")
 					r.expectDead()

@@ -38,21 +38,21 @@ type stats struct {
 }
 
 // window reads until the feed has no further page. Everything that was committed on the way stays, also when it fails.
-func (p *Pipeline) window(ctx context.Context) error {
+func (p *Pipeline) window(ctx context.Context) (stats, error) {
 	info, err := p.describe(ctx)
 	if err != nil {
-		return err
+		return stats{}, err
 	}
 	w := &window{Pipeline: p, info: info, begin: time.Now(), ignore: rawjson.ParsePaths(info.Ignore), fetched: newCache(fetchCache), stats: new(stats)}
 	if err := w.start(ctx); err != nil {
-		return err
+		return stats{}, err
 	}
 	err = w.read(ctx)
 	if err == nil {
 		clear(p.attempts)
 	}
 	w.report(ctx, err)
-	return err
+	return *w.stats, err
 }
 
 // describe looks the feed up in the source's catalog. It is asked anew for each window, as a source that was opened again

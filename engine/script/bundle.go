@@ -4,6 +4,7 @@
 package script
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -29,6 +31,8 @@ const (
 	nativeName  = "__rounds"      // function that the library's modules call
 	libraryName = "rounds"        // esbuild's name space of the library
 	bundleName  = "rounds-bundle.js"
+
+	nativeModule = "rounds/engine/native" // takes nativeName, so that authors can't
 )
 
 // extensions are tried in this order where an import names none.
@@ -69,11 +73,9 @@ func Compile(path string, o Options) (*Script, error) {
 		return nil, s.fail(s.export, noDefault)
 	}
 	s.code, s.positions = code, positions
+	s.parses, s.flattens = strings.Contains(code, "JSON"), strings.Contains(code, "flat")
 	for name := range meta.Inputs {
-		switch {
-		case strings.HasPrefix(name, libraryName+":"):
-			s.library = true
-		case name != entryName:
+		if name != entryName && !strings.HasPrefix(name, libraryName+":") {
 			s.files = append(s.files, filepath.Join(root, filepath.FromSlash(name)))
 		}
 	}
@@ -99,26 +101,31 @@ func (s *Script) compile() error {
 		// esbuild has parsed it before: this is syntax that goja does not have. Messages at this point quote the script only.
 		return s.syntaxError(err)
 	}
-	return s.run(context.Background(), time.Now(), 0, func(k *call, export goja.Value) error {
+	at := s.export
+	err = s.run(context.Background(), time.Now(), 0, func(k *call, export goja.Value) error {
 		if export == nil || goja.IsUndefined(export) {
-			return s.fail(s.export, noDefault)
+			return s.fail(at, noDefault)
 		}
 		if _, ok := goja.AssertFunction(export); !ok {
-			return s.fail(s.export, "the default export is "+k.describe(export)+", not a function")
+			return s.fail(at, "the default export is "+k.describe(export)+", not a function")
 		}
-		s.export = s.exportPosition(export.String())
+		at = s.exportPosition(export.String())
 		f := export.(*goja.Object)
 		switch name := f.Get("constructor").ToObject(k.vm).Get("name").String(); {
 		case strings.HasPrefix(name, "Async"):
-			return s.fail(s.export, "the default export is an async function; a mapping returns its result at once, "+
+			return s.fail(at, "the default export is an async function; a mapping returns its result at once, "+
 				"there is nothing to wait for")
 		case strings.HasPrefix(name, "Generator"):
-			return s.fail(s.export, "the default export is a generator function; a mapping returns one object")
+			return s.fail(at, "the default export is a generator function; a mapping returns one object")
 		case strings.HasPrefix(export.String(), "class"):
-			return s.fail(s.export, "the default export is a class; export a function")
+			return s.fail(at, "the default export is a class; export a function")
 		}
 		return nil
 	})
+	if err == nil {
+		s.export = at
+	}
+	return err
 }
 
 // metafile is what of esbuild's metafile is used here.
@@ -135,7 +142,7 @@ type bundler struct {
 func (b *bundler) build() (string, *sourcemap.Consumer, metafile, []error) {
 	result := api.Build(api.BuildOptions{
 		Stdin: &api.StdinOptions{
-			Contents:   "import map from " + quoted(entryImport) + ";" + exportName + " = map;",
+			Contents:   "import " + quoted(nativeModule) + "; import map from " + quoted(entryImport) + ";" + exportName + " = map;",
 			Sourcefile: entryName,
 			ResolveDir: b.root,
 		},
@@ -224,6 +231,33 @@ func (b *bundler) setup(build api.PluginBuild) {
 		contents := string(text)
 		return api.OnLoadResult{Contents: &contents, Loader: api.LoaderJS}, nil
 	})
+	build.OnLoad(api.OnLoadOptions{Filter: `\.json$`, Namespace: "file"}, func(args api.OnLoadArgs) (api.OnLoadResult, error) {
+		text, err := os.ReadFile(args.Path)
+		if err != nil {
+			return api.OnLoadResult{}, errors.New("the file can't be read")
+		}
+		contents := keepDigits(text)
+		return api.OnLoadResult{Contents: &contents, Loader: api.LoaderJSON}, nil
+	})
+}
+
+var jsonToken = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*`)
+
+// keepDigits makes strings of the numbers in a JSON document that a record's would become. What is no JSON stays as it is, for its
+// mistake to be shown.
+func keepDigits(doc []byte) string {
+	doc = bytes.TrimPrefix(doc, []byte("\uFEFF"))
+	if !json.Valid(doc) {
+		return string(doc)
+	}
+	vm := goja.New()
+	return jsonToken.ReplaceAllStringFunc(string(doc), func(token string) string {
+		d := decoder{vm: vm, text: token}
+		if v, ok := d.number(); ok && goja.IsString(v) {
+			return quoted(token)
+		}
+		return token
+	})
 }
 
 // resolve finds what an import means. Its errors are shown at the import's line.
@@ -240,12 +274,16 @@ func (b *bundler) resolve(args api.OnResolveArgs) (api.OnResolveResult, error) {
 	case path == libraryName || strings.HasPrefix(path, libraryName+"/"):
 		name := path + ".js"
 		_, err := fs.Stat(scripts.FS, name)
-		if err != nil || args.Namespace != libraryName && !slices.Contains(scripts.Modules(), path) {
+		internal := args.Namespace == libraryName || args.Importer == filepath.Join(b.root, entryName)
+		if err != nil || !internal && !slices.Contains(scripts.Modules(), path) {
 			return api.OnResolveResult{}, fmt.Errorf("there is no %q in the library; it has %s", path,
 				strings.Join(scripts.Modules(), ", "))
 		}
-		// A module that nothing is used of is not evaluated.
-		return api.OnResolveResult{Path: name, Namespace: libraryName, SideEffects: api.SideEffectsFalse}, nil
+		effects := api.SideEffectsFalse // a module that nothing is used of is not evaluated
+		if path == nativeModule {
+			effects = api.SideEffectsTrue
+		}
+		return api.OnResolveResult{Path: name, Namespace: libraryName, SideEffects: effects}, nil
 	case strings.HasPrefix(path, "./") || strings.HasPrefix(path, "../"):
 		found, err := b.find(filepath.Join(filepath.Dir(args.Importer), filepath.FromSlash(path)), path)
 		return api.OnResolveResult{Path: found}, err

@@ -9,12 +9,14 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"runtime"
 	"time"
 
 	"github.com/dop251/goja"
 	"github.com/dop251/goja/parser"
 
 	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/sdk"
 )
 
 // call is one use of a script: a runtime that lives as long as the call.
@@ -24,46 +26,95 @@ type call struct {
 }
 
 // run evaluates the script's module in a new runtime and calls use with its default export, all within the limits.
+//
+// It happens in a goroutine of its own, since only code of the script sees the interrupt, and some functions of the language run
+// for hours in one step: new Array(4294967290).includes(5). A call that does not end in time is abandoned: the error is
+// returned, and the goroutine ends when the function does. So use changes nothing that its caller looks at after an error.
 func (s *Script) run(ctx context.Context, now time.Time, seed uint64, use func(*call, goja.Value) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if n := s.abandoned.Load(); n >= abandonedLimit {
+		return sdk.Retryable("%s is not called: %d earlier calls have not ended long after their time was up, and each keeps a processor "+
+			"busy; correct the script, and restart the engine to be rid of them", s.name, n)
 	}
 	if err := windClock(); err != nil {
 		return err
 	}
 	k := &call{script: s, vm: goja.New()}
 	began := time.Now()
-	timer := time.AfterFunc(TimeLimit, func() { k.vm.Interrupt("time is up") })
+	ended := make(chan struct{})
+	var result error
+	go func() {
+		defer close(ended)
+		err := k.guarded(func() error {
+			if err := k.prepare(now, seed); err != nil {
+				return err
+			}
+			value, err := k.vm.RunProgram(s.program)
+			if err != nil {
+				return err
+			}
+			return use(k, value)
+		})
+		result = k.conclude(ctx, began, err)
+	}()
+	timer := time.NewTimer(TimeLimit)
 	defer timer.Stop()
-	defer context.AfterFunc(ctx, func() { k.vm.Interrupt("canceled") })()
-
-	err := k.guarded(func() error {
-		if err := k.prepare(now, seed); err != nil {
-			return err
-		}
-		value, err := k.vm.RunProgram(s.program)
-		if err != nil {
-			return err
-		}
-		return use(k, value)
-	})
-	// The clock decides, not the interrupt: a native function, such as a regular expression, does not see the interrupt and
-	// may have been the last thing that ran, and what it returned may be wrong.
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case time.Since(began) >= TimeLimit:
-		return k.timeUp(err)
-	case err != nil:
-		return k.failed(err)
+	select {
+	case <-ended:
+		return result
+	case <-ctx.Done():
+	case <-timer.C:
 	}
-	return nil
+	k.vm.Interrupt("stopped")
+	timer.Reset(grace)
+	select {
+	case <-ended:
+		return result
+	case <-timer.C:
+	}
+	s.abandoned.Add(1)
+	go func() {
+		<-ended
+		s.abandoned.Add(-1)
+	}()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// Where it is can't be seen, as its runtime is still at work. To try again would start another: it has not TimedOut.
+	return s.fail(s.export, fmt.Sprintf("took longer than the limit of %v; look for a very long array or string, a large BigInt, or for "+
+		"many matches of a regular expression that backtracks; it has not ended yet and keeps a processor busy", TimeLimit))
+}
+
+// abandonedLimit is how many abandoned calls of a script may run on before it is called no more.
+var abandonedLimit = int32(2 * runtime.GOMAXPROCS(0))
+
+// conclude makes what run returns of what the call ended with. It looks at what was thrown, which may be a Proxy, so the script may run.
+func (k *call) conclude(ctx context.Context, began time.Time, err error) error {
+	concluded := error(k.script.fail(k.script.export, "what was thrown can't be looked at"))
+	_ = k.guarded(func() error {
+		// The clock decides, not the interrupt: a native function, such as a regular expression, does not see the interrupt and
+		// may have been the last thing that ran, and what it returned may be wrong.
+		switch {
+		case ctx.Err() != nil:
+			concluded = ctx.Err()
+		case time.Since(began) >= TimeLimit:
+			concluded = k.timeUp(err)
+		case err != nil:
+			concluded = k.failed(err)
+		default:
+			concluded = nil
+		}
+		return nil
+	})
+	return concluded
 }
 
 // prepare makes the runtime what the package comment promises.
 func (k *call) prepare(now time.Time, seed uint64) error {
 	k.vm.SetMaxCallStackSize(StackLimit)
-	k.vm.SetParserOptions(parser.WithDisableSourceMaps) // else code made at run time could name a file to be read
+	k.vm.SetParserOptions(noParser(k, parser.WithDisableSourceMaps))
 	k.vm.SetTimeSource(func() time.Time { return now })
 	var random *rand.Rand
 	k.vm.SetRandSource(func() float64 {
@@ -72,13 +123,7 @@ func (k *call) prepare(now time.Time, seed uint64) error {
 		}
 		return random.Float64()
 	})
-	if err := k.pinDate(); err != nil {
-		return err
-	}
-	if k.script.library {
-		return k.vm.Set(nativeName, k.native)
-	}
-	return nil
+	return errors.Join(k.boundRecursion(), k.vm.Set(nativeName, k.native))
 }
 
 // guarded calls f and turns into an error what goja panics with: a thrown value where Go code reads a script's object, and

@@ -25,6 +25,13 @@ const decodeDepth = 10000
 // maxInteger is the largest integer that all integers up to are exact in a double.
 const maxInteger = 1<<53 - 1
 
+// document reads a value and nothing after it.
+func (d *decoder) document() (goja.Value, bool) {
+	v, ok := d.value(0)
+	d.space()
+	return v, ok && d.at == len(d.text)
+}
+
 func (d *decoder) value(depth int) (goja.Value, bool) {
 	d.space()
 	if d.at == len(d.text) || depth > decodeDepth {

@@ -20,9 +20,9 @@ import (
 type Error struct {
 	File   string // relative to the root; "rounds/…" for a module of the library
 	Line   int    // from 1
-	Column int    // in characters, from 1
+	Column int    // from 1, in characters; of what failed at run time in units of UTF-16, where 😀 is two
 	Text   string // may be logged: no content of a record
-	// TimedOut says that the call took too long, which on a machine under load may befall any mapping once.
+	// TimedOut says that the call took too long and was stopped, which on a machine under load may befall any mapping once.
 	TimedOut bool
 	Detail   string // what was thrown and the JavaScript stack; may hold content of a record; never logged; bounded
 }
@@ -34,6 +34,7 @@ type position struct {
 	file         string
 	line, column int
 	function     string
+	library      bool // the file is a module of the library "rounds/…"
 }
 
 func (s *Script) fail(at position, text string) *Error {
@@ -75,7 +76,7 @@ func (k *call) stopped(err error, text string) *Error {
 	frames := k.script.frames(err)
 	at := k.script.export
 	for _, f := range frames {
-		if !strings.HasPrefix(f.file, libraryName+"/") {
+		if !f.library {
 			at = f
 			break
 		}
@@ -144,8 +145,8 @@ func (s *Script) author(line, col int) (position, bool) {
 	if !ok || file == "" || file == entryName {
 		return position{}, false
 	}
-	file = strings.TrimPrefix(file, libraryName+":")
-	return position{file: path.Clean(file), line: line, column: col + 1}, true
+	file, library := strings.CutPrefix(file, libraryName+":")
+	return position{file: path.Clean(file), line: line, column: col + 1, library: library}, true
 }
 
 // exportPosition finds the default export by its text, which goja keeps as it was generated.
@@ -153,7 +154,7 @@ func (s *Script) exportPosition(text string) position {
 	if offset := strings.Index(s.code, text); offset >= 0 && strings.Count(s.code, text) == 1 {
 		before := s.code[:offset]
 		at, ok := s.author(strings.Count(before, "\n")+1, offset-strings.LastIndexByte(before, '\n'))
-		if ok && at.file == s.name {
+		if ok && !at.library {
 			return at
 		}
 	}
@@ -184,8 +185,9 @@ func (k *call) detail(err error, frames []position) string {
 	var b strings.Builder
 	var exception *goja.Exception
 	var interrupted *goja.InterruptedError
+	var overflow *goja.StackOverflowError
 	switch {
-	case err == nil || errors.As(err, &interrupted):
+	case err == nil || errors.As(err, &interrupted) || errors.As(err, &overflow): // the text of both is of places in the generated code
 	case errors.As(err, &exception):
 		_ = k.guarded(func() error { // a thrown object's toString is the script's
 			b.WriteString(exception.Value().String())

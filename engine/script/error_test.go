@@ -7,7 +7,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -39,6 +38,7 @@ func TestMistakesAreFoundWhenAScriptIsCompiled(t *testing.T) {
 		"data URL":            {map[string]string{"map.js": "import x from 'data:application/json,{}';\n" + body}, []string{"map.js:1:15: can't import"}},
 		"outside":             {map[string]string{"map.js": "import '../../../../../../../../../../../../etc/passwd.js';\n" + body}, []string{"map.js:1:8: there is no file"}},
 		"library":             {map[string]string{"map.js": "import 'rounds/none';\n" + body}, []string{"map.js:1:8: there is no \"rounds/none\" in the library; it has rounds/redox, rounds/time"}},
+		"library's inside":    {map[string]string{"map.js": "import { native } from 'rounds/engine/native';\n" + body}, []string{"map.js:1:24: there is no"}},
 		"library's directory": {map[string]string{"map.js": "import 'rounds/../scripts';\n" + body}, []string{"map.js:1:8: there is no"}},
 		"import()":            {map[string]string{"map.js": "export default () => import('./map.js');"}, []string{"map.js:1:29: import() gives a promise"}},
 		"require":             {map[string]string{"map.js": "const a = require('./a.js');\n" + body, "a.js": ""}, []string{"map.js:1:19: scripts are ES modules"}},
@@ -204,6 +204,9 @@ func TestErrorsNameTheAuthorsLine(t *testing.T) {
 			if !strings.Contains(own.Detail, test.detail) {
 				t.Errorf("detail is\n%s\nwant in it\n%s", own.Detail, test.detail)
 			}
+			if strings.Contains(own.Detail, "rounds-bundle") {
+				t.Errorf("the detail names places in the generated code: %s", own.Detail)
+			}
 			if strings.Contains(err.Error(), "Doe") {
 				t.Errorf("the text quotes the record: %s", err)
 			}
@@ -243,13 +246,18 @@ func TestWhatCannotBeSentIsAnErrorWithItsPath(t *testing.T) {
 		"(o => { o.Visit = { o }; return o })({})":                         "returned an object that can't be sent: Visit.o contains itself",
 		"(a => { a.push([a]); return { a } })([])":                         "returned an object that can't be sent: a[0][0] contains itself",
 		"{ Patient: { [fetched.patient.name.last]: NaN } }":                "returned an object that can't be sent: Patient[…] is NaN",
-		"{ v: 'x'.repeat(5 << 20) }":                                       "returned more than the limit of 4 MiB",
-		"{ v: new Array(2e6) }":                                            "returned more than the limit of 4 MiB",
+		"{ v: 'x'.repeat(4096).repeat(1025) }":                             "returned more than the limit of 4 MiB",
+		"{ v: new Array(850000) }":                                         "returned more than the limit of 4 MiB",
 		"(o => { for (let i = 0; i < 600; i++) o = { o }; return o })({})": "returned objects nested deeper than 500",
 		"new Proxy({}, { ownKeys() { throw new TypeError('Doe') } })":      "TypeError (",
 		"{ v: new Proxy([1], {}) }":                                        "returned an object that can't be sent: v is a Proxy",
 		"{ v: [].values() }":                                               "returned an object that can't be sent: v is a Array Iterator",
 		"{ v: new Uint8Array(2) }":                                         "returned an object that can't be sent: v is not a plain object",
+		"new (class A { toJSON() { return 'Doe' } })":                      "returned a string; return an object, or null",
+		"new (class A { toJSON() {} })":                                    "returned undefined; return an object, or null",
+		"{ v: new (class A { toJSON() { return { w: { y: NaN } } } }) }":   "returned an object that can't be sent: v.w.y is NaN",
+		"{ v: new (class A { toJSON() { return { w: this } } }) }":         "returned objects nested deeper than 500",
+		"(a => { a.b.toJSON = () => a; return a })({ b: new (class {}) })": "returned an object that can't be sent: b contains itself",
 		"{ toJSON: () => 1 }":                                              "returned an object that can't be sent: toJSON is a function",
 	} {
 		s := compile(t, "export default ({ fetched }) => ("+expression+");")
@@ -300,15 +308,22 @@ func TestInvariant5WhatDoesNotEndFailsWithinTheLimit(t *testing.T) {
 	}
 }
 
-// A script that was stopped leaves nothing behind that runs on.
-func TestAStoppedScriptLeavesNoGoroutine(t *testing.T) {
-	s := compile(t, "export default () => { for (;;) {} };")
-	before := runtime.NumGoroutine()
-	if _, err := mapRecord(t, s, small(`{}`)); err == nil {
-		t.Fatal("no error")
+// A mapping that is imported, or whose file is in a directory named like the library, has its own line too.
+func TestErrorsNameTheImportedMappingsLine(t *testing.T) {
+	for name, test := range map[string]struct{ lib, want string }{
+		"returned":  {"\n\n\nexport default () => ({ v: NaN });", "rounds/lib.js:4:16: returned an object that can't be sent: v is NaN"},
+		"thrown":    {"\n\n\nexport default () => null.x;", "rounds/lib.js:4:27: TypeError ("},
+		"anonymous": {"import { toUTC } from 'rounds/time';\nexport default () => toUTC('x', 'UTC');", "rounds/lib.js:2:22: toUTC: not a local time"},
+		"library's": {"import { toUTC } from 'rounds/time';\nexport default (r) => toUTC('x', r);\nexport { toUTC };", "rounds/lib.js:2:23: toUTC: no such time zone"},
+	} {
+		s := compileFiles(t, map[string]string{"map.js": "import d from './rounds/lib.js';\n\nexport default d;", "rounds/lib.js": test.lib})
+		if _, err := mapRecord(t, s, small(`{}`)); err == nil || !strings.HasPrefix(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %s", name, err, test.want)
+		}
 	}
-	if after := runtime.NumGoroutine(); after > before+1 { // the clock of regular expressions may have begun
-		t.Errorf("%d goroutines before, %d after", before, after)
+	s := compileFiles(t, map[string]string{"map.js": "import { toUTC } from 'rounds/time';\n\nexport default toUTC;"})
+	if _, err := mapRecord(t, s, small(`{}`)); err == nil || !strings.HasPrefix(err.Error(), wrongFile+"toUTC: the local time is not a string") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -120,8 +120,8 @@ func (k *call) json(where string, doc json.RawMessage) (goja.Value, error) {
 		return goja.Null(), nil
 	}
 	p := decoder{vm: k.vm, text: string(doc)}
-	v, ok := p.value(0)
-	if p.space(); !ok || p.at != len(p.text) {
+	v, ok := p.document()
+	if !ok {
 		return nil, k.script.fail(k.script.export, fmt.Sprintf("%s is not valid JSON at byte %d of %d", where, p.at, len(p.text)))
 	}
 	return v, nil

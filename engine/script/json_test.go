@@ -45,6 +45,41 @@ func TestRecordsComeThroughAsTheyAre(t *testing.T) {
 	}
 }
 
+// A number that a record's would become a string of is one wherever JSON is read.
+func TestNoJSONLosesDigits(t *testing.T) {
+	const doc = `{"id":9007199254740993,"n":[-9007199254740993,1e400,1,-0,0.1,1e2],"9007199254740993":"a \"9007199254740993\" \\"}`
+	const want = `{"9007199254740993":"a \"9007199254740993\" \\","id":"9007199254740993","n":["-9007199254740993","1e400",1,0,0.1,100]}`
+	s := compileFiles(t, map[string]string{
+		"map.js":     "import v from './lib/t.json';\nimport bom from './bom.json';\nexport default ({ change }) => ({ v, bom, parsed: JSON.parse(change.data.s) });",
+		"lib/t.json": doc, "bom.json": "\uFEFF" + doc,
+	})
+	text, _ := json.Marshal(doc) // a string always marshals
+	got, err := mapRecord(t, s, small(`{"s":`+string(text)+`}`))
+	if err != nil || !sameJSON(t, got, `{"v":`+want+`,"bom":`+want+`,"parsed":`+want+`}`) {
+		t.Errorf("got %s, %v, want thrice %s", got, err, want)
+	}
+}
+
+func TestJSONParseIsThatOfTheLanguage(t *testing.T) {
+	for expression, want := range map[string]string{
+		`JSON.parse(' {"a":[1,"x",null,true]} ')`:                                                                `{"a":[1,"x",null,true]}`,
+		`JSON.parse({ toString: () => "5" })`:                                                                    `5`,
+		`JSON.parse('{"__proto__":1}')`:                                                                          `{"__proto__":1}`,
+		`JSON.parse('{"a":[1,2,{"b":3}]}', (k, v) => (typeof v === "number" ? v * 2 : v))`:                       `{"a":[2,4,{"b":6}]}`,
+		`JSON.parse('{"a":1,"b":[1,2],"c":3}', (k, v) => (k === "c" ? undefined : v))`:                           `{"a":1,"b":[1,2]}`,
+		`JSON.parse('{"a":{"b":1}}', function (k, v) { if (k === "b") this.z = 1; return v; })`:                  `{"a":{"b":1,"z":1}}`,
+		`(keys => { JSON.parse('{"a":[1,{"b":2}]}', (k, v) => { keys.push(k); return v; }); return keys; })([])`: `["0","b","1","a",""]`,
+		`JSON.parse("1", 5)`: `1`,
+		`["", "{", "[1,]", undefined, "01", "1 2"].map((s) => { try { JSON.parse(s); } catch (e) { return e instanceof SyntaxError; } })`: `[true,true,true,true,true,true]`,
+		`(() => { try { JSON.parse("1", () => { throw new RangeError(); }); } catch (e) { return e.name; } })()`:                          `"RangeError"`,
+	} {
+		got, err := mapRecord(t, compile(t, returning(expression)), small(`{}`))
+		if want := `{"v":` + want + `}`; err != nil || got != want {
+			t.Errorf("%s\n got %s, %v\nwant %s", expression, got, err, want)
+		}
+	}
+}
+
 func TestRecordThatIsNoJSONIsNotQuoted(t *testing.T) {
 	s := compile(t, returning("change.data"))
 	for _, in := range []string{
@@ -67,6 +102,11 @@ func TestNotificationIsWhatJSONStringifyMakes(t *testing.T) {
 		`{ o: new String("x"), n: new Number(1.5), b: new Boolean(false) }`,
 		`{ c: new (class A { x = 1; #y = 2; get z() { return 3 } static s = 4 }) }`,
 		`{ c: new (class B { toJSON() { return { k: [this.constructor.name.length] } } }) }`,
+		`{ c: new (class A { x = 1; toJSON() { return this } }), l: [new (class A { toJSON() { return this } })] }`,
+		`{ c: new (class A { toJSON() {} }), d: 1, l: [new (class A { toJSON() {} })] }`,
+		`{ c: new (class A { toJSON() { return new A() } }) }`,
+		`{ c: new (class A { toJSON(name) { return name } }), l: [new (class A { toJSON(name) { return name } })] }`,
+		`new (class A { toJSON() { return { a: new (class B { toJSON() { return null } }) } } })`,
 		`{ c: Object.create({ inherited: 1 }, { own: { value: 2, enumerable: true }, hidden: { value: 3 } }) }`,
 		`{ c: Object.assign(Object.create(null), { a: 1 }) }`,
 		`{ get g() { return [1].concat([2]) } }`,

@@ -15,15 +15,17 @@ import (
 // output makes the notification's body of what a mapping returned: the JSON that JSON.stringify would make, but for what
 // that loses without a word (NaN becomes null there, a function or a Map disappears). It is nil for null.
 func (k *call) output(result goja.Value) ([]byte, error) {
+	w := writer{call: k, plain: k.vm.NewObject().Prototype()}
+	if result = w.own(result, ""); w.err != nil {
+		return nil, w.err
+	}
 	if goja.IsNull(result) {
 		return nil, nil
 	}
 	if what := k.describe(result); what != "an object" {
 		return nil, k.script.fail(k.script.export, "returned "+what+"; return an object, or null to filter the change out")
 	}
-	w := writer{call: k, plain: k.vm.NewObject().Prototype()}
-	w.value(result, nil)
-	if w.err != nil {
+	if w.value(result, nil); w.err != nil {
 		return nil, w.err
 	}
 	return w.out, nil
@@ -104,10 +106,7 @@ func (w *writer) value(v goja.Value, at *step) {
 }
 
 func (w *writer) object(object *goja.Object, at *step) {
-	depth := 0
-	if at != nil {
-		depth = at.depth
-	}
+	depth := depthOf(at)
 	for up := at; up != nil; up = up.up {
 		if up.object == object {
 			w.fail(at, "contains itself")
@@ -132,7 +131,7 @@ func (w *writer) object(object *goja.Object, at *step) {
 			w.fail(at, "is an invalid Date")
 			return
 		}
-		w.method(object, "toISOString", at)
+		w.date(object, at)
 	case "String": // new String("…")
 		w.string(object.String())
 	case "Number", "Boolean":
@@ -142,11 +141,11 @@ func (w *writer) object(object *goja.Object, at *step) {
 	}
 }
 
-// method writes what a method of object returns.
-func (w *writer) method(object *goja.Object, name string, at *step) {
-	f, ok := goja.AssertFunction(object.Get(name))
+// date writes a Date in ISO's form, by the script's own method if it has changed it.
+func (w *writer) date(object *goja.Object, at *step) {
+	f, ok := goja.AssertFunction(object.Get("toISOString"))
 	if !ok {
-		w.fail(at, "has no "+name)
+		w.fail(at, "has no toISOString")
 		return
 	}
 	v, err := f(object)
@@ -154,7 +153,7 @@ func (w *writer) method(object *goja.Object, name string, at *step) {
 		w.err = err
 		return
 	}
-	w.value(v, &step{up: at, object: object, name: name, index: -1, depth: depthOf(at) + 1})
+	w.value(v, &step{up: at, object: object, name: "toISOString", index: -1, depth: depthOf(at) + 1})
 }
 
 func depthOf(at *step) int {
@@ -164,15 +163,28 @@ func depthOf(at *step) int {
 	return at.depth
 }
 
+// own is what is written of a value: of an instance of an author's class with a toJSON, what that returns.
+func (w *writer) own(v goja.Value, name string) goja.Value {
+	object, ok := v.(*goja.Object)
+	if !ok {
+		return v
+	}
+	if p := object.Prototype(); p == nil || p == w.plain || object.ClassName() != "Object" {
+		return v
+	}
+	toJSON, ok := goja.AssertFunction(object.Get("toJSON"))
+	if !ok {
+		return v
+	}
+	v, w.err = toJSON(object, w.vm.ToValue(name))
+	return v
+}
+
 var proxyType = reflect.TypeFor[goja.Proxy]()
 
-// plainOrClass writes an object of members, which may be an instance of an author's class with a toJSON of its own.
+// plainOrClass writes an object of members, which may be an instance of an author's class.
 func (w *writer) plainOrClass(object *goja.Object, at *step, depth int) {
 	if p := object.Prototype(); p != nil && p != w.plain {
-		if _, ok := goja.AssertFunction(object.Get("toJSON")); ok {
-			w.method(object, "toJSON", at)
-			return
-		}
 		if object.ExportType() == proxyType { // of an array or of a Date: it looks like an object from here
 			w.fail(at, "is a Proxy, which JSON can't hold")
 			return
@@ -190,7 +202,10 @@ func (w *writer) members(object *goja.Object, at *step, depth int) {
 	first := true
 	here := step{up: at, object: object, index: -1, depth: depth + 1}
 	for _, name := range object.Keys() {
-		v := object.Get(name)
+		v := w.own(object.Get(name), name)
+		if w.err != nil {
+			return
+		}
 		if v == nil || goja.IsUndefined(v) {
 			continue
 		}
@@ -217,7 +232,11 @@ func (w *writer) array(array *goja.Object, at *step, depth int) {
 			w.out = append(w.out, ',')
 		}
 		here.index = i
-		v := array.Get(strconv.Itoa(i))
+		name := strconv.Itoa(i)
+		v := w.own(array.Get(name), name)
+		if w.err != nil {
+			return
+		}
 		if v == nil || goja.IsUndefined(v) { // a hole, too
 			v = goja.Null()
 		}

@@ -121,7 +121,13 @@ func TestABuilderRefusesAMessageThatIsNotWellFormed(t *testing.T) {
 		"Notes.New({ Patient: " + patient + ", Note: 'Doe' })":                                             "Notes.New: Note is not an object",
 		"Notes.Delete({ Patient: " + patient + ", Note: { ContentType: 'Plain Text', DocumentID: '1' } })": "Notes.Delete: Note.DocumentType is missing",
 		"({ v: eventType(null, { change: {} }, { canceled: ['Doe'] }) })":                                  "eventType: unknown option; there are start, status, cancelled, noShow, isNew",
-		"({ v: identifiers({ MR: { Doe: 1 } }) })":                                                         "identifiers: an ID must be a string or a number",
+		"({ v: identifiers({ MR: { Doe: 1 } }) })":                                                         "identifiers: an ID must be a string or a safe integer",
+		"({ v: identifiers({ MR: NaN }) })":                                                                "identifiers: an ID must be a string or a safe integer",
+		"({ v: identifiers({ MR: Infinity }) })":                                                           "identifiers: an ID must be a string or a safe integer",
+		"({ v: identifiers({ MR: 1e21 }) })":                                                               "identifiers: an ID must be a string or a safe integer",
+		"({ v: identifiers({ MR: 1.5 }) })":                                                                "identifiers: an ID must be a string or a safe integer",
+		"({ v: identifiers({ MR: 2 ** 53 }) })":                                                            "identifiers: an ID must be a string or a safe integer",
+		"({ v: identifiers({ MR: 10n }) })":                                                                "identifiers: an ID must be a string or a safe integer",
 		"({ v: identifiers('Doe') })":                                                                      "identifiers: give an object, such as { MR: patient.id }",
 	} {
 		s := compile(t, "import { eventType, identifiers, Notes, Order, PatientAdmin, Results, Scheduling } from 'rounds/redox';\nexport default () => {\n  return "+call+";\n};")

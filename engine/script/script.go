@@ -10,20 +10,23 @@
 // can show up in the notification of another; and there is no pool to bound, since what runs at the same time is what the
 // caller calls at the same time. What all calls share is the compiled program, which can't be changed.
 //
-// Determinism. A call's Date.now() and new Date() are Context.Now, the time zone is UTC whatever the host's is, and
-// Math.random() is seeded from the record's kind, id and version: the same record mapped again gives the same notification.
+// Determinism. A call's Date.now() and new Date() are Context.Now, the time zone is UTC whatever the host's is, for which the
+// package makes it that of the process, and Math.random() is seeded from the record's kind, id and version: the same record mapped again gives the same notification.
 //
 // What a script can reach is the language (ES2022, without async generators, Intl and \p{…} in regular expressions), the
-// modules beside it and the library "rounds/…". There is no console, no timer, no I/O. A direct eval is refused when the
-// script is compiled; code made by other means (new Function) can reach what the script can reach, which is nothing.
+// modules beside it and the library "rounds/…". There is no console, no timer, no I/O. Code can't be made at run time: a direct eval
+// is refused when the script is compiled, other means (new Function) when they are used.
 //
-// Limits. A call may take TimeLimit, nest calls to StackLimit and return OutputLimit bytes. A regular expression that
-// backtracks ends with the time limit too. Memory can't be limited in goja: a script that builds an endless array in its
-// second takes the memory of the engine. Scripts are configuration, to be trusted as far as not to do that.
+// Limits. A call may take TimeLimit, nest calls to StackLimit and return OutputLimit bytes. What runs inside of the engine, such as a
+// search in an array of billions, can't be stopped: such a call is abandoned, it fails and takes a processor until it ends by
+// itself, and a script that leaves several of them behind is called no more. One match of a regular expression that backtracks ends
+// soon after the time limit. Memory can't be limited in goja: a script that builds an endless array in its second takes the
+// memory of the engine. JSON.parse and flat are bounded in depth, as else a text of a record could end the process by filling
+// Go's stack. Scripts are configuration, to be trusted as far as not to do such things on purpose.
 //
 // Input. Numbers become JavaScript's numbers, except for those that a double can't hold: an integer beyond ±(2⁵³−1) and a
-// number beyond the range arrive as strings of their digits, so that no id loses digits silently. Half a surrogate pair
-// becomes U+FFFD, coming in and going out.
+// number beyond the range arrive as strings of their digits, so that no id loses digits silently; JSON.parse and imported JSON
+// do the same. Half a surrogate pair becomes U+FFFD, coming in and going out.
 //
 // Errors. What fails in a script is an *Error, at the line and column of the author's own file. Its text holds no content
 // of a record: a thrown message may quote one ("no such patient: Doe"), the engine's own messages too (names of members
@@ -36,6 +39,7 @@ package script
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dlclark/regexp2/v2"
@@ -45,6 +49,9 @@ import (
 	"github.com/rounds-engine/rounds/engine/record"
 )
 
+// goja's Date is in the zone of the process.
+func init() { time.Local = time.UTC }
+
 // The limits of one call.
 const (
 	TimeLimit   = time.Second
@@ -52,6 +59,9 @@ const (
 	OutputLimit = 4 << 20 // bytes of a notification's body
 	DepthLimit  = 500     // objects nested in one another in what a script returns
 )
+
+// grace is how long a call that was interrupted is waited for. A regular expression, whose match ends by itself, mostly ends in it.
+var grace = 2 * time.Second
 
 // A regular expression that backtracks does not see the runtime's interrupt, and goja takes one that timed out for one that
 // did not match: it must end, and must not end before the call's own time is up, which then fails the call. The variable
@@ -116,11 +126,13 @@ type Script struct {
 	program   *goja.Program
 	code      string // the generated code, which the program was compiled from
 	positions *sourcemap.Consumer
-	library   bool // something of the library "rounds/…" is imported
+	parses    bool // JSON may be used
+	flattens  bool // Array.prototype.flat may be used
 	files     []string
 	export    position // of the default export
 	tables    tables
 	check     func([]byte, func(string) bool) *Refusal
+	abandoned atomic.Int32 // calls that were given up and still run
 }
 
 // Files are the script and all that it imports, as absolute paths. A change of any of them is a change of the mapping.
@@ -128,7 +140,7 @@ func (s *Script) Files() []string { return s.files }
 
 // Map calls the mapping for a record. The body is the notification; a nil body without an error says that the mapping
 // filtered the change out by returning null. The error is an *Error when the script or the record is to blame. It is that
-// of ctx when ctx ended first.
+// of ctx when ctx ended first, and an *sdk.Error when the script can't be called for now.
 func (s *Script) Map(ctx context.Context, r *record.Record, c Context) ([]byte, error) {
 	var body []byte
 	err := s.run(ctx, c.Now, seed(r), func(k *call, export goja.Value) error {

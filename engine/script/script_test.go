@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,16 +21,6 @@ import (
 	"github.com/rounds-engine/rounds/engine/script"
 	"github.com/rounds-engine/rounds/sdk"
 )
-
-// The host of all tests here is in New York, so that a script that reads the host's zone is found out.
-func TestMain(m *testing.M) {
-	zone, err := time.LoadLocation("America/New_York")
-	if err != nil {
-		panic(err)
-	}
-	time.Local = zone
-	os.Exit(m.Run())
-}
 
 var now = time.Date(2026, 3, 8, 6, 30, 0, 250e6, time.UTC)
 
@@ -254,6 +245,14 @@ func TestDatesAreInUTC(t *testing.T) {
 		if want := `{"v":` + want + `}`; err != nil || got != want {
 			t.Errorf("%s\n got %s, %v\nwant %s", expression, got, err, want)
 		}
+	}
+}
+
+func TestDatesAreInUTCWhateverTheZoneOfTheHost(t *testing.T) {
+	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^(TestDatesAreInUTC|TestTheSameRecordGivesTheSameNotification)$", "-test.v")
+	again.Env = append(os.Environ(), "TZ=America/New_York")
+	if output, err := again.CombinedOutput(); err != nil || !strings.Contains(string(output), "--- PASS: TestDatesAreInUTC") {
+		t.Errorf("%v\n%s", err, output)
 	}
 }
 

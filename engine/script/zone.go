@@ -156,7 +156,8 @@ func location(where string, zone goja.Value) (*time.Location, error) {
 		}
 		return time.FixedZone("", int(ahead.Seconds())), nil
 	}
-	if name == "" || name == "Local" {
+	// The host's own names begin with a small letter: localtime, posixrules, right/… (with leap seconds), posix/….
+	if name == "" || name == "Local" || name[0] < 'A' || name[0] > 'Z' {
 		return nil, wrong
 	}
 	loc, err := time.LoadLocation(name)

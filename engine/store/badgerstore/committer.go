@@ -47,6 +47,9 @@ func (s *Store) do(ctx context.Context, r *request) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if s.opt.ReadOnly {
+		return errReadOnly
+	}
 	r.ctx, r.done = ctx, make(chan error, 1)
 	select {
 	case s.queue <- r:

@@ -62,8 +62,8 @@ func prepare(dir string) (begun bool, err error) {
 	return false, nil
 }
 
-// exists says whether dir holds a state; one that can't be looked at may be there.
-func exists(dir string) bool {
+// Exists says whether dir holds a state; one that can't be looked at may be there.
+func Exists(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, formatFile))
 	return !errors.Is(err, fs.ErrNotExist)
 }

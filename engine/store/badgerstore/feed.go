@@ -28,6 +28,9 @@ type feed struct {
 
 // Claim implements store.Store. Another process can't own the pipeline, since it can't open the directory.
 func (s *Store) Claim(ctx context.Context, pipeline string) (store.Feed, error) {
+	if s.opt.ReadOnly {
+		return s.lookAt(ctx, pipeline)
+	}
 	f := &feed{s: s, name: pipeline, lost: make(chan struct{})}
 	err := s.do(ctx, &request{alone: true, durable: true,
 		apply: func(t *tx) (err error) {
@@ -275,6 +278,9 @@ func (f *feed) Lost() <-chan struct{} { return f.lost }
 
 // Release implements store.Feed.
 func (f *feed) Release(ctx context.Context) error {
+	if f.s.opt.ReadOnly {
+		return nil
+	}
 	return f.s.do(ctx, &request{alone: true,
 		apply: func(*tx) error { return nil },
 		after: func() {
@@ -287,6 +293,9 @@ func (f *feed) Release(ctx context.Context) error {
 }
 
 func (f *feed) owns() bool {
+	if f.s.opt.ReadOnly {
+		return true // there is nothing to own
+	}
 	f.s.mu.RLock()
 	defer f.s.mu.RUnlock()
 	return f.s.feeds[f.pipeline] == f

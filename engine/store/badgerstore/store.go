@@ -49,6 +49,9 @@ type Options struct {
 	Logger *slog.Logger // nil: slog.Default()
 	// Existing asks for a state that was made before; without one, Open fails and leaves nothing behind.
 	Existing bool
+	// ReadOnly changes no file, and implies Existing: Claim gives a handle that only reads, whatever writes fails. The state
+	// must have been closed by whoever wrote it last, since what a kill left has to be mended by writing (ErrNotClosed).
+	ReadOnly bool
 	// Limits lower the limits of the store, for tests; zero fields leave them.
 	Limits store.Limits
 	// EncryptionKey of 16, 24 or 32 bytes encrypts the state at rest. It must be given when the state is made, and ever after.
@@ -115,8 +118,11 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Indexed == 0 {
 		o.Indexed = 1 << 16
 	}
-	if o.Existing && !exists(dir) {
+	if o.Existing && !Exists(dir) {
 		return nil, fmt.Errorf("there is no state in %s", dir)
+	}
+	if o.ReadOnly {
+		return openReadOnly(dir, o)
 	}
 	begun, err := prepare(dir)
 	if err != nil {
@@ -126,11 +132,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{
-		db: db, sync: db.Sync, syncLog: syncFile, dir: dir, opt: o, limits: lower(o.Limits),
-		queue: make(chan *request, 256), stop: make(chan struct{}), stopped: make(chan struct{}), dead: make(chan struct{}),
-		names: newNames(), counts: map[uint32]int{}, feeds: map[uint32]*feed{}, outboxes: map[uint32]*outbox{},
-	}
+	s := newStore(db, dir, o)
 	err = s.load()
 	if err == nil && s.secret == nil {
 		err = s.beginState(begun)
@@ -145,6 +147,17 @@ func Open(dir string, o Options) (*Store, error) {
 	s.helpers.Go(s.maintain)
 	return s, nil
 }
+
+func newStore(db *badger.DB, dir string, o Options) *Store {
+	return &Store{
+		db: db, sync: db.Sync, syncLog: syncFile, dir: dir, opt: o, limits: lower(o.Limits),
+		queue: make(chan *request, 256), stop: make(chan struct{}), stopped: make(chan struct{}), dead: make(chan struct{}),
+		names: newNames(), counts: map[uint32]int{}, feeds: map[uint32]*feed{}, outboxes: map[uint32]*outbox{},
+	}
+}
+
+// Limits are those of a state with default options.
+func Limits() store.Limits { return lower(store.Limits{}) }
 
 func lower(l store.Limits) store.Limits {
 	at := func(want, most int) int {
@@ -178,7 +191,8 @@ func openBadger(dir string, o Options) (db *badger.DB, err error) {
 		WithValueLogFileSize(1 << 20).   // stays empty
 		WithCompression(options.Snappy). // against none: a quarter off the rows, half off the notifications, no slower
 		WithBlockCacheSize(8 << 20).
-		WithChecksumVerificationMode(options.OnBlockRead)
+		WithChecksumVerificationMode(options.OnBlockRead).
+		WithReadOnly(o.ReadOnly)
 	if len(o.EncryptionKey) > 0 {
 		opt = opt.WithEncryptionKey(o.EncryptionKey).WithIndexCacheSize(8 << 20) // indexes are decrypted too
 	}

@@ -6,7 +6,9 @@
 //
 // All of it is evaluated anew for each record, so what a call does not need is made by no call.
 
-export const fail = (text) => __rounds("fail", text);
+import { native } from "rounds/engine/native";
+
+export const fail = (text) => native("fail", text);
 
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
@@ -64,8 +66,8 @@ export function visit(where, value) {
 }
 
 /**
- * The identifiers of a patient by their types, { MR: patient.id }, as strings. Those that are null or undefined are left
- * out.
+ * The identifiers of a patient by their types, { MR: patient.id }, as strings. Those that are null, undefined or empty
+ * are left out. NaN is no identifier, and beyond 2^53 - 1 a number may have lost digits.
  */
 export function identifiers(byType) {
   if (!isObject(byType)) fail("identifiers: give an object, such as { MR: patient.id }");
@@ -73,7 +75,7 @@ export function identifiers(byType) {
   for (const type in byType) {
     const id = byType[type];
     if (missing(id) || id === "") continue;
-    if (typeof id !== "string" && typeof id !== "number") fail("identifiers: an ID must be a string or a number");
+    if (typeof id !== "string" && !Number.isSafeInteger(id)) fail("identifiers: an ID must be a string or a safe integer");
     found.push({ ID: String(id), IDType: type });
   }
   return found;

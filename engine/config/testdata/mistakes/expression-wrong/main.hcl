@@ -82,4 +82,9 @@ pipeline "a" {
     map      = "a.js"
     order_by = fetched
   }
+  deliver "by-key" {
+    to       = destination.webhook.scheduling
+    map      = "a.js"
+    order_by = { change.id = "x" }["#0"]
+  }
 }

@@ -11,3 +11,10 @@ source "rest" "hospital" {
     token = secret("canary")
   }
 }
+
+source "rest" "number" {
+  base_url = "https://ehr.example"
+  auth "leaky" {
+    token = 12345678
+  }
+}

@@ -14,3 +14,6 @@ source "rest" "clinic" {
     per_second  = tonumber(var.port)
   }
 }
+
+variable "list" { type = list(string) }
+variable "other" { type = list(string) }

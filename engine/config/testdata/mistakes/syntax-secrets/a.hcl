@@ -1,0 +1,3 @@
+destination "webhook" "x" {
+  url = https://hooks.example/CANARY/abc
+}

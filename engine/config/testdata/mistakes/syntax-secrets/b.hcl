@@ -1,0 +1,4 @@
+destination "webhook" "x" {
+  url     = "x"
+  headers = { Authorization = Bearer CANARY }
+}

@@ -1,0 +1,5 @@
+destination "webhook" "x" {
+  headers = {
+    Authorization : "Bearer CANARY" x
+  }
+}

@@ -1,0 +1,5 @@
+source "rest" "clinic" {
+  auth "bearer" {
+    token "CANARYabc"
+  }
+}

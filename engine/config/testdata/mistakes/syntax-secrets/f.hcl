@@ -1,0 +1,3 @@
+source "rest" "clinic" {
+  auth "bearer" { CANARYabc "x" }
+}

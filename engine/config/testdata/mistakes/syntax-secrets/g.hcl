@@ -1,0 +1,10 @@
+source "rest" "clinic" {
+  auth "bearer" {
+    token = <<EOT
+CANARYabc=
+CANARY
+    EOT
+    # CANARY, the old one
+    password = CANARY!abc
+  }
+}
