@@ -21,10 +21,11 @@ import (
 // can't begin a new log, as the process may open no more files.
 func TestAnEngineWhoseStateTakesNoMoreWritesEnds(t *testing.T) {
 	t.Parallel()
-	const appointments, patients = 8_000, 1_000 // more than a log holds
+	const appointments, patients = 1_200, 200
+	large := replaced(t, tellAll, "fetched,\n", "fetched, padding: 'x'.repeat(20_000),\n") // together more than a log holds
 	c := newClinic(t, sampleehr.Options{Load: sampleehr.Load{Appointments: appointments, Patients: patients}}, receiver.Options{})
 	c.EHR.SetFaults(sampleehr.Faults{ServerErrors: 1})
-	dir := write(t, map[string]string{"main.hcl": replaced(t, pipelineHCL, `start   = "now"`, fromTheBeginning), "mapping.js": tellAll})
+	dir := write(t, map[string]string{"main.hcl": replaced(t, pipelineHCL, `start   = "now"`, fromTheBeginning), "mapping.js": large})
 	p := startRun(t, dir, c.env())
 	p.eventually(20*time.Second, "polled", func() bool { return c.polls() > 0 })
 	open, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), "fd"))
@@ -43,7 +44,7 @@ func TestAnEngineWhoseStateTakesNoMoreWritesEnds(t *testing.T) {
 		t.Error("the log does not say why it ended")
 	}
 	p = startRun(t, dir, c.env())
-	p.eventually(time.Minute, "all arrived", func() bool { return c.Accepted() >= appointments })
+	p.eventually(2*time.Minute, "all arrived", func() bool { return c.Accepted() >= appointments })
 	if code := p.stop(); code != 0 {
 		t.Errorf("exit code %d after SIGTERM", code)
 	}

@@ -247,7 +247,7 @@ func TestWhatCannotBeSentIsAnErrorWithItsPath(t *testing.T) {
 		"(a => { a.push([a]); return { a } })([])":                         "returned an object that can't be sent: a[0][0] contains itself",
 		"{ Patient: { [fetched.patient.name.last]: NaN } }":                "returned an object that can't be sent: Patient[…] is NaN",
 		"{ v: 'x'.repeat(4096).repeat(1025) }":                             "returned more than the limit of 4 MiB",
-		"{ v: new Array(850000) }":                                         "returned more than the limit of 4 MiB",
+		"{ v: new Array(1025).fill('x'.repeat(4096)) }":                    "returned more than the limit of 4 MiB",
 		"(o => { for (let i = 0; i < 600; i++) o = { o }; return o })({})": "returned objects nested deeper than 500",
 		"new Proxy({}, { ownKeys() { throw new TypeError('Doe') } })":      "TypeError (",
 		"{ v: new Proxy([1], {}) }":                                        "returned an object that can't be sent: v is a Proxy",
