@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -153,6 +154,10 @@ func namesOf(s schema.Schema) (attributes, blocks []string) {
 func docs(doc string) string {
 	if doc == "" {
 		return "."
+	}
+	if r := []rune(doc); len(r) > 1 && !unicode.IsUpper(r[1]) { // else it begins with an abbreviation
+		r[0] = unicode.ToLower(r[0])
+		doc = string(r)
 	}
 	return ": " + sentence(doc)
 }

@@ -102,35 +102,6 @@ func TestTheReferenceListsTheFunctions(t *testing.T) {
 	}
 }
 
-func TestTheReferenceNamesEveryAttribute(t *testing.T) {
-	text, err := os.ReadFile("../../docs/hcl-reference.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := schema.Of(rest.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var check func(path string, s schema.Schema)
-	check = func(path string, s schema.Schema) {
-		for _, a := range s.Attributes {
-			if !strings.Contains(string(text), "`"+a.Name+"`") {
-				t.Errorf("%s%s is not in the reference", path, a.Name)
-			}
-		}
-		for _, b := range s.Blocks {
-			if !regexp.MustCompile("`" + b.Name + "[` ]").Match(text) {
-				t.Errorf("the block %s%s is not in the reference", path, b.Name)
-			}
-			check(path+b.Name+".", b.Body)
-		}
-	}
-	check("rest.", s)
-	for kind, s := range destination.Schemas() {
-		check(kind+".", s)
-	}
-}
-
 func TestNoDestinationTakesTheNamesThatAllHave(t *testing.T) {
 	for kind, s := range destination.Schemas() {
 		for _, a := range s.Attributes {

@@ -10,33 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/hcl/v2/hclsyntax"
-
-	"github.com/rounds-engine/rounds/sdk/schema"
 )
-
-// The defaults of a destination. Receivers of webhooks are given 15 to 30 seconds by the Standard Webhooks specification.
-const (
-	defaultParallel    = 16
-	maxParallel        = 1024
-	defaultOnReject    = "pause"
-	defaultSendTimeout = 30 * time.Second
-)
-
-var adapterSchema = schema.Schema{Attributes: []schema.Attribute{
-	{Name: "path", Type: schema.String, Required: true, Doc: "the adapter's program, relative to the .hcl file"},
-	{Name: "sha256", Type: schema.String, Doc: "the SHA-256 of the program, in hex"},
-}}
-
-var sourceAttributes = []schema.Attribute{
-	{Name: "isolate", Type: schema.Bool, Doc: "whether the source gets a process of its own"},
-}
-
-var destinationAttributes = []schema.Attribute{
-	{Name: "parallel", Type: schema.Integer, Doc: "notifications in flight at the same time"},
-	{Name: "on_reject", Type: schema.String, Values: []string{"pause", "dead_letter"},
-		Doc: "what becomes of a lane whose notification is refused"},
-	{Name: "timeout", Type: schema.Duration, Doc: "time for one notification to be accepted"},
-}
 
 // adapters reads the adapter blocks.
 func (l *loader) adapters() {
@@ -173,10 +147,10 @@ func (l *loader) destinations() {
 }
 
 // duration takes a duration out of o and checks that it is not under least.
-func (l *loader) duration(o *object, name string, otherwise, least time.Duration, ok *bool) time.Duration {
-	text, at := take(o, name, "")
+func (l *loader) duration(o *object, name, otherwise string, least time.Duration, ok *bool) time.Duration {
+	text, at := take(o, name, otherwise)
 	if text == "" {
-		return otherwise
+		return 0
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < least {

@@ -8,14 +8,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
-
-	"github.com/rounds-engine/rounds/sdk/schema"
 )
-
-var movedSchema = schema.Schema{Attributes: []schema.Attribute{
-	{Name: "from", Type: reference, Required: true, Doc: "the name until now, as pipeline.NAME, source.ADAPTER.NAME or destination.TYPE.NAME"},
-	{Name: "to", Type: reference, Required: true, Doc: "the name from now on"},
-}}
 
 // moves reads the moved blocks.
 func (l *loader) moves() {

@@ -15,55 +15,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
-
-	"github.com/rounds-engine/rounds/sdk/schema"
 )
-
-// The defaults of a poll block.
-const (
-	defaultOverlap     = 2 * time.Minute
-	defaultPollTimeout = 2 * time.Minute
-	leastEvery         = time.Second
-	defaultMaxDeleted  = 0.1
-)
-
-var pipelineSchema = schema.Schema{Attributes: []schema.Attribute{
-	{Name: "keep_previous", Type: schema.Bool, Doc: "keeps each record as it was committed, for context.previous of its next mapping"},
-}, Blocks: []schema.Block{
-	{Name: "poll", Required: true, Doc: "the feed and how often it is asked", Body: schema.Schema{Attributes: []schema.Attribute{
-		{Name: "feed", Type: reference, Required: true, Doc: "the feed to ask, as source.ADAPTER.NAME.feed.FEED"},
-		{Name: "every", Type: schema.Duration, Required: true, Doc: "how often the feed is polled"},
-		{Name: "overlap", Type: schema.Duration, Doc: "how far before the last window is read again"},
-		{Name: "start", Type: schema.String, Doc: `where a feed begins that was never read: "now", "beginning" or an instant`},
-		{Name: "timeout", Type: schema.Duration, Doc: "time for one call to the source"},
-		{Name: "confirm", Type: schema.String, Doc: "the resource that is asked whether a record that a scan does not list is deleted"},
-		{Name: "max_deleted", Type: schema.Number, Doc: "the share of all records that may be deleted after one scan"},
-	}}},
-	{Name: "expand", Labels: []string{"name"}, Doc: "children of what the feed lists, which become the changes", Body: schema.Schema{Attributes: []schema.Attribute{
-		{Name: "from", Type: schema.String, Doc: "the resource that has the children, where it is not called like the block"},
-		{Name: "id", Type: expression, Required: true, Doc: "the identifier that the resource is asked by, an expression over change"},
-		{Name: "items", Type: schema.String, Doc: "dotted path to the list of children in the answer"},
-		{Name: "key", Type: schema.String, Required: true, Doc: "dotted path to a child's identifier"},
-		{Name: "version", Type: schema.String, Doc: "dotted path to a child's version"},
-		{Name: "time", Type: schema.String, Doc: "dotted path to the time of a child's last change, RFC 3339"},
-	}}},
-	{Name: "fetch", Labels: []string{"name"}, Repeated: true, Doc: "details of the record", Body: schema.Schema{Attributes: []schema.Attribute{
-		{Name: "from", Type: schema.String, Doc: "the resource, where it is not called like the fetch"},
-		{Name: "id", Type: expression, Doc: "the identifier of what is fetched, an expression over change and fetched"},
-		{Name: "for_each", Type: expression, Doc: "a list of identifiers, an expression over change and fetched"},
-		{Name: "when", Type: expression, Doc: "whether there is anything to fetch, an expression over change and fetched"},
-		{Name: "optional", Type: schema.Bool, Doc: "what can't be fetched is null"},
-		{Name: "on_missing", Type: schema.String, Values: []string{"dead_letter", "skip", "deliver"}, Doc: "what becomes of a change for which the server has nothing: 404, 410"},
-		{Name: "cache", Type: schema.Duration, Doc: "how old what was fetched for an earlier poll may be"},
-	}}},
-	{Name: "deliver", Labels: []string{"name"}, Repeated: true, Required: true, Doc: "a mapping and where it goes", Body: schema.Schema{Attributes: []schema.Attribute{
-		{Name: "to", Type: reference, Required: true, Doc: "where notifications go, as destination.TYPE.NAME"},
-		{Name: "map", Type: schema.String, Required: true, Doc: "the script that makes the notification, relative to the .hcl file"},
-		{Name: "validate", Type: schema.String, Doc: "the JSON Schema that what the script returns has to be valid by: a model, or a file"},
-		{Name: "filter", Type: expression, Doc: "whether the record is delivered, an expression over change and fetched; it is if it is not given"},
-		{Name: "order_by", Type: expression, Doc: "notifications with the same value arrive in order; the record's own id if it is not given"},
-	}}},
-}}
 
 func (l *loader) pipelines() {
 	for _, block := range l.of("pipeline") {
@@ -97,11 +49,11 @@ func (l *loader) poll(o *object, p *Pipeline) {
 	if feed, given := o.attributes["feed"]; given {
 		p.Source, p.Feed = l.feedReference(feed.expr)
 	}
-	p.Every = l.duration(o, "every", 0, leastEvery, &ok)
+	p.Every = l.duration(o, "every", "", leastEvery, &ok)
 	p.Overlap = l.duration(o, "overlap", defaultOverlap, 0, &ok)
 	p.Timeout = l.duration(o, "timeout", defaultPollTimeout, time.Second, &ok)
 	l.deletes(o, p)
-	switch start, at := take(o, "start", "now"); start {
+	switch start, at := take(o, "start", defaultStart); start {
 	case "now":
 		p.Start.Now = true
 	case "beginning":
@@ -200,7 +152,7 @@ func (l *loader) fetch(o *object, source string, labels []string) Fetch {
 		f.OnMissing = "dead_letter"
 	}
 	var ok bool
-	f.Cache = l.duration(o, "cache", 0, 0, &ok)
+	f.Cache = l.duration(o, "cache", "", 0, &ok)
 	return f
 }
 

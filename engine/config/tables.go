@@ -17,17 +17,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
-
-	"github.com/rounds-engine/rounds/sdk/schema"
 )
-
-var tableSchema = schema.Schema{Attributes: []schema.Attribute{
-	{Name: "values", Type: schema.Map, Doc: "what each key is translated to"},
-	{Name: "csv", Type: schema.String, Doc: "a CSV file with a line of column names, relative to the .hcl file"},
-	{Name: "key", Type: schema.String, Doc: "the column of the keys"},
-	{Name: "value", Type: schema.String, Doc: "the column of what they are translated to"},
-	{Name: "default", Type: schema.String, Doc: "what any other key is translated to"},
-}}
 
 // tables reads the table blocks.
 func (l *loader) tables() {

@@ -15,8 +15,6 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
-
-	"github.com/rounds-engine/rounds/sdk/schema"
 )
 
 // Value gives variables values: one by name, or those in a file.
@@ -27,13 +25,6 @@ type Value struct {
 
 // variablePrefix begins the names of environment variables that give variables values.
 const variablePrefix = "ROUNDS_VAR_"
-
-var variableSchema = schema.Schema{Attributes: []schema.Attribute{
-	{Name: "type", Type: expression, Doc: "what the value must be, such as string or list(string)"},
-	{Name: "default", Type: expression, Doc: "the value if none is given"},
-	{Name: "sensitive", Type: schema.Bool, Doc: "whether the value is kept out of all messages"},
-	{Name: "description", Type: schema.String, Doc: "what the variable is for"},
-}}
 
 // variable is a declared variable.
 type variable struct {

@@ -18,7 +18,7 @@ import (
 
 type fileConfig struct {
 	_    struct{} `doc:"Appends each notification to a file, as one line of JSON, on disk before it counts as delivered."`
-	Path string   `hcl:"path" doc:"The file; made with mode 0600 if it does not exist. It may be moved away at any time (log rotation)."`
+	Path string   `hcl:"path" doc:"The file; made with mode 0600 if it does not exist. A relative path starts at the directory in which rounds was started. It may be moved away at any time (log rotation)."`
 }
 
 func (c *fileConfig) check() error {

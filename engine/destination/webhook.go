@@ -32,7 +32,7 @@ import (
 type webhookConfig struct {
 	_              struct{}          `doc:"POSTs each notification as JSON, signed as Standard Webhooks 1.0."`
 	URL            string            `hcl:"url,sensitive" doc:"Where to; http or https, without user and password."`
-	SigningSecrets []string          `hcl:"signing_secrets,optional,sensitive" doc:"Keys of the signatures, whsec_ and base64 of at least 24 bytes; several while rotating."`
+	SigningSecrets []string          `hcl:"signing_secrets,optional,sensitive" doc:"Keys of the signatures as in Standard Webhooks, whsec_ and base64 of at least 24 bytes; several while rotating."`
 	Headers        map[string]string `hcl:"headers,optional,sensitive" doc:"Further headers of every request, such as Authorization."`
 
 	target *url.URL // set by check, as the next

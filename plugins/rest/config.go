@@ -15,8 +15,8 @@ type Config struct {
 	BaseURL string `hcl:"base_url" doc:"Where the API lives, https://host or https://host/path. All calls stay on this scheme, host and port, but those to token_url."`
 	// Timeout is for one attempt; a call that may be repeated has several.
 	Timeout   time.Duration     `hcl:"timeout,optional" default:"30s" doc:"How long one attempt of a call may take."`
-	Headers   map[string]string `hcl:"headers,optional,sensitive" doc:"Further headers of every call."`
-	Proxy     string            `hcl:"proxy,optional,sensitive" doc:"Proxy for all calls, http://host:3128, with user and password if it wants them. Without it: as the environment says."`
+	Headers   map[string]string `hcl:"headers,optional,sensitive" doc:"Further headers of every call. Not Authorization, Host, Content-Length and others that the adapter makes itself."`
+	Proxy     string            `hcl:"proxy,optional,sensitive" doc:"Proxy for all calls: http://host:3128, or with user:password@; https and socks5 as well. Without it: as the environment says."`
 	TLS       *TLS              `hcl:"tls,block"`
 	Auth      *Auth             `hcl:"auth,block"`
 	Limits    *Limits           `hcl:"limits,block"`
@@ -55,7 +55,7 @@ type Auth struct {
 type TLS struct {
 	_ struct{} `doc:"Whom to trust and as whom to appear; certificates and keys are given by value, with file() or secret()."`
 
-	CA         string `hcl:"ca,optional" doc:"Certificates, in PEM, of the authorities that are trusted in the place of the system's."`
+	CA         string `hcl:"ca,optional" doc:"Certificates, in PEM, of the authorities that are trusted by all calls, in the place of the system's."`
 	Cert       string `hcl:"cert,optional" doc:"Client certificate in PEM, followed by those between it and its authority."`
 	Key        string `hcl:"key,optional,sensitive" doc:"Private key of the client certificate, in PEM, without a password."`
 	MinVersion string `hcl:"min_version,optional" default:"1.2" values:"1.2,1.3" doc:"The oldest version of TLS that is spoken."`
@@ -74,17 +74,17 @@ type Feed struct {
 	_ struct{} `doc:"A list that answers what changed since an instant, or everything that there is."`
 
 	Name    string            `hcl:"name,label"`
-	Class   string            `hcl:"class,optional" default:"timestamp" values:"timestamp,scan" doc:"How it is read: timestamp asks what changed since {since}; scan reads everything at each poll and compares."`
+	Class   string            `hcl:"class,optional" default:"timestamp" values:"timestamp,scan" doc:"How it is read. timestamp: the list answers what changed since {since}. scan: it answers everything at each poll, and there is no {since}."`
 	Method  string            `hcl:"method,optional" default:"GET" values:"GET,POST" doc:"POST is for APIs that take what is asked for as JSON. It must only read, as it is repeated when the network fails."`
 	Path    string            `hcl:"path" doc:"Path below base_url; may hold {since}."`
 	Query   map[string]string `hcl:"query,optional" doc:"Query parameters; values may hold {since}."`
-	Body    json.RawMessage   `hcl:"body,optional" doc:"JSON that a POST carries; texts in it may hold {since}. Paging puts its parameters into it."`
+	Body    json.RawMessage   `hcl:"body,optional" doc:"JSON that a POST carries; texts in it may hold {since}. A text that is only {since} becomes a number where instants are numbers. Paging puts its parameters into it."`
 	Headers map[string]string `hcl:"headers,optional,sensitive" doc:"Further headers, which go before those of the source."`
 	Items   string            `hcl:"items,optional" doc:"Dotted path to the array of items in the answer. Without it the answer is the array."`
 	ID      string            `hcl:"id" doc:"Dotted path to an item's identifier."`
 	Version string            `hcl:"version,optional" doc:"Dotted path to what differs from version to version of a record. An equal version with other data is a change too."`
 	Time    string            `hcl:"time,optional" doc:"Dotted path to the time of an item's last change, in the format of since or RFC 3339. A scan can do without."`
-	Ignore  []string          `hcl:"ignore,optional" doc:"Dotted paths of what changes without meaning anything: it is left out when data are compared. Arrays are passed through."`
+	Ignore  []string          `hcl:"ignore,optional" doc:"Dotted paths of what changes without meaning anything: it does not make a change, and is delivered all the same. A step names a member; arrays are passed through."`
 	Since   *Since            `hcl:"since,block"`
 	Page    *Page             `hcl:"page,block"`
 	Include []Include         `hcl:"include,block"`
@@ -137,7 +137,7 @@ type Resource struct {
 type Batch struct {
 	_ struct{} `doc:"Several are fetched by one call: {ids} in path or query stands for their identifiers."`
 
-	Size      int    `hcl:"size,optional" default:"50" doc:"How many identifiers a call carries at most. A call whose address would be longer than 2048 bytes carries fewer."`
+	Size      int    `hcl:"size,optional" default:"50" doc:"How many identifiers a call carries at most, up to 1000. A call whose address would be longer than 2048 bytes carries fewer."`
 	Separator string `hcl:"separator,optional" default:"," doc:"What stands between the identifiers."`
 	Items     string `hcl:"items,optional" doc:"Dotted path to the array of items in the answer. Without it the answer is the array."`
 	ID        string `hcl:"id" doc:"Dotted path to an item's identifier, by which it is matched with what was asked for."`

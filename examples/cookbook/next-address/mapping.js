@@ -1,0 +1,10 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+export default ({ change, fetched }) => ({
+  id: change.id,
+  op: change.op,
+  reason: change.data.reason,
+  by: change.data.modified_by,
+  patient: `${fetched.patient.first_name} ${fetched.patient.last_name}`,
+});
