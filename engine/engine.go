@@ -93,14 +93,6 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config) (err error) {
 		return err
 	}
 
-	var polling, delivering sync.WaitGroup
-	errs := make([]error, len(loops))
-	for i, l := range loops {
-		delivering.Go(func() { errs[i] = l.Run(ctx) })
-	}
-	for _, p := range pipelines {
-		polling.Go(func() { p.Run(ctx) })
-	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
@@ -111,6 +103,14 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config) (err error) {
 		case <-ctx.Done():
 		}
 	}()
+	var polling, delivering sync.WaitGroup
+	errs := make([]error, len(loops))
+	for i, l := range loops {
+		delivering.Go(func() { errs[i] = l.Run(ctx) })
+	}
+	for _, p := range pipelines {
+		polling.Go(func() { p.Run(ctx) })
+	}
 	e.o.Logger.Info("running", "pipelines", len(pipelines), "sources", len(sources), "destinations", len(loops))
 	defer context.AfterFunc(ctx, func() {
 		e.o.Logger.Info("stopping: no more polls; deliveries that are on their way may end, the rest is kept for the next run")
