@@ -141,7 +141,7 @@ func TestAPageOf20000RecordsArrivesOnceEach(t *testing.T) {
 	p := startRun(t, write(t, map[string]string{
 		"main.hcl": replaced(t, pipelineHCL, `start   = "now"`, fromTheBeginning), "mapping.js": tellAll,
 	}), c.env(), "--log-level", "info")
-	p.eventually(2*time.Minute, "all arrived", func() bool { return c.Accepted() >= appointments })
+	p.eventually(6*time.Minute, "all arrived", func() bool { return c.Accepted() >= appointments })
 	p.pollsMore(c, 2)
 	p.stop()
 	if n := c.Calls()["patient"]; n != patients {
