@@ -104,6 +104,11 @@ func (w *window) sieve(ctx context.Context, page sdk.Page) ([]*item, error) {
 		if c.Err != nil {
 			hash, sum = unreadable, states[i].unread
 		}
+		// A return in doubt, to a state of a list of all versions that was not read from its begin: the list may go on from there, so
+		// what came after that state is no longer known, and is told again when it comes.
+		if i := slices.Index(before.Recent, sum); i >= 0 && w.shown == nil && w.info.History {
+			before.Recent = before.Recent[i+1:]
+		}
 		row := store.Row{
 			Ref: c.Ref, Generation: before.Generation + 1, Epoch: w.feed.Position().Epoch, Version: c.Version, Hash: hash,
 			Time: c.Time, Key: before.Key, Deleted: c.Op == sdk.Deleted, Recent: append([]uint64{sum}, before.Recent...),

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rounds-engine/rounds/engine/store"
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/rawjson"
 )
 
 // poll is one reading of a feed of one page: the changes that it lists.
@@ -135,6 +136,46 @@ func TestAHistoryIsNotRepeated(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestWhatFollowsAReturnInDoubtIsTold: states of one second stand on two pages. A reading that was cut off begins with the first
+// of them, which may be a return and is told; then the window is read from its begin, and the second has to come last.
+func TestWhatFollowsAReturnInDoubtIsTold(t *testing.T) {
+	simulate(t, func(r *rig) {
+		r.ehr.feed.History, r.ehr.feed.Version, r.ehr.feed.Drifts, r.ehr.size = true, sdk.Coarse, true, 1
+		at := time.Now().Truncate(time.Second)
+		for _, c := range []sdk.Change{change("0", "a", "p", at.Add(-time.Second)), change("1", "a", "p", at), change("1", "b", "p", at)} {
+			c.Version = c.Time.Format(time.RFC3339)
+			r.ehr.log = append(r.ehr.log, c)
+		}
+		r.run(10 * time.Second)
+		down := true
+		r.ehr.onPoll = func(_ int, q sdk.Query) (sdk.Page, error) {
+			if down && string(q.Cursor) == "1" {
+				return sdk.Page{}, sdk.Retryable("GET /appointments: 503")
+			}
+			return r.ehr.page(q), nil
+		}
+		pass(2 * time.Minute)
+		r.run(100 * time.Millisecond) // stops in the middle of the window
+		down = false
+		expired := false
+		r.ehr.onPoll = func(_ int, q sdk.Query) (sdk.Page, error) {
+			if !expired && string(q.Cursor) == "2" {
+				expired = true
+				return sdk.Page{}, sdk.CursorExpired("GET /appointments: 410")
+			}
+			return r.ehr.page(q), nil
+		}
+		r.run(10 * time.Minute)
+		states := r.states("1")
+		if !expired || len(states) == 0 || states[len(states)-1] != "b" {
+			t.Errorf("record 1 was told as %q, want b last", states)
+		}
+		if len(states) > 4 {
+			t.Errorf("record 1 was told as %q: it never comes to rest", states)
+		}
+	})
 }
 
 func TestAStaleStateIsCounted(t *testing.T) {
@@ -300,4 +341,15 @@ func TestAnUnreadableItemIsOneDeadLetter(t *testing.T) {
 			})
 		})
 	}
+}
+
+// states are those in which a record was told, in order.
+func (r *rig) states(id string) (states []string) {
+	for _, e := range r.outbox() {
+		raw, _ := rawjson.Get(e.Body, "change", "data", "state")
+		if text, _ := rawjson.Text(raw); e.Ref.ID == canary+id {
+			states = append(states, text)
+		}
+	}
+	return states
 }
