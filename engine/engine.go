@@ -33,11 +33,14 @@ import (
 
 // Options is what an engine needs beside its configuration.
 type Options struct {
-	StateDir string        // of rows, watermarks, outbox, dead letters; made when missing
-	Bundled  []string      // command line of a bundled adapter, to which its name is added
-	Adapters []string      // names of the bundled adapters
-	Grace    time.Duration // how long sends that are on their way may go on after a stop; zero: 10 s
-	Logger   *slog.Logger
+	StateDir     string        // of rows, watermarks, outbox, dead letters; made when missing
+	StateKey     []byte        // encrypts the state: 16, 24 or 32 bytes, the same ever after; empty: it is not encrypted
+	History      time.Duration // how long delivered notifications are kept; zero: not at all
+	HistoryBytes int64         // bound on what they take, before compression; zero: 1 GiB
+	Bundled      []string      // command line of a bundled adapter, to which its name is added
+	Adapters     []string      // names of the bundled adapters
+	Grace        time.Duration // how long sends that are on their way may go on after a stop; zero: 10 s
+	Logger       *slog.Logger
 }
 
 // Overdue polls start at this rate, so that a thousand pipelines after a long stop don't all poll in one second.
@@ -62,13 +65,17 @@ func (e *Engine) Close() error { return e.host.Close() }
 // Run works on a configuration until ctx is done. Then polling ends at once, deliveries that are on their way may end within
 // Options.Grace, and the rest stays in the state for the next run.
 func (e *Engine) Run(ctx context.Context, cfg *config.Config) (err error) {
-	state, err := badgerstore.Open(e.o.StateDir, badgerstore.Options{Logger: e.o.Logger})
+	state, err := badgerstore.Open(e.o.StateDir, badgerstore.Options{
+		Logger: e.o.Logger, EncryptionKey: e.o.StateKey, Keep: e.o.History, KeepBytes: e.o.HistoryBytes,
+	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, state.Close()) }()
 	e.saved.set(state)
-	e.o.Logger.Warn("the state is not encrypted on disk; it holds patients' data, so keep it on an encrypted volume", "directory", e.o.StateDir)
+	if len(e.o.StateKey) == 0 {
+		e.o.Logger.Warn("the state is not encrypted on disk; it holds patients' data, so keep it on an encrypted volume", "directory", e.o.StateDir)
+	}
 	if err := e.rename(ctx, state, cfg); err != nil {
 		return err
 	}
