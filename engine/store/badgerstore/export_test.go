@@ -15,6 +15,8 @@ import (
 
 func Flatten(s *Store) error { return s.flatten() }
 
+func Trim(s *Store) error { return s.trim(context.Background()) }
+
 func Sweep(s *Store) error { return s.sweep(context.Background()) }
 
 // OnSync puts a function around the committer's syncs; nil takes it away. The committer has to be idle, or in a sync.
@@ -41,10 +43,16 @@ func Waiting(s *Store, n int) {
 }
 
 // Parts counts the parts of large values.
-func Parts(t testing.TB, s *Store) (n int) {
+func Parts(t testing.TB, s *Store) int {
+	t.Helper()
+	return Keys(t, s, partKey)
+}
+
+// Keys counts the keys of a kind.
+func Keys(t testing.TB, s *Store, kind byte) (n int) {
 	t.Helper()
 	err := s.view(t.Context(), func(txn *badger.Txn) error {
-		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{partKey}})
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{kind}})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
 			n++
