@@ -31,6 +31,10 @@ func (a admin) Backup(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("write the backup: %w", err)
 	}
+	err = a.s.view(ctx, func(*badger.Txn) error { return checkBlocks(a.s.db) }) // else what is damaged would be left out in silence
+	if err != nil {
+		return fmt.Errorf("%w: restore the state from an earlier backup", err)
+	}
 	return a.s.view(ctx, func(txn *badger.Txn) error { // which sees the state as it is now, whatever is written meanwhile
 		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 16})
 		defer it.Close()

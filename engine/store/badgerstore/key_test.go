@@ -133,14 +133,6 @@ func TestAKeyThatDoesNotFitIsExplained(t *testing.T) {
 			}
 		}
 	}
-	for dir, want := range map[string]bool{sealed: true, plain: false} {
-		if got, err := badgerstore.Encrypted(dir); got != want || err != nil {
-			t.Errorf("encrypted: %v, %v, want %v", got, err, want)
-		}
-	}
-	if _, err := badgerstore.Encrypted(t.TempDir()); err == nil {
-		t.Error("an empty directory is encrypted or not")
-	}
 	must(t, os.WriteFile(filepath.Join(plain, "KEYREGISTRY"), []byte("cut"), 0o600))
 	if _, err := badgerstore.Open(plain, badgerstore.Options{}); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("a damaged registry: %v", err)
