@@ -100,8 +100,8 @@ func openBackup(r io.Reader, key []byte) (stream io.Reader, stateFormat int, err
 	}
 	switch {
 	case stateFormat > format:
-		return nil, 0, fmt.Errorf("the backup is of a state of format %d, and this rounds knows formats up to %d: use the rounds that made it, or a newer one",
-			stateFormat, format)
+		return nil, 0, fmt.Errorf("the backup is of a state of format %d, and this rounds knows formats up to %d: "+
+			"use the rounds that made it, or a newer one", stateFormat, format)
 	case how == backupPlain:
 		key = nil // it is that of the state which is made
 	case how == backupSealed && len(key) == 0:

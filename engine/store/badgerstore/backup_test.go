@@ -49,7 +49,9 @@ func everything(t testing.TB, s *badgerstore.Store, content string) {
 		b.Entries[i].Record = []byte(content)
 	}
 	b.Entries[7].Body = bytes.Repeat([]byte(content), 700_000/len(content))
-	b.Dead = []record.DeadLetter{{ID: "dead", Pipeline: "p", Ref: appointment(1), Cause: record.Cause{Code: "x", Detail: content}, Previous: []byte(content)}}
+	b.Dead = []record.DeadLetter{{
+		ID: "dead", Pipeline: "p", Ref: appointment(1), Cause: record.Cause{Code: "x", Detail: content}, Previous: []byte(content),
+	}}
 	b.Position.Cursor = []byte(content)
 	must(t, f.Commit(t.Context(), b))
 	must(t, s.SaveState(t.Context(), "rest.clinic", bytes.Repeat([]byte(content), 600_000/len(content))))
@@ -256,7 +258,8 @@ func TestRestoreTakesOnlyAFreeDirectory(t *testing.T) {
 	must(t, open(t, with, badgerstore.Options{}).Close())
 	for name, dir := range map[string]string{"files of others": taken, "a state": with} {
 		before, _ := os.ReadDir(dir)
-		if err := badgerstore.Restore(dir, bytes.NewReader(good), badgerstore.Options{}); err == nil || !strings.Contains(err.Error(), "an empty or a new directory") {
+		err := badgerstore.Restore(dir, bytes.NewReader(good), badgerstore.Options{})
+		if err == nil || !strings.Contains(err.Error(), "an empty or a new directory") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if after, _ := os.ReadDir(dir); len(after) != len(before) {
@@ -386,7 +389,8 @@ func TestABackupOfANewerRoundsIsRefused(t *testing.T) {
 		if bytes.Equal(bad, good) {
 			t.Fatalf("there is no %q", from)
 		}
-		if err := badgerstore.Restore(t.TempDir(), bytes.NewReader(bad), badgerstore.Options{}); err == nil || !strings.Contains(err.Error(), "newer one") {
+		err := badgerstore.Restore(t.TempDir(), bytes.NewReader(bad), badgerstore.Options{})
+		if err == nil || !strings.Contains(err.Error(), "newer one") {
 			t.Errorf("%s: %v", to, err)
 		}
 	}
