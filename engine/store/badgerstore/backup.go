@@ -25,7 +25,8 @@ const (
 
 var errBackup = errors.New("the backup is damaged or was cut off: take another one")
 
-// Backup implements store.Admin. A backup of an encrypted state is encrypted by the same key, and can be restored with no other.
+// Backup implements store.Admin. A backup of an encrypted state is encrypted by the same key, and can be restored with no other. As
+// long as it takes, what is deleted stays on disk, and Close waits for it: ctx should bound what w may take.
 func (a admin) Backup(ctx context.Context, w io.Writer) error {
 	out, err := beginBackup(w, a.s.opt.EncryptionKey)
 	if err != nil {
