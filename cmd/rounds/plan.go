@@ -36,7 +36,7 @@ The state is read to know what was seen; the engine must not be running on it. F
 			if err != nil {
 				return err
 			}
-			e, err := newEngine(log.With("plan", true), state, 0)
+			e, err := newEngine(log.With("plan", true), stateFlags{state}, 0)
 			if err != nil {
 				return &failure{err}
 			}
