@@ -77,7 +77,9 @@ func (b *builder) fingerprint(p config.Pipeline) (sum [sha256.Size]byte, err err
 			return sum, fmt.Errorf("pipeline %s, deliver %q: %w", p.Name, d.Name, err)
 		}
 		h.Write(m.sum[:])
-		h.Write([]byte(b.onReject[d.Destination]))
+		if b.keepsRecords(d.Destination) {
+			h.Write([]byte("record"))
+		}
 	}
 	// Any mapping may look into any table.
 	tables, _ := json.Marshal([]any{b.cfg.Tables, b.cfg.TableDefaults}) // maps of strings always have a JSON form
@@ -106,7 +108,7 @@ func (b *builder) pipeline(p config.Pipeline) (pipeline.Config, error) {
 			return c, fmt.Errorf("pipeline %s, deliver %q: %w", p.Name, d.Name, err)
 		}
 		to := pipeline.Deliver{
-			Name: d.Name, Destination: d.Destination, Map: mapWith(m.script), KeepRecord: b.onReject[d.Destination] == string(delivery.DeadLetter),
+			Name: d.Name, Destination: d.Destination, Map: mapWith(m.script), KeepRecord: b.keepsRecords(d.Destination),
 		}
 		if d.Filter != nil {
 			to.Filter = d.Filter
@@ -126,6 +128,12 @@ func (b *builder) named(name string) (pipeline.Config, error) {
 		return pipeline.Config{}, noPipeline(b.cfg, name)
 	}
 	return b.pipeline(b.cfg.Pipelines[i])
+}
+
+// keepsRecords says whether the record is kept with each notification for a destination: to be mapped again if that is refused, or to
+// be shown beside what was made of it.
+func (b *builder) keepsRecords(destination string) bool {
+	return b.cfg.History.Keep > 0 || b.onReject[destination] == string(delivery.DeadLetter)
 }
 
 // fetchOf hands over a fetch; an expression that is not given must not become an interface that is not nil.

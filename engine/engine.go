@@ -26,6 +26,7 @@ import (
 // Options is what an engine needs beside its configuration.
 type Options struct {
 	StateDir string        // of rows, watermarks, outbox, dead letters; made when missing
+	StateKey []byte        // encrypts the state: 16, 24 or 32 bytes, the same ever after; empty: it is not encrypted
 	Bundled  []string      // command line of a bundled adapter, to which its name is added
 	Adapters []string      // names of the bundled adapters
 	Grace    time.Duration // how long sends that are on their way may go on after a stop; zero: 10 s
@@ -63,13 +64,17 @@ func (e *Engine) Close() error { return e.host.Close() }
 // are on their way may end within Options.Grace, and the rest stays in the state for the next run. Read reads the configuration again,
 // for Reload, with an error that shows every mistake; nil: it can't be.
 func (e *Engine) Run(ctx context.Context, cfg *config.Config, read func(context.Context) (*config.Config, error)) (err error) {
-	state, err := badgerstore.Open(e.o.StateDir, badgerstore.Options{Logger: e.o.Logger})
+	state, err := badgerstore.Open(e.o.StateDir, badgerstore.Options{
+		Logger: e.o.Logger, EncryptionKey: e.o.StateKey, Keep: cfg.History.Keep, KeepBytes: cfg.History.Bytes,
+	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, state.Close()) }()
 	e.saved.set(state)
-	e.o.Logger.Warn("the state is not encrypted on disk; it holds patients' data, so keep it on an encrypted volume", "directory", e.o.StateDir)
+	if len(e.o.StateKey) == 0 {
+		e.o.Logger.Warn("the state is not encrypted on disk; it holds patients' data, so keep it on an encrypted volume", "directory", e.o.StateDir)
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	r := newRunning(ctx, e, state)
@@ -142,7 +147,7 @@ func (e *Engine) reportOrphans(ctx context.Context, state store.Store, cfg *conf
 	for _, d := range cfg.Destinations {
 		delete(pending, d.ID())
 	}
-	maps.DeleteFunc(pending, func(_ string, n int) bool { return n == 0 })
+	maps.DeleteFunc(pending, func(_ string, d store.Depth) bool { return d.Count == 0 })
 	if len(positions) > 0 {
 		e.o.Logger.Warn("state is kept for pipelines that the configuration does not name",
 			"pipelines", strings.Join(slices.Sorted(maps.Keys(positions)), ", "))

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -30,7 +31,9 @@ func refusal(kind error, format string, args ...any) error {
 // Offline opens the state with nothing running on it, for work, which can call what operate.Engine lists. What needs a running engine
 // is refused. Without a configuration (nil) nothing can be mapped.
 func (e *Engine) Offline(ctx context.Context, cfg *config.Config, work func(context.Context) error) (err error) {
-	state, err := badgerstore.Open(e.o.StateDir, badgerstore.Options{Existing: true, Logger: e.o.Logger})
+	state, err := badgerstore.Open(e.o.StateDir, badgerstore.Options{
+		Existing: true, Logger: e.o.Logger, EncryptionKey: e.o.StateKey, KeepBytes: math.MaxInt64, // what history may take is the configuration's
+	})
 	if err != nil {
 		return err
 	}
@@ -414,3 +417,11 @@ func (r *running) destinationStatus(d *delivering, depth store.Depth) operate.De
 	}
 	return out
 }
+
+// Restore makes the state of a backup, in a directory that is new or empty.
+func (e *Engine) Restore(r io.Reader) error {
+	return badgerstore.Restore(e.o.StateDir, r, badgerstore.Options{Logger: e.o.Logger, EncryptionKey: e.o.StateKey})
+}
+
+// Rekey lets the state, which no engine has open, be opened by another key from now on.
+func (e *Engine) Rekey(to []byte) error { return badgerstore.Rekey(e.o.StateDir, e.o.StateKey, to) }

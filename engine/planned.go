@@ -56,7 +56,9 @@ func (e *Engine) openPlanned(ctx context.Context, cfg *config.Config) (*planned,
 		return p, nil
 	}
 	var err error
-	if p.stored, err = badgerstore.Open(e.o.StateDir, badgerstore.Options{Existing: true, ReadOnly: true, Logger: e.o.Logger}); err != nil {
+	if p.stored, err = badgerstore.Open(e.o.StateDir, badgerstore.Options{
+		Existing: true, ReadOnly: true, Logger: e.o.Logger, EncryptionKey: e.o.StateKey,
+	}); err != nil {
 		return nil, err
 	}
 	p.secret = p.stored.Secret()

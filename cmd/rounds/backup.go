@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -90,8 +91,12 @@ was made is delivered again, with the same ids; what changed since is polled aga
 				defer func() { _ = f.Close() }() // it was only read
 				in = f
 			}
-			if err := restore(state, in); err != nil {
+			e, err := newEngine(slog.New(slog.DiscardHandler), state, 0)
+			if err != nil {
 				return &failure{err}
+			}
+			if err := finish(e, func() error { return e.Restore(in) }); err != nil {
+				return err
 			}
 			fmt.Fprintf(c.ErrOrStderr(), "The state is in %s.\n", state.dir)
 			return nil

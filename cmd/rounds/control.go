@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -109,10 +110,10 @@ func newPollCommand() *cobra.Command {
 func newStateCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "state",
-		Short: "Show or set where a pipeline stands",
+		Short: "Show or set where a pipeline stands; change the key of the state",
 		Args:  cobra.NoArgs,
 	}
-	c.AddCommand(newStateShowCommand(), newStateSetCommand())
+	c.AddCommand(newStateShowCommand(), newStateSetCommand(), newStateRekeyCommand())
 	return c
 }
 
@@ -182,6 +183,39 @@ whose numbers may have begun anew.`,
 	state.add(c)
 	c.Flags().StringVar(&start, "start", "", "now, beginning, or an instant (RFC 3339)")
 	_ = c.MarkFlagRequired("start") // the flag is defined on the line above
+	return c
+}
+
+func newStateRekeyCommand() *cobra.Command {
+	var state stateFlags
+	var to string
+	c := &cobra.Command{
+		Use:   "rekey --new-key FILE",
+		Short: "Change the key that encrypts the state",
+		Long: `Lets the state be opened by another key from now on; the engine must not be running on it. What encrypts the data themselves, and is
+encrypted by this key, stays the same: if it may be known to somebody, restore a backup into a new directory instead.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			key, err := keyFrom(to)
+			if err != nil {
+				return &failure{err}
+			}
+			e, err := newEngine(slog.New(slog.DiscardHandler), state, 0)
+			if err != nil {
+				return &failure{err}
+			}
+			return finish(e, func() error {
+				if err := e.Rekey(key); err != nil {
+					return err
+				}
+				fmt.Fprintf(c.OutOrStdout(), "The state in %s is opened by the new key from now on.\n", state.dir)
+				return nil
+			})
+		},
+	}
+	state.add(c)
+	c.Flags().StringVar(&to, "new-key", "", "`FILE` with the new key, as --state-key")
+	_ = c.MarkFlagRequired("new-key") // the flag is defined on the line above
 	return c
 }
 

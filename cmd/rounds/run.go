@@ -144,8 +144,12 @@ func newEngine(log *slog.Logger, state stateFlags, grace time.Duration) (*engine
 	if err != nil {
 		return nil, fmt.Errorf("finding this program's own file, which the bundled adapters are started from: %w", err)
 	}
+	key, err := state.key()
+	if err != nil {
+		return nil, err
+	}
 	return engine.New(engine.Options{
-		StateDir: state.dir, Bundled: []string{self, "adapter", "serve"}, Adapters: bundledNames(), Grace: grace, Logger: log,
+		StateDir: state.dir, StateKey: key, Bundled: []string{self, "adapter", "serve"}, Adapters: bundledNames(), Grace: grace, Logger: log,
 	}), nil
 }
 

@@ -5,10 +5,13 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"os/user"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,12 +19,49 @@ import (
 	"github.com/rounds-engine/rounds/engine/operate"
 )
 
-// stateFlags say where the state is.
-type stateFlags struct{ dir string }
+// stateFlags say where the state is, and what it is encrypted with.
+type stateFlags struct{ dir, keyFile string }
+
+// keyVariable is the environment's variable that holds the key of the state, where no file is named.
+const keyVariable = "ROUNDS_STATE_KEY"
 
 func (s *stateFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&s.dir, "state", ".rounds", "directory of the state: watermarks, rows, outbox, dead letters")
-	_ = c.MarkFlagDirname("state") // the flag is defined on the line above
+	c.Flags().StringVar(&s.keyFile, "state-key", "", "`FILE` with the key that encrypts the state: 32 random bytes as 64 hexadecimal digits; without it $"+keyVariable)
+	_ = c.MarkFlagDirname("state")      // both flags are defined on the lines above
+	_ = c.MarkFlagFilename("state-key") // as above
+}
+
+// key gives the key of the state; empty: it is not encrypted.
+func (s *stateFlags) key() ([]byte, error) {
+	if s.keyFile == "" {
+		return stateKey("$"+keyVariable, os.Getenv(keyVariable))
+	}
+	return keyFrom(s.keyFile)
+}
+
+func keyFrom(file string) ([]byte, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("the key of the state can't be read: %w", err)
+	}
+	key, err := stateKey(file, string(text))
+	if err == nil && key == nil {
+		err = fmt.Errorf("the key of the state in %s is empty", file)
+	}
+	return key, err
+}
+
+// stateKey reads a key. An error does not show it.
+func stateKey(where, text string) ([]byte, error) {
+	if text = strings.TrimSpace(text); text == "" {
+		return nil, nil
+	}
+	key, err := hex.DecodeString(text)
+	if err != nil || len(key) != 32 {
+		return nil, fmt.Errorf("the key of the state in %s is not 32 bytes as 64 hexadecimal digits, as openssl rand -hex 32 makes it", where)
+	}
+	return key, nil
 }
 
 // configuration is where an operator's command has the configuration from when no engine runs that has one.
