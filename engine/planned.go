@@ -17,6 +17,13 @@ import (
 	"github.com/rounds-engine/rounds/sdk"
 )
 
+// keeper is what pipelines need of a state.
+type keeper interface {
+	Claim(ctx context.Context, pipeline string) (store.Feed, error)
+	Limits() store.Limits
+	Secret() []byte
+}
+
 // planned is the state of a plan: what is stored is read, under the names that the moved blocks will give it, and what is
 // written stays in memory.
 type planned struct {
