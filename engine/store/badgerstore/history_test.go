@@ -17,10 +17,10 @@ import (
 // Much more is delivered than may be kept. What is kept is the newest, and the directory is not larger than the bound says.
 func TestHistoryStaysBounded(t *testing.T) {
 	if testing.Short() {
-		t.Skip("writes 200 MB")
+		t.Skip("writes 100 MB")
 	}
-	const total, step, records = 60_000, 250, 5000
-	const bound = 16 << 20
+	const total, step, records = 30_000, 250, 5000
+	const bound = 8 << 20
 	const beside = 45 << 20 // what a state takes that keeps nothing: see TestStateStaysBounded
 	dir := t.TempDir()
 	s := open(t, dir, badgerstore.Options{Keep: 24 * time.Hour, KeepBytes: bound})
