@@ -4,6 +4,7 @@
 package metrics
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -15,7 +16,7 @@ type Snapshot struct {
 	Pipelines    []PipelineNow
 	Destinations []DestinationNow
 	Adapters     []AdapterNow
-	DeadLetters  map[string]int // that wait for a person, by pipeline
+	DeadLetters  map[string]int // that wait for a person, by pipeline; nil: not known
 	StateBytes   int64          // on disk
 	Loaded       time.Time      // when the configuration was loaded that is in use
 	Refused      bool           // the last configuration that was to be loaded was not valid, and that before it is in use
@@ -28,6 +29,7 @@ type PipelineNow struct {
 	State        string    // one of PipelineStates
 	LastGoodPoll time.Time // begin of the last window that was read to its end
 	NextPoll     time.Time
+	Every        time.Duration // between polls
 }
 
 // DestinationNow is what the loop of one destination is doing.
@@ -61,6 +63,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 var (
 	pipelineState = desc("rounds_pipeline_state", "1 for the state that the pipeline is in, 0 for the others.", "pipeline", "source", "state")
 	lastGoodPoll  = desc("rounds_pipeline_last_poll_success_timestamp_seconds", "Begin of the last poll that was read to its end.", "pipeline", "source")
+	every         = desc("rounds_pipeline_poll_interval_seconds", "How often the pipeline is to poll.", "pipeline", "source")
 	nextPoll      = desc("rounds_pipeline_next_poll_timestamp_seconds", "When the pipeline polls next.", "pipeline", "source")
 
 	destinationState = desc("rounds_destination_state", "1 for the state that the destination is in, 0 for the others.", "destination", "state")
@@ -69,7 +72,7 @@ var (
 	held             = desc("rounds_destination_held_lanes", "Lanes that are held behind a notification that the receiver refused.", "destination")
 	inFlight         = desc("rounds_destination_in_flight_lanes", "Lanes that are worked on.", "destination")
 
-	deadLetters = desc("rounds_dead_letters", "Dead letters that wait for a person.", "pipeline")
+	deadLetters = desc("rounds_dead_letters_waiting", "Dead letters that wait for a person.", "pipeline")
 
 	adapterUp       = desc("rounds_adapter_up", "1 if the adapter's process runs. It is started when it is first needed.", "adapter", "source")
 	adapterRestarts = desc("rounds_adapter_restarts_total", "Starts of the adapter's process after its first.", "adapter", "source")
@@ -85,7 +88,7 @@ type snapshots struct{ m *Metrics }
 // Describe implements prometheus.Collector.
 func (snapshots) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		pipelineState, lastGoodPoll, nextPoll, destinationState, outbox, oldest, held, inFlight, deadLetters, adapterUp, adapterRestarts,
+		pipelineState, lastGoodPoll, nextPoll, every, destinationState, outbox, oldest, held, inFlight, deadLetters, adapterUp, adapterRestarts,
 		stateBytes, loaded, accepted,
 	} {
 		to <- d
@@ -119,6 +122,9 @@ func (c snapshots) Collect(to chan<- prometheus.Metric) {
 		state(pipelineState, PipelineStates, p.State, p.Name, p.Source)
 		instant(lastGoodPoll, p.LastGoodPoll, p.Name, p.Source)
 		instant(nextPoll, p.NextPoll, p.Name, p.Source)
+		if p.Every > 0 {
+			gauge(every, p.Every.Seconds(), p.Name, p.Source)
+		}
 	}
 	for _, d := range s.Destinations {
 		state(destinationState, DestinationStates, d.State, d.Name)
@@ -129,10 +135,12 @@ func (c snapshots) Collect(to chan<- prometheus.Metric) {
 		gauge(held, float64(d.Held), d.Name)
 		gauge(inFlight, float64(d.InFlight), d.Name)
 	}
-	for pipeline, n := range s.DeadLetters {
-		gauge(deadLetters, float64(n), pipeline)
+	if s.DeadLetters != nil {
+		for pipeline, n := range s.buried() {
+			gauge(deadLetters, float64(n), pipeline)
+		}
 	}
-	for _, a := range s.Adapters {
+	for _, a := range s.adapters() {
 		gauge(adapterUp, number(a.Up), a.Name, a.Source)
 		to <- prometheus.MustNewConstMetric(adapterRestarts, prometheus.CounterValue, float64(a.Restarts), a.Name, a.Source)
 	}
@@ -143,6 +151,30 @@ func (c snapshots) Collect(to chan<- prometheus.Metric) {
 		instant(loaded, s.Loaded)
 		gauge(accepted, number(!s.Refused))
 	}
+}
+
+// buried are the dead letters by pipeline, those without any and those that are no longer configured included.
+func (s *Snapshot) buried() map[string]int {
+	all := maps.Clone(s.DeadLetters)
+	for _, p := range s.Pipelines {
+		all[p.Name] += 0
+	}
+	return all
+}
+
+// adapters are the adapters by their labels: two programs may have one name, for a while after a reload.
+func (s *Snapshot) adapters() []AdapterNow {
+	var all []AdapterNow
+	for _, a := range s.Adapters {
+		i := slices.IndexFunc(all, func(b AdapterNow) bool { return b.Name == a.Name && b.Source == a.Source })
+		if i < 0 {
+			all = append(all, a)
+			continue
+		}
+		all[i].Up = all[i].Up || a.Up
+		all[i].Restarts += a.Restarts
+	}
+	return all
 }
 
 func number(b bool) float64 {
