@@ -232,7 +232,7 @@ func (e *Engine) pipelines(state keeper, cfg *config.Config, source func(id stri
 			return nil, err
 		}
 		c.Source, c.Claim, c.Limits, c.Secret, c.Hurry = source(p.Source), state.Claim, state.Limits(), state.Secret(), hurry
-		c.Meter, c.Tracer = e.pipelineMeter(p.Name, p.Source), e.tracer
+		c.Meter, c.Tracer = e.pipelineMeter(p.Name, p.Source, c.Delivers), e.tracer
 		running, err := pipeline.New(c)
 		if err != nil {
 			return nil, err

@@ -26,11 +26,15 @@ type observed struct {
 func (e *Engine) Observe(m *metrics.Metrics, t trace.Tracer) { e.observed = observed{m, t} }
 
 // pipelineMeter counts what a pipeline does, if anything is counted.
-func (e *Engine) pipelineMeter(name, source string) pipeline.Meter {
+func (e *Engine) pipelineMeter(name, source string, delivers []pipeline.Deliver) pipeline.Meter {
 	if e.metrics == nil {
 		return nil
 	}
-	return e.metrics.Pipeline(name, source)
+	names := make([]string, len(delivers))
+	for i, d := range delivers {
+		names[i] = d.Name
+	}
+	return e.metrics.Pipeline(name, source, names...)
 }
 
 // destinationMeter counts what the loop of a destination does, if anything is counted.

@@ -22,8 +22,8 @@ type Pipeline struct {
 	pollCalls, pollWait prometheus.Counter
 }
 
-// Pipeline makes the meter of a pipeline. What it counts goes on where an earlier one of this name ended.
-func (m *Metrics) Pipeline(name, source string) *Pipeline {
+// Pipeline makes the meter of a pipeline with these deliver blocks. What it counts goes on where an earlier one of this name ended.
+func (m *Metrics) Pipeline(name, source string, delivers ...string) *Pipeline {
 	p := &Pipeline{
 		v: &m.v, name: name, source: source,
 		pollTook:  m.v.pollTook.WithLabelValues(name, source),
@@ -32,7 +32,14 @@ func (m *Metrics) Pipeline(name, source string) *Pipeline {
 		fetchTook: m.v.fetchTook.WithLabelValues(name, source),
 	}
 	// A rate needs a first value: what has not happened yet is 0.
-	m.v.polls.WithLabelValues(name, source, codeOf(""))
+	for _, code := range []sdk.Code{"", sdk.CodeRetryable, sdk.CodeUnauthorized, sdk.CodeForbidden, sdk.CodeMisconfigured} {
+		m.v.polls.WithLabelValues(name, source, codeOf(code))
+	}
+	for _, deliver := range delivers {
+		for _, outcome := range []string{"mapped", "filtered", "failed", "timed_out", "abandoned", "refused"} {
+			m.v.mappings.WithLabelValues(name, deliver, outcome)
+		}
+	}
 	m.v.changes.WithLabelValues(name, source, "new")
 	for _, stage := range []record.Stage{record.StagePoll, record.StageFetch, record.StageMap, record.StageCommit, record.StageDeliver} {
 		m.v.deadLetters.WithLabelValues(name, string(stage))

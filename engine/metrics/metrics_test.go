@@ -30,7 +30,7 @@ import (
 // everything is an engine to which everything has happened that can be counted.
 func everything() *metrics.Metrics {
 	m := metrics.New("1.2.3")
-	p := m.Pipeline("visits", "rest.clinic")
+	p := m.Pipeline("visits", "rest.clinic", "out")
 	p.Polled(70*time.Millisecond, 3, 2*time.Second, "")
 	p.Polled(time.Second, 1, 0, sdk.CodeRateLimited)
 	p.Changes("new", 4)
@@ -105,6 +105,7 @@ func TestWhatHappenedIsWhatPrometheusGets(t *testing.T) {
 		`rounds_pipeline_fetch_duration_seconds_count{pipeline="visits",source="rest.clinic"} 1`,
 		`rounds_pipeline_unwanted_total{deliver="out",pipeline="visits"} 1`,
 		`rounds_pipeline_mappings_total{deliver="out",outcome="mapped",pipeline="visits"} 1`,
+		`rounds_pipeline_mappings_total{deliver="out",outcome="abandoned",pipeline="visits"} 0`,
 		`rounds_pipeline_map_duration_seconds_bucket{deliver="out",pipeline="visits",le="0.0005"} 1`,
 		`rounds_pipeline_notifications_total{deliver="out",destination="webhook.out",pipeline="visits"} 1`,
 		`rounds_commit_duration_seconds_count 1`,
@@ -232,7 +233,7 @@ func TestTheTableInTheDocsIsWhatIsExported(t *testing.T) {
 		t.Fatal(err)
 	}
 	told := map[string]string{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `(rounds_\\w+)` \\| (\\w+) \\| ([^|]*) \\|").FindAllStringSubmatch(string(page), -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `(rounds_\\w+)` \\| (\\w+) \\|([^|]*)\\|").FindAllStringSubmatch(string(page), -1) {
 		var labels []string
 		for _, l := range regexp.MustCompile("`(\\w+)`").FindAllStringSubmatch(m[3], -1) {
 			labels = append(labels, l[1])
