@@ -242,9 +242,9 @@ func (e *Engine) pipelines(state keeper, cfg *config.Config, source func(id stri
 
 // pipelineConfig is what the configuration says of a pipeline, its scripts compiled. What it works on is not set.
 func (e *Engine) pipelineConfig(cfg *config.Config, p config.Pipeline) (pipeline.Config, error) {
-	onReject := map[string]string{}
+	destinations := map[string]config.Destination{}
 	for _, d := range cfg.Destinations {
-		onReject[d.ID()] = d.OnReject
+		destinations[d.ID()] = d
 	}
 	c := pipeline.Config{
 		Name: p.Name, SourceName: p.Source, Feed: p.Feed, Every: p.Every, Overlap: p.Overlap, Timeout: p.Timeout, Start: pipeline.Start(p.Start),
@@ -261,7 +261,7 @@ func (e *Engine) pipelineConfig(cfg *config.Config, p config.Pipeline) (pipeline
 	for _, d := range p.Delivers {
 		o := script.Options{Root: cfg.Dir, Tables: cfg.Tables, TableDefaults: cfg.TableDefaults}
 		var err error
-		if o.Check, err = checkWith(d.Schema, cfg.Dir); err != nil {
+		if o.Check, err = checkWith(d.Schema, cfg.Dir, destinations[d.Destination].Type); err != nil {
 			return c, fmt.Errorf("pipeline %s, deliver %q: %w", p.Name, d.Name, err)
 		}
 		mapping, err := script.Compile(d.Script, o)
@@ -269,7 +269,8 @@ func (e *Engine) pipelineConfig(cfg *config.Config, p config.Pipeline) (pipeline
 			return c, fmt.Errorf("pipeline %s, deliver %q: %w", p.Name, d.Name, err)
 		}
 		to := pipeline.Deliver{
-			Name: d.Name, Destination: d.Destination, Map: mapWith(mapping), KeepRecord: onReject[d.Destination] == string(delivery.DeadLetter),
+			Name: d.Name, Destination: d.Destination, Map: mapWith(mapping),
+			KeepRecord: destinations[d.Destination].OnReject == string(delivery.DeadLetter),
 		}
 		if d.Filter != nil {
 			to.Filter = d.Filter
@@ -311,16 +312,22 @@ func mapWith(s *script.Script) func(context.Context, *record.Record, pipeline.Ma
 	}
 }
 
-// checkWith lets a script's result be checked by a schema, if there is one.
-func checkWith(name, dir string) (func([]byte, func(string) bool) *script.Refusal, error) {
-	if name == "" {
-		return nil, nil
-	}
-	schema, err := jsonschema.Compile(name, dir)
-	if err != nil {
-		return nil, err
+// checkWith lets a script's result be checked by the type of its destination, and by a schema, if there is one.
+func checkWith(name, dir, typ string) (func([]byte, func(string) bool) *script.Refusal, error) {
+	var schema *jsonschema.Schema
+	if name != "" {
+		var err error
+		if schema, err = jsonschema.Compile(name, dir); err != nil {
+			return nil, err
+		}
 	}
 	return func(body []byte, authors func(string) bool) *script.Refusal {
+		if problem := destination.CheckBody(typ, body); problem != "" {
+			return &script.Refusal{Text: problem}
+		}
+		if schema == nil {
+			return nil
+		}
 		if invalid := schema.Check(body, authors); invalid != nil {
 			return &script.Refusal{Text: invalid.Text, Detail: invalid.Detail}
 		}
