@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Rounds authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package destination holds the types of destination: webhook, mllp, file, stdout, a file each. What they share is a
+// Package destination holds the types of destination: webhook, mllp, exec, file, stdout, a file each. What they share is a
 // configuration described by tags and the promise of delivery.Destination: Send returns nil only when the receiver has
 // taken the notification over.
 package destination
@@ -26,6 +26,7 @@ var (
 	_ delivery.Destination = Destination(nil)
 	_ Destination          = (*webhook)(nil)
 	_ Destination          = (*mllp)(nil)
+	_ Destination          = (*program)(nil)
 	_ Destination          = (*file)(nil)
 	_ Destination          = (*stdout)(nil)
 )
@@ -41,10 +42,12 @@ type config interface {
 }
 
 // Types are the types of destination.
-var Types = []string{"file", "mllp", "stdout", "webhook"}
+var Types = []string{"exec", "file", "mllp", "stdout", "webhook"}
 
 func newConfig(typ string) (config, error) {
 	switch typ {
+	case "exec":
+		return &execConfig{}, nil
 	case "file":
 		return &fileConfig{}, nil
 	case "mllp":
