@@ -140,8 +140,8 @@ func TestHL7MistakesAreErrorsAtTheCall(t *testing.T) {
 		`SIU.S12({ SCH: { fillerID: 1 }, Doe: {} })`:                            "SIU.S12: unknown member; there are zone, MSH, SCH, NTE, PID, PD1, PV1, PV2, OBX, DG1, RGS, AIS, AIG, AIL, AIP, and segments that begin with Z",
 		`SIU.S12({ SCH: { fillerID: 1 }, PID: [{}] })`:                          "SIU.S12: PID stands once, and is not a list",
 		`SIU.S12({ SCH: { fillerID: 1 }, PID: "Doe" })`:                         "SIU.S12: PID is not an object",
-		`SIU.S12({ SCH: { fillerID: 1 }, RGS: { Doe: 1 } })`:                    "SIU.S12: RGS: a member is neither a number nor one of the names setID, action, groupID",
-		`SIU.S12({ SCH: { fillerID: { Doe: 1 } } })`:                            "SIU.S12: SCH.fillerID: a member is neither a number nor one of the names id, namespace, universalID, universalIDType",
+		`SIU.S12({ SCH: { fillerID: 1 }, RGS: { Doe: 1 } })`:                    "SIU.S12: RGS: a member is not a number, nor one of the names setID, action, groupID",
+		`SIU.S12({ SCH: { fillerID: { Doe: 1 } } })`:                            "SIU.S12: SCH.fillerID: a member is not a number, nor one of the names id, namespace, universalID, universalIDType",
 		`SIU.S12({ SCH: { fillerID: 1, 2: "Doe" } })`:                           "SIU.S12: SCH.fillerID is given twice, by its name and by its number",
 		`SIU.S12({ SCH: { fillerID: 2 ** 53 } })`:                               "SIU.S12: SCH.fillerID is a number that can't be written without loss",
 		`SIU.S12({ SCH: { fillerID: NaN } })`:                                   "SIU.S12: SCH.fillerID is a number that can't be written without loss",
@@ -150,7 +150,7 @@ func TestHL7MistakesAreErrorsAtTheCall(t *testing.T) {
 		`SIU.S12({ SCH: { fillerID: { 1: ["Doe"] } } })`:                        "SIU.S12: SCH.fillerID.1 is neither text, number, boolean nor time",
 		`SIU.S12({ SCH: { fillerID: { 1: { 1: { 1: "Doe" } } } } })`:            "SIU.S12: SCH.fillerID.1.1 is nested too deep: a field has components, and these have subcomponents",
 		`SIU.S12({ SCH: { fillerID: 1 }, MSH: { controlID: "Doe" } })`:          "SIU.S12: MSH-9 is set by the builder, and MSH-10 by the destination",
-		`SIU.S12({ SCH: { fillerID: 1 }, MSH: { 1: "Doe" } })`:                  "SIU.S12: MSH.1: a member is neither a number nor one of the names sendingApplication, sendingFacility, receivingApplication, receivingFacility, time, security, type, controlID, processingID, version, sequenceNumber, acceptAck, applicationAck, country, charset, language, profile",
+		`SIU.S12({ SCH: { fillerID: 1 }, MSH: { 1: "Doe" } })`:                  "SIU.S12: MSH.1: a member is not a number, nor one of the names sendingApplication, sendingFacility, receivingApplication, receivingFacility, time, security, type, controlID, processingID, version, sequenceNumber, acceptAck, applicationAck, country, charset, language, profile",
 		`SIU.S12({ SCH: { fillerID: 1, timing: { start: "Doe" } } })`:           "timestamp: give a Date, or a text such as 2026-07-14T13:30:00Z, 2026-07-14T09:30:00 or 2026-07-14",
 		`SIU.S12({ SCH: { fillerID: 1, timing: { start: 5 } } })`:               "timestamp: give a Date, or a text such as 2026-07-14T13:30:00Z, 2026-07-14T09:30:00 or 2026-07-14",
 		`ADT.A01({ PV1: { patientClass: "I" } })`:                               "ADT.A01: PID is missing",
@@ -266,9 +266,9 @@ func TestTheTypesOfHL7AreThoseOfTheLibrary(t *testing.T) {
 			continue
 		}
 		var names, types []string
-		for _, line := range regexp.MustCompile(`(\d+) (\w+)`).FindAllStringSubmatch(m[2], -1) {
-			if m[1] != "MSH" || line[2] != "type" && line[2] != "controlID" {
-				names = append(names, line[2])
+		for _, line := range regexp.MustCompile(`(\w+):\d+:`).FindAllStringSubmatch(m[2], -1) {
+			if m[1] != "MSH" || line[1] != "type" && line[1] != "controlID" {
+				names = append(names, line[1])
 			}
 		}
 		for _, line := range regexp.MustCompile(`(\w+)\?:`).FindAllStringSubmatch(body[1], -1) {

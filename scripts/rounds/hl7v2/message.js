@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Rounds authors
 // SPDX-License-Identifier: Apache-2.0
 
-import { fieldsOf } from "rounds/hl7v2/fields";
+import { fieldsOf, find } from "rounds/hl7v2/fields";
 import { fail, field, isObject, missing, numbered } from "rounds/hl7v2/value";
 
 /**
@@ -44,13 +44,14 @@ function header(where, type, zone, given) {
   const list = numbered(where + ": MSH", { ...defaults, ...given, type: parts }, fieldsOf("MSH"), 3, (at, value, kind) =>
     field(at, value, kind, zone),
   );
-  return ["MSH", "^~\\&", ...list].join("|");
+  return "MSH|^~\\&|" + list.join("|");
 }
 
 function segment(where, name, fields, zone) {
   if (typeof name !== "string" || !/^[A-Z][A-Z0-9]{2}$/.test(name)) fail(where + ": the name of a segment is three capital letters or digits");
   if (!isObject(fields)) fail(where + ": a segment has to be an object of fields");
-  return [name, ...numbered(where + ": " + name, fields, fieldsOf(name), 1, (at, value, type) => field(at, value, type, zone))].join("|");
+  const list = numbered(where + ": " + name, fields, fieldsOf(name), 1, (at, value, type) => field(at, value, type, zone));
+  return list.length > 0 ? name + "|" + list.join("|") : name;
 }
 
 /**
@@ -72,11 +73,11 @@ export function segmentsOf(where, parts, names, defaults = {}) {
     const given = missing(parts[name]) ? defaults[name] : parts[name];
     if (missing(given)) continue;
     if (Array.isArray(given) && entry.length === 3) fail(where + ": " + name + " stands once, and is not a list");
-    const numbers = "setID" in fieldsOf(name);
+    const counted = fieldsOf(name).startsWith(" setID:");
     (Array.isArray(given) ? given : [given]).forEach((fields, i) => {
       if (name === "NTE" && typeof fields === "string") fields = { comment: fields };
       if (!isObject(fields)) fail(where + ": " + name + " is not an object");
-      list.push([name, numbers && !("1" in fields) ? { setID: i + 1, ...fields } : fields]);
+      list.push([name, counted && !("1" in fields) ? { setID: i + 1, ...fields } : fields]);
     });
   }
   return list;
@@ -85,8 +86,7 @@ export function segmentsOf(where, parts, names, defaults = {}) {
 /** Wants fields of a part that is there. */
 export function wants(where, parts, name, ...fields) {
   if (!isObject(parts?.[name])) fail(where + ": " + name + " is missing");
-  const names = fieldsOf(name);
   const given = (value) => !missing(value) && value !== "" && !(Array.isArray(value) && value.length === 0);
-  const there = (field) => given(parts[name][field]) || given(parts[name][names[field].number]);
+  const there = (field) => given(parts[name][field]) || given(parts[name][find(fieldsOf(name), field).number]);
   if (!fields.some(there)) fail(where + ": " + name + "." + fields.join(" or " + name + ".") + " is missing");
 }

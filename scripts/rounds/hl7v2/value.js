@@ -5,7 +5,7 @@
 
 import { native } from "rounds/engine/native";
 import { format, toUTC } from "rounds/time";
-import { componentsOf } from "rounds/hl7v2/fields";
+import { componentsOf, find, listed } from "rounds/hl7v2/fields";
 
 export const fail = (text) => native("fail", text);
 
@@ -17,8 +17,9 @@ export const isObject = (value) =>
 const sequences = { "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\", "\\": "\\E\\" };
 
 /** Text as it stands in a field: delimiters and control characters, line breaks too, become escape sequences. */
-export const escape = (text) =>
-  String(text).replace(/[|^&~\\\x00-\x1f\x7f]/g, (c) => sequences[c] ?? "\\X" + hex(c) + "\\");
+export const escape = (text) => String(text).replace(special, (c) => sequences[c] ?? "\\X" + hex(c) + "\\");
+
+const special = /[|^&~\\\x00-\x1f\x7f]/g;
 
 const hex = (c) => c.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0");
 
@@ -73,7 +74,7 @@ function scalar(at, value, type, zone) {
 
 /** A field: a value, an object of components, or a list of these, which are repetitions. Repetitions that are empty are left out. */
 export function field(at, value, type, zone) {
-  if (!Array.isArray(value)) return components(at, value, type, zone, "^");
+  if (!Array.isArray(value)) return isObject(value) ? components(at, value, type, zone, "^") : scalar(at, value, type, zone);
   return value.map((one) => components(at, one, type, zone, "^")).filter((text) => text !== "").join("~");
 }
 
@@ -86,23 +87,16 @@ function components(at, value, type, zone, delimiter) {
   ).join(delimiter);
 }
 
-/** The members of an object, which are names or numbers, as a list that begins with the number first and ends with the last that is there. */
+/** The members of an object, which are names or numbers, as a list from the number first to the last that is there. */
 export function numbered(at, given, names, first, encode) {
   const list = [];
-  const seen = {};
   for (const key in given) {
-    const named = Object.hasOwn(names, key) ? names[key] : undefined;
-    const number = named ? named.number : /^[1-9]\d{0,2}$/.test(key) ? Number(key) : 0;
-    const where = at + (named ? "." + key : number ? "." + number : "");
-    if (number < first) {
-      const all = Object.keys(names).join(", ");
-      fail(where + (all ? ": a member is neither a number nor one of the names " + all : ": a member is not a number"));
-    }
-    if (seen[number]) fail(where + " is given twice, by its name and by its number");
-    seen[number] = true;
-    const type = (named ?? Object.values(names).find((f) => f.number === number))?.type;
-    const text = encode(where, given[key], type);
-    if (text !== "") list[number - first] = text;
+    const { number, type } = find(names, key);
+    const where = number ? at + "." + key : at;
+    if (number < first) fail(where + ": a member is not a number" + (names && ", nor one of the names " + listed(names)));
+    if (list[number - first] !== undefined) fail(where + " is given twice, by its name and by its number");
+    list[number - first] = encode(where, given[key], type);
   }
-  return Array.from(list, (text) => text ?? "");
+  while (list.length > 0 && !list.at(-1)) list.pop();
+  return list;
 }
