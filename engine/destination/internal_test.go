@@ -278,19 +278,18 @@ func TestMLLPLetsGoOfConnectionsThatRest(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer l.Close()
-			ended := make(chan error, 1)
+			ended := make(chan struct{})
 			go func() {
+				defer close(ended)
 				conn, err := l.Accept()
 				if err != nil {
 					return
 				}
 				defer conn.Close()
 				in := bufio.NewReader(conn)
-				if _, err := in.ReadString('\r'); err == nil {
-					c.do(conn)
-					_, err = io.Copy(io.Discard, in)
-				}
-				ended <- err
+				in.ReadString('\r')
+				c.do(conn)
+				io.Copy(io.Discard, in)
 			}()
 			m := &mllp{address: l.Addr().String(), rest: c.rest}
 			defer m.Close()
