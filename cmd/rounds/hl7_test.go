@@ -207,6 +207,25 @@ func TestHL7RefusalsAreDeadLettersAndFailuresAreRepeated(t *testing.T) {
 	noCanary(t, "the log", p.log.String())
 }
 
+// What can't be sent as a message is a mistake of the mapping, which shows before anything is sent.
+func TestHL7MistakesOfAMappingShowWhenItIsTried(t *testing.T) {
+	t.Parallel()
+	dir := write(t, map[string]string{
+		"map.js": `export default ({ change }) => ({ hl7: ["MSH|^~\\&|A|B|C|D|2026||SIU^S12|" + change.id + "|P|2.5"] });`,
+		"main.hcl": fmt.Sprintf(plainEHR, "destination.mllp.his") + `
+			destination "mllp" "his" {
+			  address = "his.example:2575"
+			}`,
+		"record.json": `{"change": {"id": "` + canaryID + `", "kind": "appointments", "data": {}}}`,
+	})
+	code, _, stderr := rounds(t, []string{"EHR_URL=http://localhost"}, "map", "appointments", "--record", filepath.Join(dir, "record.json"), dir)
+	want := "map.js:1:16: returned an object that has a control id: MSH-10 must be empty, it is made of the notification's id"
+	if code != 1 || !strings.Contains(stderr, want) {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+	noCanary(t, "the error", stderr)
+}
+
 // A program gets each notification by its standard input, and what it says about one is not logged.
 func TestExecRunsAProgramForEachNotification(t *testing.T) {
 	t.Parallel()
