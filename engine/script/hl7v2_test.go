@@ -51,8 +51,9 @@ func TestHL7MessagesOfEachEvent(t *testing.T) {
 			head + `SIU^S14^SIU_S12` + tail, `SCH||A1|||||||||||||||||||||||Booked`, `NTE|1||a\.br\b\F\`, `NTE|2|P|c`, `PV1|1|O`, `PV2`,
 			`OBX|1|NM|||1.5`, `DG1|1|||||A`, `RGS|1`, `AIS|1||CHECK||||20`, `AIG|1||US`, `AIL|1||^3^^N&1.2`, `AIP|1||7^Who`, `AIP|2||8`,
 			`ZAA|Y`, `ZAA|||N`},
-		`SIU.S15({ SCH: { fillerID: "A1" } })`: {head + `SIU^S15^SIU_S12` + tail, `SCH||A1`, `RGS|1`},
-		`SIU.S17({ SCH: { fillerID: "A1" } })`: {head + `SIU^S17^SIU_S12` + tail, `SCH||A1`, `RGS|1`},
+		`SIU.S15({ SCH: { fillerID: "A1", timing: { end: '""' }, reason: '""' } })`: {head + `SIU^S15^SIU_S12` + tail, `SCH||A1|||||""||||^^^^""`, `RGS|1`},
+		`SIU.S15({ SCH: { fillerID: "A1" } })`:                                      {head + `SIU^S15^SIU_S12` + tail, `SCH||A1`, `RGS|1`},
+		`SIU.S17({ SCH: { fillerID: "A1" } })`:                                      {head + `SIU^S17^SIU_S12` + tail, `SCH||A1`, `RGS|1`},
 		`SIU.S26({ zone: "America/New_York", SCH: { fillerID: "A1", timing: { start: "2026-07-14T13:30:00Z", end: "2026-07-14T10:00" } } })`: {
 			strings.Replace(head, "20260308063000+0000", "20260308013000-0500", 1) + `SIU^S26^SIU_S12` + tail,
 			`SCH||A1|||||||||^^^20260714093000-0400^20260714100000-0400`, `RGS|1`},
@@ -119,7 +120,7 @@ func TestHL7Times(t *testing.T) {
 	}
 	for value, want := range map[string]string{
 		`"1980-02-03"`: "19800203", `"1980-02-03T00:00:00Z"`: "19800203", `"1980-02-03T23:59:59-05:00"`: "19800203", `"1980-02"`: "198002",
-		`"19800203"`: "19800203", `new Date("1980-02-03")`: "19800203",
+		`"19800203"`: "19800203", `new Date("1980-02-03")`: "19800203", `'""'`: `""`,
 	} {
 		got := segments(t, compile(t, withHL7+`export default () => SIU.S12({ zone: "America/New_York", SCH: { fillerID: "1" }, PID: { birthDate: `+
 			value+` } })`), `{}`)

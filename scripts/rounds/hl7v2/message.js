@@ -16,7 +16,9 @@ export function message(given) {
     if (!["type", "zone", "segments"].includes(name)) fail("message: unknown member; there are type, zone, segments");
   }
   const text = (one) => typeof one === "string" && one !== "";
-  if (!given.type.every(text) || given.type.length < 1 || given.type.length > 3) fail('message: type is a list such as ["MDM", "T02", "MDM_T02"]');
+  if (!given.type.every(text) || given.type.length < 1 || given.type.length > 3) {
+    fail('message: type is a list such as ["MDM", "T02", "MDM_T02"]');
+  }
   if (given.segments.length === 0) fail("message: segments is empty");
   given.segments.forEach((one, i) => {
     if (!Array.isArray(one) || one.length !== 2) fail("message: segments[" + i + '] is not a pair, such as ["PID", { … }]');
@@ -48,7 +50,9 @@ function header(where, type, zone, given) {
 }
 
 function segment(where, name, fields, zone) {
-  if (typeof name !== "string" || !/^[A-Z][A-Z0-9]{2}$/.test(name)) fail(where + ": the name of a segment is three capital letters or digits");
+  if (typeof name !== "string" || !/^[A-Z][A-Z0-9]{2}$/.test(name)) {
+    fail(where + ": the name of a segment is three capital letters or digits");
+  }
   if (!isObject(fields)) fail(where + ": a segment has to be an object of fields");
   const list = numbered(where + ": " + name, fields, fieldsOf(name), 1, (at, value, type) => field(at, value, type, zone));
   return list.length > 0 ? name + "|" + list.join("|") : name;

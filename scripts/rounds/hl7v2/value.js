@@ -51,10 +51,14 @@ const layout = "20060102150405-0700";
 const date = (text) => format(toUTC(text, "UTC"), layout.slice(0, 8));
 
 // A date of birth is the day that is written, whatever the zone of the time that some EHRs write behind it.
-const day = (value) => (typeof value === "string" && /^\d{4}-\d\d-\d\d[T ]/.test(value) ? date(value.slice(0, 10)) : timestamp(value).slice(0, 8));
+function day(value) {
+  if (typeof value === "string" && /^\d{4}-\d\d-\d\d[T ]/.test(value)) return date(value.slice(0, 10));
+  return timestamp(value).slice(0, 8);
+}
 
 function scalar(at, value, type, zone) {
   if (missing(value) || value === "") return "";
+  if (value === '""') return value; // HL7's null, also where a time is
   if (type === "TS") return timestamp(value, zone);
   if (type === "DT") return day(value);
   switch (typeof value) {
