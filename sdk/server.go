@@ -81,6 +81,7 @@ func (s *server) Validate(_ context.Context, r *pb.ValidateRequest) (*pb.Validat
 }
 
 func (s *server) Open(ctx context.Context, r *pb.OpenRequest) (_ *pb.OpenResponse, err error) {
+	hideMemory() // from here on it holds secrets and records
 	config, err := s.adapter.decode(r.GetConfig())
 	if err != nil {
 		return nil, err
