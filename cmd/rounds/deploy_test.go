@@ -221,7 +221,9 @@ func TestTheManifestsHangTogether(t *testing.T) {
 	for _, v := range pod.Volumes {
 		volumes = append(volumes, v.Name)
 	}
-	for path, name := range map[string]string{"/var/lib/rounds": claim.Metadata.Name, "/etc/rounds": "config", "/run/secrets": "secrets", "/tmp": "tmp"} {
+	for path, name := range map[string]string{
+		"/var/lib/rounds": claim.Metadata.Name, "/etc/rounds": "config", "/run/secrets": "secrets", "/tmp": "tmp",
+	} {
 		if mounted[path] != name || !slices.Contains(volumes, name) {
 			t.Errorf("at %s is %q", path, mounted[path])
 		}
@@ -264,7 +266,8 @@ func TestSystemdTakesTheUnit(t *testing.T) {
 	}
 	dir := write(t, map[string]string{
 		"rounds.service": replaced(t, readFile(t, deployed+"systemd/rounds.service"), "/usr/local/bin/rounds", binary)})
-	if out, err := exec.Command(analyze, "verify", "--man=no", filepath.Join(dir, "rounds.service")).CombinedOutput(); err != nil || len(bytes.TrimSpace(out)) > 0 {
+	out, err := exec.Command(analyze, "verify", "--man=no", filepath.Join(dir, "rounds.service")).CombinedOutput()
+	if err != nil || len(bytes.TrimSpace(out)) > 0 {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
