@@ -131,10 +131,8 @@ func manifests(t *testing.T) map[string]manifest {
 	}
 }
 
-// TestWhatIsDeployedRunsAndStopsInTime runs the command lines of the examples, in other directories, and stops them as their
-// supervisors do.
-func TestWhatIsDeployedRunsAndStopsInTime(t *testing.T) {
-	t.Parallel()
+// runDeployed runs the command lines of examples/deploy, in other directories, and stops them as their supervisors do.
+func runDeployed(t *testing.T, _ string) {
 	array := func(text string) (words []string) {
 		if err := json.Unmarshal([]byte(text), &words); err != nil {
 			t.Fatal(err)

@@ -66,6 +66,7 @@ func TestTheFirstPipelineOfTheReadmeWorks(t *testing.T) {
 // examples run each directory of examples/ as its README says.
 var examples = map[string]func(t *testing.T, dir string){
 	"cookbook":        runCookbook,
+	"deploy":          runDeployed,
 	"quickstart":      runQuickstart,
 	"adapter-minimal": runAdapterMinimal,
 }
