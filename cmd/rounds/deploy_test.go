@@ -270,11 +270,12 @@ func TestSystemdTakesTheUnit(t *testing.T) {
 	}
 }
 
-// TestReleasesAreBuiltTheSameWayEverywhere compares goreleaser's flags with the Dockerfile's; .ci/reproducible builds with them.
+// TestReleasesAreBuiltTheSameWayEverywhere compares goreleaser's flags with those of the Dockerfile and of docs/deploy.md;
+// .ci/reproducible builds with them.
 func TestReleasesAreBuiltTheSameWayEverywhere(t *testing.T) {
 	t.Parallel()
 	var release struct {
-		Builds []struct{ Main, Env, Flags, Ldflags, Goos, Goarch yaml.Node }
+		Builds []struct{ Env, Flags, Ldflags, Goos, Goarch yaml.Node }
 	}
 	fromYAML(t, readFile(t, "../../.goreleaser.yaml"), &release)
 	list := func(n yaml.Node) (words []string) {
@@ -287,11 +288,17 @@ func TestReleasesAreBuiltTheSameWayEverywhere(t *testing.T) {
 	if got := list(b.Goos); !slices.Equal(got, []string{"linux", "darwin", "windows"}) || len(list(b.Goarch)) != 2 {
 		t.Errorf("built for %v", got)
 	}
-	ldflags := strings.NewReplacer("{{ .Version }}", "$VERSION", "{{ .FullCommit }}", "$COMMIT").Replace(list(b.Ldflags)[0])
-	built := strings.Join(instructions(t, "RUN"), "\n") + strings.ReplaceAll(readFile(t, deployed+"docker/Dockerfile"), "\\\n", "")
-	for _, want := range slices.Concat(list(b.Env), list(b.Flags), []string{`-ldflags "` + ldflags + `"`, "./cmd/rounds"}) {
-		if !strings.Contains(built, want) {
-			t.Errorf("the Dockerfile does not build with %s", want)
+	told := map[string]struct{ path, version, commit string }{
+		"the Dockerfile": {deployed + "docker/Dockerfile", "$VERSION", "$COMMIT"},
+		"docs/deploy.md": {"../../docs/deploy.md", "1.2.3", "$(git rev-parse HEAD)"},
+	}
+	for name, c := range told {
+		ldflags := strings.NewReplacer("{{ .Version }}", c.version, "{{ .FullCommit }}", c.commit).Replace(list(b.Ldflags)[0])
+		text := strings.ReplaceAll(readFile(t, c.path), "\\\n", "")
+		for _, want := range slices.Concat(list(b.Env), []string{"go build " + strings.Join(list(b.Flags), " "), `-ldflags "` + ldflags + `"`}) {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s does not build with %s", name, want)
+			}
 		}
 	}
 	if image, version := instructions(t, "FROM")[0], strings.TrimPrefix(runtime.Version(), "go"); !strings.Contains(image, "golang:") ||
