@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -226,12 +227,7 @@ func TestTheManifestsHangTogether(t *testing.T) {
 			t.Errorf("at %s is %q", path, mounted[path])
 		}
 	}
-	files := map[string]string{}
-	for name, text := range all["ConfigMap"].Data {
-		if name != "web.hcl" { // of what this version does not know yet
-			files[name] = text
-		}
-	}
+	files := maps.Clone(all["ConfigMap"].Data)
 	for name, text := range all["Secret"].StringData {
 		files["secrets/"+name] = text
 	}
@@ -247,7 +243,7 @@ func TestTheManifestsHangTogether(t *testing.T) {
 	if len(listen) == 0 || len(c.Ports) != 1 || c.Ports[0].Name != "web" || c.Ports[0].ContainerPort != listen[1] {
 		t.Errorf("the ports of the container are %v, it listens on %v", c.Ports, listen)
 	}
-	for path, p := range map[string][]probe{"/healthz": {c.StartupProbe, c.LivenessProbe}, "/readyz": {c.ReadinessProbe}} {
+	for path, p := range map[string][]probe{"/healthz": {c.LivenessProbe}, "/readyz": {c.StartupProbe, c.ReadinessProbe}} {
 		for _, p := range p {
 			if p.HTTPGet.Path != path || p.HTTPGet.Port != "web" {
 				t.Errorf("a probe asks %+v, want %s", p.HTTPGet, path)
