@@ -161,7 +161,7 @@ func mapWith(s *script.Script) func(context.Context, *record.Record, pipeline.Ma
 		body, err := s.Map(ctx, r, script.Context(c))
 		var failed *script.Error
 		if errors.As(err, &failed) {
-			return nil, &pipeline.MapError{Text: failed.Error(), Detail: failed.Detail, TimedOut: failed.TimedOut}
+			return nil, &pipeline.MapError{Text: failed.Error(), Detail: failed.Detail, TimedOut: failed.TimedOut, Abandoned: failed.Abandoned}
 		}
 		return body, err
 	}

@@ -67,6 +67,7 @@ func TestTheFirstPipelineOfTheReadmeWorks(t *testing.T) {
 var examples = map[string]func(t *testing.T, dir string){
 	"cookbook":        runCookbook,
 	"hl7v2-siu":       runHL7,
+	"deploy":          runDeployed,
 	"quickstart":      runQuickstart,
 	"adapter-minimal": runAdapterMinimal,
 }
