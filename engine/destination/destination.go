@@ -29,6 +29,8 @@ var (
 	_ Destination          = (*program)(nil)
 	_ Destination          = (*file)(nil)
 	_ Destination          = (*stdout)(nil)
+	_ Prober               = (*mllp)(nil)
+	_ Prober               = (*program)(nil)
 )
 
 // config is a type's configuration, a struct with tags of package schema.
