@@ -31,7 +31,7 @@ const (
 func Schemas() map[string]schema.Schema {
 	return map[string]schema.Schema{"adapter": adapterSchema, "source": {Attributes: sourceAttributes},
 		"destination": {Attributes: destinationAttributes}, "pipeline": pipelineSchema, "variable": variableSchema, "table": tableSchema,
-		"moved": movedSchema}
+		"moved": movedSchema, "alert": alertSchema}
 }
 
 var adapterSchema = schema.Schema{Attributes: []schema.Attribute{
