@@ -48,6 +48,7 @@ type Engine struct {
 	o     Options
 	host  *host.Host
 	saved *savedState
+	observed
 }
 
 // New makes an engine. Nothing is started and nothing is written yet.
@@ -187,7 +188,7 @@ func (e *Engine) destinations(state store.Store, cfg *config.Config) ([]*deliver
 		loops = append(loops, delivery.New(delivery.Config{
 			Name: d.ID(), Parallel: d.Parallel, OnReject: delivery.OnReject(d.OnReject), Timeout: d.Timeout, Grace: e.o.Grace, Destination: to,
 			Attach: func(ctx context.Context) (store.Outbox, error) { return state.Attach(ctx, d.ID()) },
-			Logger: e.o.Logger, Secret: state.Secret(),
+			Logger: e.o.Logger, Secret: state.Secret(), Meter: e.destinationMeter(d.ID()), Tracer: e.tracer,
 		}))
 	}
 	return loops, closers, nil
@@ -231,6 +232,7 @@ func (e *Engine) pipelines(state keeper, cfg *config.Config, source func(id stri
 			return nil, err
 		}
 		c.Source, c.Claim, c.Limits, c.Secret, c.Hurry = source(p.Source), state.Claim, state.Limits(), state.Secret(), hurry
+		c.Meter, c.Tracer = e.pipelineMeter(p.Name, p.Source, c.Delivers), e.tracer
 		running, err := pipeline.New(c)
 		if err != nil {
 			return nil, err
@@ -305,7 +307,7 @@ func mapWith(s *script.Script) func(context.Context, *record.Record, pipeline.Ma
 		body, err := s.Map(ctx, r, script.Context(c))
 		var failed *script.Error
 		if errors.As(err, &failed) {
-			return nil, &pipeline.MapError{Text: failed.Error(), Detail: failed.Detail, TimedOut: failed.TimedOut}
+			return nil, &pipeline.MapError{Text: failed.Error(), Detail: failed.Detail, TimedOut: failed.TimedOut, Abandoned: failed.Abandoned}
 		}
 		return body, err
 	}

@@ -278,7 +278,10 @@ func TestInvariant6NothingThatMustNotGetOutGetsOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := []string{"LEDGER=" + ledger, "EHR_URL=" + url, "CREDENTIALS_DIRECTORY=" + dir + "/secrets", "OTHERS_SECRET=" + canaryToken}
+	env := []string{"LEDGER=" + ledger, "EHR_URL=" + url, "CREDENTIALS_DIRECTORY=" + dir + "/secrets", "OTHERS_SECRET=" + canaryToken,
+		"OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20" + canaryToken}
+	traces := &collector{}
+	env = append(env, traces.env(t)...)
 	for _, format := range []string{"text", "json"} {
 		p := startRun(t, dir, env, "--log-format", format)
 		if format == "text" {
@@ -290,6 +293,10 @@ func TestInvariant6NothingThatMustNotGetOutGetsOut(t *testing.T) {
 		p.stop()
 		noCanary(t, "the log", p.log.String())
 		noCanary(t, "stdout", p.stdout.String())
+	}
+	noCanary(t, "a trace", traces.raw.String())
+	if len(traces.spans) == 0 {
+		t.Error("nothing was traced")
 	}
 	err = filepath.WalkDir(filepath.Join(dir, "state"), func(path string, _ fs.DirEntry, err error) error {
 		noCanary(t, "the name of a file", path)

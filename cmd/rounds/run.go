@@ -16,6 +16,8 @@ import (
 
 	"github.com/rounds-engine/rounds/engine"
 	"github.com/rounds-engine/rounds/engine/config"
+	"github.com/rounds-engine/rounds/engine/metrics"
+	"github.com/rounds-engine/rounds/engine/tracing"
 )
 
 func newRunCommand() *cobra.Command {
@@ -38,6 +40,12 @@ SIGINT or SIGTERM. Then it polls no more, lets deliveries that are on their way 
 			if err != nil {
 				return &failure{err}
 			}
+			tracer, endTraces, err := tracing.Start(c.Context(), version, log)
+			if err != nil {
+				return &failure{err}
+			}
+			defer endTraces()
+			e.Observe(metrics.New(version), tracer)
 			return finish(e, func() error {
 				cfg, err := load(c.Context(), e, pathOf(args), values, c.ErrOrStderr())
 				switch {

@@ -67,13 +67,19 @@ func (s *session) deliver(work context.Context, ln *lane, e *record.Entry, epoch
 	l := s.loop
 	id := store.EntryID{Lane: ln.name, Seq: e.Seq, ID: e.ID}
 	attempts := max(e.Attempts, ln.attempts) + 1
+	work, span := l.span(work, e, attempts)
+	defer span.End()
+	began := time.Now()
 	err := l.send(work, e, attempts)
+	took := time.Since(began)
 	if err == nil {
+		l.cfg.Meter.Attempted(took, nil)
 		l.worksAgain(epoch)
-		if err := s.settle(work, func(c context.Context) error { return s.outbox.Ack(c, id) }); err != nil {
+		if err := s.acknowledge(work, id); err != nil {
 			return result{lane: ln, end: broken, err: err, owed: &id}, false
 		}
 		l.delivered.Add(1)
+		l.cfg.Meter.Delivered(e.Pipeline, time.Since(e.Committed))
 		l.recovers(ln)
 		return result{}, true
 	}
@@ -81,6 +87,8 @@ func (s *session) deliver(work context.Context, ln *lane, e *record.Entry, epoch
 	if cause.Verdict == record.Retry && work.Err() != nil {
 		return result{lane: ln, end: more}, false // it was cancelled, which says nothing about the receiver
 	}
+	l.cfg.Meter.Attempted(took, cause)
+	refused(span, cause)
 	switch cause.Verdict {
 	case record.Reject:
 		l.worksAgain(epoch)
@@ -142,6 +150,7 @@ func (s *session) bury(
 		return err
 	}
 	s.loop.buried.Add(1)
+	s.loop.cfg.Meter.DeadLetter(e.Pipeline)
 	if attrs := s.loop.refusal(e, cause, attempts); attrs != nil {
 		s.loop.log.Error("the receiver refuses a notification; it became a dead letter", attrs...)
 	}
@@ -188,7 +197,7 @@ func (l *Loop) send(work context.Context, e *record.Entry, attempt int) (err err
 		}
 	}()
 	return l.cfg.Destination.Send(ctx, Notification{
-		ID: e.ID, Pipeline: e.Pipeline, Deliver: e.Deliver, Body: e.Body, Attempt: attempt,
+		ID: e.ID, Pipeline: e.Pipeline, Deliver: e.Deliver, Body: e.Body, Attempt: attempt, Trace: record.TraceOf(work),
 	})
 }
 

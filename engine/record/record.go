@@ -32,6 +32,7 @@ type Entry struct {
 	Committed   time.Time // given by the pipeline loop
 	Body        []byte    // rendered at commit
 	Record      []byte    // the record in its JSON form, kept where a rejection becomes a dead letter to be mapped again; may be nil
+	Trace       string    // W3C traceparent of the window that committed it; empty: it is not traced
 	Attempts    int       // attempts that failed so far
 	NextAttempt time.Time // not before; zero: at once
 }
