@@ -164,7 +164,7 @@ func (e *Engine) reportOrphans(ctx context.Context, state store.Store, cfg *conf
 	for _, d := range cfg.Destinations {
 		delete(pending, d.ID())
 	}
-	maps.DeleteFunc(pending, func(_ string, n int) bool { return n == 0 })
+	maps.DeleteFunc(pending, func(_ string, d store.Depth) bool { return d.Count == 0 })
 	if len(positions) > 0 {
 		e.o.Logger.Warn("state is kept for pipelines that the configuration does not name",
 			"pipelines", strings.Join(slices.Sorted(maps.Keys(positions)), ", "))

@@ -22,17 +22,18 @@ import (
 type Meter interface {
 	// Attempted is told of one attempt, and why it failed; nil: it was accepted. One that was cut off by a stop is none.
 	Attempted(took time.Duration, failure *record.SendError)
-	// Delivered is told of a notification that was accepted and acknowledged, and how long after it was committed.
-	Delivered(pipeline string, after time.Duration)
+	// Delivered is told of a notification that was accepted and acknowledged: when its record changed, by the EHR's clock (zero:
+	// not known), when it was committed, when it was accepted.
+	Delivered(pipeline string, changed, committed, accepted time.Time)
 	// DeadLetter is told of a notification that was refused and became a dead letter.
 	DeadLetter(pipeline string)
 }
 
 type unmetered struct{}
 
-func (unmetered) Attempted(time.Duration, *record.SendError) {}
-func (unmetered) Delivered(string, time.Duration)            {}
-func (unmetered) DeadLetter(string)                          {}
+func (unmetered) Attempted(time.Duration, *record.SendError)        {}
+func (unmetered) Delivered(string, time.Time, time.Time, time.Time) {}
+func (unmetered) DeadLetter(string)                                 {}
 
 // span begins an attempt, in the trace of the window that committed the notification. One that is in no trace begins none.
 //
@@ -58,10 +59,10 @@ func refused(span trace.Span, cause *record.SendError) {
 }
 
 // acknowledge takes an accepted entry out of the outbox.
-func (s *session) acknowledge(work context.Context, id store.EntryID) error {
+func (s *session) acknowledge(work context.Context, done store.Done) error {
 	work, span := s.loop.within(work, "acknowledge")
 	defer span.End()
-	err := s.settle(work, func(c context.Context) error { return s.outbox.Ack(c, id) })
+	err := s.settle(work, func(c context.Context) error { return s.outbox.Ack(c, done) })
 	if err != nil {
 		span.SetStatus(codes.Error, store.Text(err))
 	}

@@ -28,7 +28,7 @@ type meter struct {
 	mu     sync.Mutex
 	counts map[string]int
 	took   time.Duration   // of all attempts
-	after  []time.Duration // of what was delivered
+	after  []time.Duration // from commit to accepted, and from change to accepted where that is known
 }
 
 func (m *meter) Attempted(took time.Duration, failure *record.SendError) {
@@ -42,11 +42,14 @@ func (m *meter) Attempted(took time.Duration, failure *record.SendError) {
 	m.counts[fmt.Sprint(failure.Code, " ", failure.Verdict)]++
 }
 
-func (m *meter) Delivered(pipeline string, after time.Duration) {
+func (m *meter) Delivered(pipeline string, changed, committed, accepted time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.counts["delivered of "+pipeline]++
-	m.after = append(m.after, after)
+	m.after = append(m.after, accepted.Sub(committed))
+	if !changed.IsZero() {
+		m.after = append(m.after, accepted.Sub(changed))
+	}
 }
 
 func (m *meter) DeadLetter(pipeline string) {
@@ -84,6 +87,9 @@ func TestEachAttemptIsCounted(t *testing.T) {
 			b.box.add(patient(i+1), 1)
 			key := "appointments/" + patient(i+1)
 			b.box.lanes[key][0].Committed = time.Now().Add(-time.Minute)
+			if i == 3 {
+				b.box.lanes[key][0].Time = time.Now().Add(-time.Hour)
+			}
 		}
 		b.start()
 		time.Sleep(time.Hour)
@@ -91,8 +97,8 @@ func TestEachAttemptIsCounted(t *testing.T) {
 		m.expect(t, map[string]int{
 			"accepted": 3, "http_422 1": 1, "http_503 0": 2, "error 0": 1, "delivered of appointments": 3, "dead of appointments": 1,
 		})
-		if first := slices.Min(m.after); m.took != 7*time.Second || first != time.Minute+time.Second {
-			t.Errorf("the attempts took %s, the first was delivered after %s", m.took, first)
+		if m.took != 7*time.Second || slices.Min(m.after) != time.Minute+time.Second || slices.Max(m.after) != time.Hour+time.Second || len(m.after) != 4 {
+			t.Errorf("the attempts took %s, and what was delivered %v", m.took, m.after)
 		}
 	})
 }

@@ -152,9 +152,12 @@ func (d *Destination) Attempted(took time.Duration, failure *record.SendError) {
 }
 
 // Delivered counts a notification that left the outbox.
-func (d *Destination) Delivered(pipeline string, after time.Duration) {
+func (d *Destination) Delivered(pipeline string, changed, committed, accepted time.Time) {
 	d.v.delivered.WithLabelValues(pipeline, d.name).Inc()
-	d.deliveryTook.Observe(max(after.Seconds(), 0)) // the clock may have been set
+	d.deliveryTook.Observe(max(accepted.Sub(committed).Seconds(), 0)) // the clock may have been set
+	if !changed.IsZero() {
+		d.v.deliveryLag.WithLabelValues(pipeline, d.name).Observe(max(accepted.Sub(changed).Seconds(), 0)) // the EHR has its own
+	}
 }
 
 // DeadLetter counts a notification that was refused.

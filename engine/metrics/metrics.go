@@ -29,7 +29,7 @@ type Metrics struct {
 // vectors are what the meters count into.
 type vectors struct {
 	polls, pollCalls, pollWait, changes, fetches, mappings, unwanted, notifications, deadLetters, attempts, delivered *prometheus.CounterVec
-	pollTook, fetchTook, mapTook, attemptTook, deliveryTook                                                           *prometheus.HistogramVec
+	pollTook, fetchTook, mapTook, attemptTook, deliveryTook, deliveryLag                                              *prometheus.HistogramVec
 	commitTook                                                                                                        prometheus.Histogram
 	commitFailures                                                                                                    prometheus.Counter
 }
@@ -88,6 +88,8 @@ func New(version string) *Metrics {
 			"Notifications that were accepted and left the outbox.", "pipeline", "destination"),
 		deliveryTook: histogram("rounds_delivery_latency_seconds",
 			"How long after the begin of the poll that brought it a notification was accepted.", ofWaits, "destination"),
+		deliveryLag: histogram("rounds_delivery_lag_seconds",
+			"How long after its record changed, by the clock of the EHR, a notification was accepted.", ofWaits, "pipeline", "destination"),
 		commitTook: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "rounds_commit_duration_seconds",
 			Help: "How long a commit to the state took.", Buckets: ofCommits}),
 		commitFailures: prometheus.NewCounter(prometheus.CounterOpts{Name: "rounds_commit_failures_total", Help: "Commits that failed, or whose outcome is unknown."}),

@@ -49,7 +49,8 @@ func everything() *metrics.Metrics {
 	d.Attempted(time.Second, &record.SendError{Code: "http_503"})
 	d.Attempted(time.Second, &record.SendError{Verdict: record.Reject, Code: "http_422"})
 	d.Attempted(time.Second, &record.SendError{Verdict: record.Pause, Code: "http_401"})
-	d.Delivered("visits", 90*time.Second)
+	d.Delivered("visits", time.Unix(10, 0), time.Unix(1000, 0), time.Unix(1090, 0))
+	d.Delivered("visits", time.Time{}, time.Unix(1000, 0), time.Unix(990, 0))
 	d.DeadLetter("visits")
 	m.Watch(func() metrics.Snapshot {
 		return metrics.Snapshot{
@@ -118,9 +119,11 @@ func TestWhatHappenedIsWhatPrometheusGets(t *testing.T) {
 		`rounds_delivery_attempts_total{code="http_4xx",destination="webhook.out",outcome="rejected"} 1`,
 		`rounds_delivery_attempts_total{code="http_4xx",destination="webhook.out",outcome="paused"} 1`,
 		`rounds_delivery_attempt_duration_seconds_count{destination="webhook.out"} 4`,
-		`rounds_delivery_notifications_total{destination="webhook.out",pipeline="visits"} 1`,
-		`rounds_delivery_latency_seconds_bucket{destination="webhook.out",le="60"} 0`,
-		`rounds_delivery_latency_seconds_bucket{destination="webhook.out",le="300"} 1`,
+		`rounds_delivery_notifications_total{destination="webhook.out",pipeline="visits"} 2`,
+		`rounds_delivery_latency_seconds_bucket{destination="webhook.out",le="60"} 1`,
+		`rounds_delivery_latency_seconds_bucket{destination="webhook.out",le="300"} 2`,
+		`rounds_delivery_lag_seconds_sum{destination="webhook.out",pipeline="visits"} 1080`,
+		`rounds_delivery_lag_seconds_count{destination="webhook.out",pipeline="visits"} 1`,
 		`rounds_pipeline_state{pipeline="visits",source="rest.clinic",state="failing"} 1`,
 		`rounds_pipeline_state{pipeline="visits",source="rest.clinic",state="polling"} 0`,
 		`rounds_pipeline_last_poll_success_timestamp_seconds{pipeline="visits",source="rest.clinic"} 1000.5`,
@@ -276,6 +279,6 @@ func BenchmarkAttempted(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		d.Attempted(time.Millisecond, nil)
-		d.Delivered("visits", time.Second)
+		d.Delivered("visits", time.Time{}, time.Unix(1, 0), time.Unix(2, 0))
 	}
 }

@@ -413,7 +413,7 @@ func (r *rig) delivered() []string {
 
 func (r *rig) dead() []record.DeadLetter {
 	r.Helper()
-	dead, _, err := r.store.Admin().Dead(context.Background(), nil, 1<<30)
+	dead, _, err := r.store.Admin().Dead(context.Background(), store.Filter{}, nil, 1<<30)
 	if err != nil {
 		r.Fatal(err)
 	}
