@@ -4,7 +4,7 @@
 package engine
 
 import (
-	"go.opentelemetry.io/otel/trace"
+	oteltrace "go.opentelemetry.io/otel/trace"
 
 	"github.com/rounds-engine/rounds/engine/delivery"
 	"github.com/rounds-engine/rounds/engine/metrics"
@@ -19,16 +19,16 @@ var (
 // observed is where an engine is looked at from outside.
 type observed struct {
 	metrics *metrics.Metrics // nil: nothing is counted
-	tracer  trace.Tracer     // nil: nothing is traced
+	tracer  oteltrace.Tracer // nil: nothing is traced
 }
 
 // Observe has what is started from then on counted and traced; nil: not. It is called before Run.
-func (e *Engine) Observe(m *metrics.Metrics, t trace.Tracer) { e.observed = observed{m, t} }
+func (e *Engine) Observe(m *metrics.Metrics, t oteltrace.Tracer) { e.observed = observed{m, t} }
 
 // pipelineMeter counts what a pipeline does, if anything is counted.
 func (e *Engine) pipelineMeter(name, source string, delivers []pipeline.Deliver) pipeline.Meter {
 	if e.metrics == nil {
-		return nil
+		return pipeline.Unmetered{}
 	}
 	names := make([]string, len(delivers))
 	for i, d := range delivers {
@@ -40,7 +40,7 @@ func (e *Engine) pipelineMeter(name, source string, delivers []pipeline.Deliver)
 // destinationMeter counts what the loop of a destination does, if anything is counted.
 func (e *Engine) destinationMeter(name string) delivery.Meter {
 	if e.metrics == nil {
-		return nil
+		return delivery.Unmetered{}
 	}
 	return e.metrics.Destination(name)
 }

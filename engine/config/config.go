@@ -26,6 +26,8 @@ type Config struct {
 	TableDefaults map[string]string            // by name of the table: what a key is translated to that it does not have
 	Moves         []Move
 	Alerts        []Alert
+	Web           *Web // nil: it answers nobody
+	History       History
 }
 
 // Move says that what was kept under one name belongs to another from now on.

@@ -52,6 +52,8 @@ func Load(ctx context.Context, path string, o Options) (*Config, Files, hcl.Diag
 	l.pipelines()
 	l.moves()
 	l.alerts()
+	l.web()
+	l.history()
 	l.config.Secrets = append(l.config.Secrets, l.outside.secretValues()...)
 	diags := l.finish()
 	if diags.HasErrors() {
@@ -245,6 +247,8 @@ var kinds = map[string][]string{
 	"table":       {"name"},
 	"moved":       {},
 	"alert":       {"name"},
+	"web":         {},
+	"history":     {},
 }
 
 // declare takes in the blocks of a file. Of a broken file only the names count, so that references to them hold.

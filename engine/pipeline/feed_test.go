@@ -256,6 +256,7 @@ type rig struct {
 	ehr    *ehr
 	store  *memstore.Store
 	config pipeline.Config
+	loop   *pipeline.Pipeline // that start started last
 	logs   *bytes.Buffer
 
 	claims, commits int
@@ -326,6 +327,7 @@ func (r *rig) start() (stop func()) {
 	if err != nil {
 		r.Fatal(err)
 	}
+	r.loop = p
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

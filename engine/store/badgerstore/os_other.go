@@ -7,8 +7,8 @@ package badgerstore
 
 import "math"
 
-// freeSpace is not watched here.
-func freeSpace(string) (uint64, error) { return math.MaxUint64, nil }
+// FreeSpace is not watched here.
+func FreeSpace(string) (uint64, error) { return math.MaxUint64, nil }
 
 // locked leaves it to Badger to notice.
 func locked(string) bool { return false }

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freeSpace is what this user may still write.
-func freeSpace(dir string) (uint64, error) {
+// FreeSpace is what this user may still write.
+func FreeSpace(dir string) (uint64, error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
 		return 0, err

@@ -43,6 +43,9 @@ const (
 	crowdedValue = 4 << 10   // the same in a batch that does not fit one transaction: maxItems of these do
 )
 
+// MinFree is how much free space, in bytes, commits need where nothing else is said.
+const MinFree = 256 << 20
+
 // Options of Open. The zero value is good.
 type Options struct {
 	Logger *slog.Logger // nil: slog.Default()
@@ -60,7 +63,7 @@ type Options struct {
 	Keep time.Duration
 	// KeepBytes bounds what delivered notifications take, before compression; the oldest give way, within a minute or so. 0: 1 GiB.
 	KeepBytes int64
-	// MinFree is the free space in bytes under which commits are refused with store.ErrFull. 0: 256 MiB.
+	// MinFree is the free space in bytes under which commits are refused with store.ErrFull. 0: MinFree.
 	MinFree uint64
 	// FreeSpace tells how many bytes are free for dir. nil: asks the operating system.
 	FreeSpace func(dir string) (uint64, error)
@@ -154,13 +157,13 @@ func withDefaults(o Options) Options {
 		o.Logger = slog.Default()
 	}
 	if o.MinFree == 0 {
-		o.MinFree = 256 << 20
+		o.MinFree = MinFree
 	}
 	if o.KeepBytes == 0 {
 		o.KeepBytes = 1 << 30
 	}
 	if o.FreeSpace == nil {
-		o.FreeSpace = freeSpace
+		o.FreeSpace = FreeSpace
 	}
 	if o.Indexed == 0 {
 		o.Indexed = 1 << 16
