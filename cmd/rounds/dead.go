@@ -21,15 +21,15 @@ import (
 type filterFlags struct {
 	pipeline, destination, code, record string
 	older, newer                        time.Duration
-	from, to                            string
+	since, until                        string
 }
 
 func (f *filterFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.pipeline, "pipeline", "", "only of this pipeline")
 	c.Flags().StringVar(&f.destination, "destination", "", "only for this destination, as TYPE.NAME")
 	c.Flags().StringVar(&f.record, "record", "", "only of the record with this name in logs, or with --pipeline this id")
-	c.Flags().StringVar(&f.from, "from", "", "only from this instant on (RFC 3339)")
-	c.Flags().StringVar(&f.to, "to", "", "only before this instant (RFC 3339)")
+	c.Flags().StringVar(&f.since, "since", "", "only from this instant on (RFC 3339)")
+	c.Flags().StringVar(&f.until, "until", "", "only before this instant (RFC 3339)")
 	c.Flags().DurationVar(&f.older, "older-than", 0, "only what is older, such as 24h")
 	c.Flags().DurationVar(&f.newer, "newer-than", 0, "only what is newer, such as 1h")
 }
@@ -39,7 +39,7 @@ func (f *filterFlags) filter(now time.Time) (operate.Filter, error) {
 	for _, x := range []struct {
 		flag, text string
 		into       *time.Time
-	}{{"from", f.from, &out.From}, {"to", f.to, &out.To}} {
+	}{{"since", f.since, &out.From}, {"until", f.until, &out.To}} {
 		if x.text == "" {
 			continue
 		}
