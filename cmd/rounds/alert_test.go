@@ -5,6 +5,7 @@ package main_test
 
 import (
 	"encoding/json"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -118,14 +119,25 @@ func TestAnAlertThatIsReloadedAwayIsOver(t *testing.T) {
 	overwrite(t, dir, "alerts.hcl", "")
 	p.signal(syscall.SIGHUP)
 	p.eventually(40*time.Second, "the person on call was told that it is over", func() bool { return len(oncall.Received(0)) > 1 })
-	overwrite(t, dir, "alerts.hcl", waitingHCL)
+	got, texts := alerts(t, oncall)
+	const subject = "destination.webhook.scheduling "
+	if !slices.Equal(got, []string{subject + "firing", subject + "resolved"}) || !strings.Contains(texts, "the configuration was changed") {
+		t.Errorf("the person on call was told %q:\n%s", got, texts)
+	}
+
+	// It comes back, with the mapping that the page for the person on call shows.
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```js\n// slack.js")
+	script, _, _ := strings.Cut(rest, "```")
+	overwrite(t, dir, "slack.js", "//"+script)
+	overwrite(t, dir, "alerts.hcl", replaced(t, waitingHCL, `resolve_after     = "1s"`, "resolve_after     = \"1s\"\n  map               = \"slack.js\""))
 	p.signal(syscall.SIGHUP)
 	p.eventually(40*time.Second, "the person on call was told again", func() bool { return len(oncall.Received(0)) > 2 })
 	p.stop()
-	got, texts := alerts(t, oncall)
-	const subject = "destination.webhook.scheduling "
-	if !slices.Equal(got, []string{subject + "firing", subject + "resolved", subject + "firing"}) ||
-		!strings.Contains(texts, "is no longer looked at: the configuration was changed") {
-		t.Errorf("the person on call was told %q:\n%s", got, texts)
+	if body := string(oncall.Received(0)[2].Body); !strings.HasPrefix(body, `{"text":":rotating_light: *waiting*: a notification has waited for `) {
+		t.Errorf("the mapping made %s", body)
 	}
 }

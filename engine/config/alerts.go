@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/hcl/v2"
+
 	"github.com/rounds-engine/rounds/sdk/schema"
 )
 
@@ -49,8 +51,9 @@ func (l *loader) alerts() {
 		o, ok := l.decode(block, alertSchema)
 		before := len(l.diags)
 		a := Alert{Name: block.Labels[0]}
-		l.condition(o, ok, &a)
+		asks := l.condition(o, ok, &a)
 		l.subject(o, &a)
+		l.pollsInTime(asks, &a)
 		a.ResolveAfter = l.duration(o, "resolve_after", defaultResolveAfter, 0, &ok)
 		if to, given := o.attributes["to"]; given {
 			a.Destination = l.destinationReference(to.expr)
@@ -70,14 +73,15 @@ func (l *loader) alerts() {
 	}
 }
 
-// condition reads the one condition of an alert; ok says that the block has no other mistake, such as a misspelt one.
-func (l *loader) condition(o *object, ok bool, a *Alert) {
+// condition reads the one condition of an alert, and gives where it stands; ok says that the block has no other mistake, such as a
+// misspelt one.
+func (l *loader) condition(o *object, ok bool, a *Alert) (at hcl.Range) {
 	for _, c := range conditions {
 		given, there := o.attributes[c.name]
 		switch {
 		case !there:
 		case a.Condition == "":
-			a.Condition = c.name
+			a.Condition, at = c.name, given.expr.Range()
 			l.limit(o, a)
 		default:
 			l.errorf(given.expr.Range(), "Conflicting attributes", "An alert has one condition, and this one has %q: write another alert block.", a.Condition)
@@ -95,6 +99,20 @@ func (l *loader) condition(o *object, ok bool, a *Alert) {
 		}
 	case given && a.Condition != "":
 		l.errorf(over.expr.Range(), "Unexpected attribute", `"over" has a meaning together with "errors_above" only.`)
+	}
+	return at
+}
+
+// pollsInTime refuses an alert that would fire between any two polls.
+func (l *loader) pollsInTime(at hcl.Range, a *Alert) {
+	if a.Condition != "poll_older_than" || a.Limit <= 0 {
+		return
+	}
+	for _, p := range l.config.Pipelines {
+		if (a.Subject == "" || a.Subject == "pipeline."+p.Name) && p.Every.Seconds() >= a.Limit {
+			l.errorf(at, "Wrong value", "pipeline.%s is polled every %s, so that its last poll is older than this before each poll.", p.Name, p.Every)
+			return
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ alert "quiet" {
 }
 
 alert "late" {
+  pipeline        = pipeline.studies
   poll_older_than = "30m"
   resolve_after   = "0s"
   to              = destination.stdout.screen

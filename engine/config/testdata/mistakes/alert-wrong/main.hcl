@@ -87,3 +87,8 @@ alert "misspelt" {
   to            = destination.stdout.screen
   no_trafic_for = "4h"
 }
+
+alert "hasty" {
+  to              = destination.stdout.screen
+  poll_older_than = "60s"
+}
