@@ -53,7 +53,8 @@ func stuckClinic(t *testing.T) (c *clinic, oncall *receiver.Receiver, dir string
 		t.Fatal(err)
 	}
 	dir = write(t, map[string]string{
-		"main.hcl": replaced(t, pipelineHCL, `start   = "now"`, fromTheBeginning), "oncall.hcl": oncallHCL, "alerts.hcl": waitingHCL, "mapping.js": tellAll,
+		"main.hcl": replaced(t, pipelineHCL, `start   = "now"`, fromTheBeginning), "oncall.hcl": oncallHCL, "alerts.hcl": waitingHCL,
+		"mapping.js": tellAll,
 	})
 	return c, oncall, dir, append(c.env(), "ONCALL_URL="+serve(t, oncall))
 }
@@ -133,11 +134,13 @@ func TestAnAlertThatIsReloadedAwayIsOver(t *testing.T) {
 	_, rest, _ := strings.Cut(string(page), "```js\n// slack.js")
 	script, _, _ := strings.Cut(rest, "```")
 	overwrite(t, dir, "slack.js", "//"+script)
-	overwrite(t, dir, "alerts.hcl", replaced(t, waitingHCL, `resolve_after     = "1s"`, "resolve_after     = \"1s\"\n  map               = \"slack.js\""))
+	overwrite(t, dir, "alerts.hcl", replaced(t, waitingHCL,
+		`resolve_after     = "1s"`, "resolve_after     = \"1s\"\n  map               = \"slack.js\""))
 	p.signal(syscall.SIGHUP)
 	p.eventually(40*time.Second, "the person on call was told again", func() bool { return len(oncall.Received(0)) > 2 })
 	p.stop()
-	if body := string(oncall.Received(0)[2].Body); !strings.HasPrefix(body, `{"text":":rotating_light: *waiting*: a notification has waited for `) {
+	const begin = `{"text":":rotating_light: *waiting*: a notification has waited for `
+	if body := string(oncall.Received(0)[2].Body); !strings.HasPrefix(body, begin) {
 		t.Errorf("the mapping made %s", body)
 	}
 }

@@ -12,7 +12,9 @@ package alert
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -106,7 +108,7 @@ func (l *Loop) Run(ctx context.Context) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		err := l.round(ctx)
+		err := l.contained(func() error { return l.round(ctx) })
 		if err != nil && !l.failed && ctx.Err() == nil {
 			l.Logger.Error("alerts can't be looked at; this is tried again", "error", err)
 		}
@@ -120,6 +122,19 @@ func (l *Loop) Run(ctx context.Context) {
 		}
 	}
 	l.leave(context.WithoutCancel(ctx))
+}
+
+// contained calls f and turns a panic into an error. Its value is withheld; the stack holds none.
+//
+// Invariant 8: what is broken here stops nothing else.
+func (l *Loop) contained(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.feed = nil
+			err = fmt.Errorf("internal error (%T), please report it with this stack:\n%s", v, debug.Stack())
+		}
+	}()
+	return f()
 }
 
 // leave keeps what was counted, for the next run.

@@ -45,8 +45,8 @@ func (c Condition) unit() string {
 
 func (l *Loop) message(now, since time.Time, r *Rule, s subject, m measured, state, text string) Message {
 	return Message{
-		Alert: r.Name, Condition: r.Condition, Subject: s.name(), State: state, Since: since.UTC(), Time: now.UTC(), Value: m.value, Limit: r.Limit,
-		Unit: r.Condition.unit(), Text: text, Host: l.Host,
+		Alert: r.Name, Condition: r.Condition, Subject: s.name(), State: state, Since: since.UTC(), Time: now.UTC(),
+		Value: m.value, Limit: r.Limit, Unit: r.Condition.unit(), Text: text, Host: l.Host,
 	}
 }
 

@@ -137,7 +137,8 @@ func (l *Loop) render(ctx context.Context, now time.Time, c change, generation u
 		return store.Row{}, nil, err
 	}
 	row := store.Row{
-		Ref: c.ref, Generation: generation, Version: c.message.State, Time: now, Key: c.ref.ID, Deleted: c.message.State == isResolved, Snapshot: snapshot,
+		Ref: c.ref, Generation: generation, Version: c.message.State, Time: now, Key: c.ref.ID,
+		Deleted: c.message.State == isResolved, Snapshot: snapshot,
 	}
 	if to == "" {
 		return row, nil, nil

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
-
-	"github.com/rounds-engine/rounds/sdk/schema"
 )
 
 // Alert says when somebody is to be told, and where.
@@ -54,11 +52,12 @@ func (l *loader) alerts() {
 		asks := l.condition(o, ok, &a)
 		l.subject(o, &a)
 		l.pollsInTime(asks, &a)
-		a.ResolveAfter = l.duration(o, "resolve_after", defaultResolveAfter, 0, &ok)
+		a.ResolveAfter = l.duration(o, "resolve_after", defaultResolved, 0, &ok)
 		if to, given := o.attributes["to"]; given {
 			a.Destination = l.destinationReference(to.expr)
 			if about, given := o.attributes["destination"]; given && a.Destination != "" && a.Subject == "destination."+a.Destination {
-				l.errorf(about.expr.Range(), "Alert about its own way", "The alert would wait with what it tells of: send it to another destination.")
+				l.errorf(about.expr.Range(), "Alert about its own way",
+					"The alert would wait with what it tells of: send it to another destination.")
 			}
 		}
 		if script, at := take(o, "map", ""); script != "" {
@@ -84,7 +83,8 @@ func (l *loader) condition(o *object, ok bool, a *Alert) (at hcl.Range) {
 			a.Condition, at = c.name, given.expr.Range()
 			l.limit(o, a)
 		default:
-			l.errorf(given.expr.Range(), "Conflicting attributes", "An alert has one condition, and this one has %q: write another alert block.", a.Condition)
+			l.errorf(given.expr.Range(), "Conflicting attributes",
+				"An alert has one condition, and this one has %q: write another alert block.", a.Condition)
 		}
 	}
 	if a.Condition == "" && ok {
@@ -110,7 +110,8 @@ func (l *loader) pollsInTime(at hcl.Range, a *Alert) {
 	}
 	for _, p := range l.config.Pipelines {
 		if (a.Subject == "" || a.Subject == "pipeline."+p.Name) && p.Every.Seconds() >= a.Limit {
-			l.errorf(at, "Wrong value", "pipeline.%s is polled every %s, so that its last poll is older than this before each poll.", p.Name, p.Every)
+			l.errorf(at, "Wrong value", "pipeline.%s is polled every %s, so that its last poll is older than this before each poll.",
+				p.Name, p.Every)
 			return
 		}
 	}
@@ -147,7 +148,8 @@ func (l *loader) subject(o *object, a *Alert) {
 			continue
 		}
 		if first != "" {
-			l.errorf(given.expr.Range(), "Conflicting attributes", "An alert is about one thing, and this one has %q: write another alert block.", first)
+			l.errorf(given.expr.Range(), "Conflicting attributes",
+				"An alert is about one thing, and this one has %q: write another alert block.", first)
 			continue
 		}
 		first = s.name
@@ -169,34 +171,3 @@ func conditionNames() []string {
 	}
 	return names
 }
-
-const (
-	defaultResolveAfter = "5m"
-	defaultErrorsOver   = "15m"
-	leastOver           = time.Minute
-	mostOver            = 24 * time.Hour
-)
-
-var alertSchema = schema.Schema{Attributes: []schema.Attribute{
-	{Name: "to", Type: reference, Required: true, Doc: "The destination that is told, as destination.TYPE.NAME, without quotes."},
-	{Name: "pipeline", Type: reference, Doc: "The pipeline that the alert is about, as pipeline.NAME, without quotes; or else:"},
-	{Name: "destination", Type: reference, Doc: "the destination, as destination.TYPE.NAME; or else:"},
-	{Name: "source", Type: reference,
-		Doc: "the source, as source.ADAPTER.NAME. Without any of the three: all that the condition can be about, each on its own."},
-	{Name: "no_traffic_for", Type: schema.Duration,
-		Doc: "A pipeline made no notification for so long. Time in which the engine did not run does not count."},
-	{Name: "poll_older_than", Type: schema.Duration,
-		Doc: "The last poll of a pipeline that was read to its end began longer ago, and the pipeline was started longer ago."},
-	{Name: "errors_above", Type: schema.Number,
-		Doc: "The share, 0 to 1, of attempts that failed: of a pipeline, what it asked its source for; of a destination, what was sent to it. " +
-			"Five attempts at least."},
-	{Name: "dead_letters_above", Type: schema.Integer, Doc: "More dead letters of a pipeline wait for a person."},
-	{Name: "outbox_older_than", Type: schema.Duration, Doc: "A notification has waited longer for a destination to accept it."},
-	{Name: "calls_per_day_above", Type: schema.Integer,
-		Doc: "A source will have made more calls to its EHR by the end of the day, in UTC, if it goes on as in the last hour."},
-	{Name: "over", Type: schema.Duration, Default: defaultErrorsOver, Doc: "For errors_above: the time in which attempts are counted, from 1m to 24h."},
-	{Name: "resolve_after", Type: schema.Duration, Default: defaultResolveAfter,
-		Doc: "How long the condition has to be gone before that is told. A condition that comes back before then is not told again."},
-	{Name: "map", Type: schema.String,
-		Doc: "A script that makes the message, in JavaScript or TypeScript; the alert is change.data. Without it the alert is sent as it is."},
-}}
