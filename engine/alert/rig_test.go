@@ -72,7 +72,7 @@ func simulate(t *testing.T, test func(r *rig), rules ...alert.Rule) {
 
 // start begins the life of an engine; its end is a stop.
 func (r *rig) start() (stop func()) {
-	s := storetest.Faulty(r.memory.Open(store.Limits{Items: 5}), r.faults)
+	s := storetest.Faulty(r.memory.Open(store.Limits{Items: 5, Refs: 3}), r.faults)
 	r.config.Meter = alert.NewMeter()
 	r.visits, r.sends = r.config.Meter.Pipeline("visits", "rest.clinic"), r.config.Meter.Destination(other)
 	end := r.loop(s)
@@ -106,6 +106,13 @@ func (r *rig) set(change func(p *alert.PipelineNow, d *alert.DestinationNow)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	change(&r.is.Pipelines[0], &r.is.Destinations[1])
+}
+
+// kill ends the life of an engine that keeps nothing at its end.
+func (r *rig) kill(stop func()) {
+	r.faults.Before = func(int, storetest.Op) error { return store.ErrBusy }
+	stop()
+	r.faults.Before = nil
 }
 
 func pass(d time.Duration) {
