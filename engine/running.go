@@ -233,8 +233,8 @@ func (r *running) makePipeline(b *builder, p *polling) error {
 		return err
 	}
 	c.Source, c.Claim, c.Limits, c.Secret, c.Hurry = p.source.source, r.state.Claim, r.state.Limits(), r.state.Secret(), r.hurry
-	c.Meter, c.Tracer = r.engine.pipelineMeter(p.config.Name, p.config.Source, c.Delivers), r.engine.tracer
-	c.Meter = pipelineMeter{c.Meter, r.meter.Pipeline(p.config.Name, p.config.Source)}
+	c.Meter, c.Tracer = r.engine.pipelineMeter(c.Name, c.SourceName, c.Delivers), r.engine.tracer
+	c.Meter = pipelineMeter{c.Meter, r.meter.Pipeline(c.Name, c.SourceName)}
 	p.pipeline, err = pipeline.New(c)
 	return err
 }

@@ -52,7 +52,7 @@ type AdapterNow struct {
 
 // The states of pipelines and of destinations, as package pipeline and package delivery name them.
 var (
-	PipelineStates    = []string{"claiming", "waiting", "polling", "failing", "gap", "stopped"}
+	PipelineStates    = []string{"claiming", "waiting", "polling", "failing", "gap", "paused", "stopped"}
 	DestinationStates = []string{"attaching", "delivering", "backing_off", "paused", "stopped"}
 )
 

@@ -18,8 +18,8 @@ import (
 //
 // Invariant 6: it is told names of the configuration, codes, numbers and times, and nothing of a record.
 type Meter interface {
-	// Polled is told of one page that the adapter was asked for: how many calls to the EHR it made, what pause the EHR asks for,
-	// and what failed, nothing if the code is empty.
+	// Polled is told of one page that the adapter was asked for, or would have been if the source could be opened: how many calls
+	// to the EHR it made, what pause the EHR asks for, and what failed, nothing if the code is empty.
 	Polled(took time.Duration, calls int, wait time.Duration, code sdk.Code)
 	// Changes is told how n changes were judged: new, seen, stale, before_start; deleted, as inferred from a scan; expanded, for
 	// parents; and skipped, for what is missing, of the new ones.

@@ -140,6 +140,22 @@ func TestEachStepIsCounted(t *testing.T) {
 	})
 }
 
+// closed is a source that can't be opened.
+type closed struct{ pipeline.Source }
+
+func (closed) Feed(context.Context, string) (sdk.Feed, error) {
+	return sdk.Feed{}, sdk.Unauthorized("POST /token: status 401")
+}
+
+func TestASourceThatCantBeOpenedCountsAsAPollThatFailed(t *testing.T) {
+	simulate(t, func(r *rig) {
+		m := newMeter()
+		r.config.Meter, r.config.Source = m, closed{r.ehr}
+		r.run(100 * time.Millisecond)
+		m.expect(t, map[string]int{"polled unauthorized": 1, "calls": 0})
+	})
+}
+
 // What is committed counts once, whatever fails on the way.
 func TestWhatIsNotCommittedIsNotCounted(t *testing.T) {
 	simulate(t, func(r *rig) {

@@ -72,8 +72,12 @@ func (p *Pipeline) window(ctx context.Context) (_ stats, err error) {
 func (p *Pipeline) describe(ctx context.Context) (sdk.Feed, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
+	began := time.Now()
 	info, err := p.Source.Feed(ctx, p.Feed)
 	if err != nil {
+		if !stopped(ctx) { // a source that can't be opened can't be polled
+			p.Meter.Polled(time.Since(began), 0, 0, sdk.CodeOf(err))
+		}
 		return info, safe(err)
 	}
 	if info.Class != sdk.Scan && p.Confirm != "" {
