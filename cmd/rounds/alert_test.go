@@ -6,6 +6,7 @@ package main_test
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/rounds-engine/rounds/cmd/internal/receiver"
 	"github.com/rounds-engine/rounds/cmd/internal/sampleehr"
+	"github.com/rounds-engine/rounds/engine/alert"
 )
 
 const oncallHCL = `
@@ -73,11 +75,14 @@ func TestAReceiverThatIsDownIsToldOnceOverAKillAndOnceWhenItIsBack(t *testing.T)
 		t.Errorf("the person on call was told %q", got)
 	}
 	c.Receiver.SetFaults(receiver.Faults{})
-	p.eventually(40*time.Second, "all arrived", func() bool { return c.Accepted() == 6 })
+	p.eventually(90*time.Second, "all arrived", func() bool { return c.Accepted() == 6 })
 	p.eventually(40*time.Second, "the person on call was told that it is over", func() bool {
 		got, _ := alerts(t, oncall)
 		return got[len(got)-1] == isOver
 	})
+	if code, out, _ := rounds(t, nil, "status", "--json", "--state", filepath.Join(dir, "state")); code != 0 || strings.Contains(out, alert.Owner) {
+		t.Errorf("exit code %d, and the status takes what is kept for alerts for a pipeline: %s", code, out)
+	}
 	p.stop()
 	got, texts := alerts(t, oncall)
 	ids := map[string]bool{} // what was sent around the kill may come twice, with one id
