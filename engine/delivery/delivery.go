@@ -132,7 +132,7 @@ func New(cfg Config) *Loop {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Meter == nil {
-		cfg.Meter = unmetered{}
+		cfg.Meter = Unmetered{}
 	}
 	if cfg.Tracer == nil {
 		cfg.Tracer = noop.NewTracerProvider().Tracer("")
