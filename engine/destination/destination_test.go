@@ -25,7 +25,7 @@ func TestEveryTypeDescribesItself(t *testing.T) {
 			if a.Doc == "" {
 				t.Errorf("%s.%s has no description", typ, a.Name)
 			}
-			if typ == "webhook" && !a.Sensitive {
+			if typ == "webhook" && !a.Sensitive && a.Type != schema.Bool {
 				t.Errorf("webhook.%s may be printed, but may hold a credential", a.Name)
 			}
 		}
@@ -43,6 +43,12 @@ func TestAWrongConfigurationNamesTheAttributeAndNoValue(t *testing.T) {
 		{"webhook", `{"url":"https://hush:hush@example.com"}`, "url"},
 		{"webhook", `{"url":"https://example.com/#hush"}`, "url"},
 		{"webhook", `{"url":"https://example.com/%zzhush"}`, "url"},
+		{"webhook", `{"url":"http://127.0.0.1/hush"}`, "url"},
+		{"webhook", `{"url":"http://localhost/hush"}`, "url"},
+		{"webhook", `{"url":"http://hush.LOCALHOST./"}`, "url"},
+		{"webhook", `{"url":"http://[::ffff:10.0.0.1]/hush"}`, "url"},
+		{"webhook", `{"url":"http://[fe80::1%25eth0]/hush"}`, "url"},
+		{"webhook", `{"url":"http://169.254.169.254/hush","allow_private":false}`, "url"},
 		{"webhook", `{"url":"https://example.com","signing_secrets":["hush"]}`, "signing_secrets"},
 		{"webhook", `{"url":"https://example.com","signing_secrets":["whsec_hush!"]}`, "signing_secrets"},
 		{"webhook", `{"url":"https://example.com","signing_secrets":["whsec_aHVzaA=="]}`, "signing_secrets"},

@@ -34,6 +34,7 @@ type webhookConfig struct {
 	URL            string            `hcl:"url,sensitive" doc:"Where to; http or https, without user and password."`
 	SigningSecrets []string          `hcl:"signing_secrets,optional,sensitive" doc:"Keys of the signatures as in Standard Webhooks, whsec_ and base64 of at least 24 bytes; several while rotating."`
 	Headers        map[string]string `hcl:"headers,optional,sensitive" doc:"Further headers of every request, such as Authorization."`
+	AllowPrivate   bool              `hcl:"allow_private,optional" doc:"The receiver may stand on this machine or in a private network, or be reached by a proxy that the environment names. Otherwise only addresses of the public internet are spoken to."`
 
 	target *url.URL // set by check, as the next
 	keys   [][]byte
@@ -55,6 +56,9 @@ var keptHeaders = []string{
 func (c *webhookConfig) check() (err error) {
 	if c.target, err = parseTarget(c.URL); err != nil {
 		return err
+	}
+	if !c.AllowPrivate && isPrivateHost(c.target.Hostname()) {
+		return blame("url", "leads to this machine or a private network, which is refused; %s", allowPrivate)
 	}
 	if c.keys, err = parseKeys(c.SigningSecrets); err != nil {
 		return err
@@ -126,9 +130,8 @@ func (c *webhookConfig) open() Destination {
 	var http1 http.Protocols
 	http1.SetHTTP1(true)
 	w.transport = &http.Transport{
-		// HTTPS_PROXY, HTTP_PROXY and NO_PROXY of the environment are heeded: hospitals have outgoing proxies.
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		Proxy:               guardedProxy(c.AllowPrivate, http.ProxyFromEnvironment),
+		DialContext:         guardedDial(c.AllowPrivate),
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout: 10 * time.Second,
 		// One connection per lane in flight, kept: the loop bounds their number.
@@ -181,6 +184,9 @@ func (w *webhook) Send(ctx context.Context, n delivery.Notification) error {
 	if err != nil {
 		if ctx.Err() != nil {
 			return canceled(ctx)
+		}
+		if e := guardError(err); e != nil {
+			return e
 		}
 		return networkError(err)
 	}
