@@ -25,7 +25,7 @@ func TestEveryTypeDescribesItself(t *testing.T) {
 			if a.Doc == "" {
 				t.Errorf("%s.%s has no description", typ, a.Name)
 			}
-			if typ == "webhook" && !a.Sensitive && a.Type != schema.Bool {
+			if typ == "webhook" && !a.Sensitive && a.Type != schema.Bool && a.Values == nil {
 				t.Errorf("webhook.%s may be printed, but may hold a credential", a.Name)
 			}
 		}
@@ -57,6 +57,23 @@ func TestAWrongConfigurationNamesTheAttributeAndNoValue(t *testing.T) {
 		{"webhook", `{"url":"https://example.com","headers":{"webhook-id":"hush"}}`, "headers"},
 		{"webhook", `{"url":"https://example.com","headers":{"content-length":"hush"}}`, "headers"},
 		{"webhook", `{"url":"https://example.com","uri":"hush"}`, "uri"},
+		{"webhook", `{"url":"https://example.com","verification_token":"hush\r\nX: y"}`, "verification_token"},
+		{"webhook", `{"url":"https://example.com","verification_token":"x","headers":{"verification-token":"hush"}}`, "headers"},
+		{"webhook", `{"url":"https://example.com","auth":{"kind":"basic","username":"x"},"headers":{"authorization":"hush"}}`, "headers"},
+		{"webhook", `{"url":"https://example.com","challenge":"POST"}`, "challenge"},
+		{"webhook", `{"url":"https://example.com","verification_token":"hush","challenge":"PUT"}`, "challenge"},
+		{"webhook", `{"url":"https://example.com","auth":{"kind":"bearer"}}`, "auth.bearer.token"},
+		{"webhook", `{"url":"https://example.com","auth":{"kind":"bearer","token":"hush hush"}}`, "auth.bearer.token"},
+		{"webhook", `{"url":"https://example.com","auth":{"kind":"bearer","token":"x","password":"hush"}}`, "auth.bearer.password"},
+		{"webhook", `{"url":"https://example.com","auth":{"kind":"bearer","token":"x","username":"hush"}}`, "auth.bearer.username"},
+		{"webhook", `{"url":"https://example.com","auth":{"kind":"basic","username":"hush:hush"}}`, "auth.basic.username"},
+		{"webhook", `{"url":"https://example.com","auth":{"kind":"basic","username":"x","token":"hush"}}`, "auth.basic.token"},
+		{"webhook", `{"url":"https://example.com","auth":{"kind":"oauth2"}}`, "auth.oauth2"},
+		{"webhook", `{"url":"http://example.com","tls":{}}`, "tls"},
+		{"webhook", `{"url":"https://example.com","tls":{"ca":"hush"}}`, "tls.ca"},
+		{"webhook", `{"url":"https://example.com","tls":{"cert":"hush"}}`, "tls.key"},
+		{"webhook", `{"url":"https://example.com","tls":{"key":"hush"}}`, "tls.cert"},
+		{"webhook", `{"url":"https://example.com","tls":{"cert":"hush","key":"hush"}}`, "tls.cert"},
 		{"file", `{}`, "path"},
 		{"file", `{"path":""}`, "path"},
 		{"file", `{"path":"hush/"}`, "path"},
