@@ -26,6 +26,7 @@ var (
 	_ delivery.Destination = Destination(nil)
 	_ Destination          = (*webhook)(nil)
 	_ Destination          = (*file)(nil)
+	_ Destination          = (*natsStream)(nil)
 	_ Destination          = (*stdout)(nil)
 )
 
@@ -40,12 +41,14 @@ type config interface {
 }
 
 // Types are the types of destination.
-var Types = []string{"file", "stdout", "webhook"}
+var Types = []string{"file", "nats", "stdout", "webhook"}
 
 func newConfig(typ string) (config, error) {
 	switch typ {
 	case "file":
 		return &fileConfig{}, nil
+	case "nats":
+		return &natsConfig{}, nil
 	case "stdout":
 		return &stdoutConfig{}, nil
 	case "webhook":

@@ -78,6 +78,25 @@ func TestAWrongConfigurationNamesTheAttributeAndNoValue(t *testing.T) {
 		{"file", `{"path":""}`, "path"},
 		{"file", `{"path":"hush/"}`, "path"},
 		{"stdout", `{"path":"hush"}`, "path"},
+		{"nats", `{"subject":"x"}`, "servers"},
+		{"nats", `{"servers":[],"subject":"x"}`, "servers"},
+		{"nats", `{"servers":["hush"],"subject":"x"}`, "servers"},
+		{"nats", `{"servers":["http://hush"],"subject":"x"}`, "servers"},
+		{"nats", `{"servers":["nats://x","nats://hush@x"],"subject":"x"}`, "servers"},
+		{"nats", `{"servers":["nats://x/hush"],"subject":"x"}`, "servers"},
+		{"nats", `{"servers":["nats://x"],"subject":"hush.>"}`, "subject"},
+		{"nats", `{"servers":["nats://x"],"subject":"hush..x"}`, "subject"},
+		{"nats", `{"servers":["nats://x"],"subject":"hush x"}`, "subject"},
+		{"nats", `{"servers":["nats://x"],"subject":"$hush"}`, "subject"},
+		{"nats", `{"servers":["nats://x"],"subject":"hush.{id}"}`, "subject"},
+		{"nats", `{"servers":["nats://x"],"subject":""}`, "subject"},
+		{"nats", `{"servers":["nats://x"],"subject":"x","stream":"hush.x"}`, "stream"},
+		{"nats", `{"servers":["nats://x"],"subject":"x","auth":{"kind":"jwt"}}`, "auth.jwt"},
+		{"nats", `{"servers":["nats://x"],"subject":"x","auth":{"kind":"basic","username":"hush"}}`, "auth.basic.password"},
+		{"nats", `{"servers":["nats://x"],"subject":"x","auth":{"kind":"token","token":"x","password":"hush"}}`, "auth.token.password"},
+		{"nats", `{"servers":["nats://x"],"subject":"x","auth":{"kind":"nkey","seed":"hush"}}`, "auth.nkey.seed"},
+		{"nats", `{"servers":["nats://x"],"subject":"x","auth":{"kind":"credentials","credentials":"hush"}}`, "auth.credentials.credentials"},
+		{"nats", `{"servers":["nats://x"],"subject":"x","tls":{"ca":"hush"}}`, "tls.ca"},
 	} {
 		_, err := destination.Open(c.typ, json.RawMessage(c.config))
 		var e *schema.Error
@@ -92,7 +111,7 @@ func TestAWrongConfigurationNamesTheAttributeAndNoValue(t *testing.T) {
 			t.Errorf("%s %s: Check finds nothing", c.typ, c.config)
 		}
 	}
-	if _, err := destination.Open("fax", []byte(`{}`)); err == nil || !strings.Contains(err.Error(), "file, stdout, webhook") {
+	if _, err := destination.Open("fax", []byte(`{}`)); err == nil || !strings.Contains(err.Error(), strings.Join(destination.Types, ", ")) {
 		t.Errorf("an unknown type: %v", err)
 	}
 }
