@@ -58,7 +58,7 @@ func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
 		write(t, filepath.Join(dir, name), "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz")
 	}
 	write(t, filepath.Join(dir, "departments.csv"), "code,name\nCARD,Cardiology\n")
-	for _, name := range []string{"lab_tenant", "lab_client", "verification_token", "receiver_token", "nats_password"} {
+	for _, name := range []string{"lab_tenant", "lab_client", "verification_token", "receiver_token", "nats_password", "kafka_password"} {
 		write(t, filepath.Join(dir, name), "secret")
 	}
 	server := httptest.NewTLSServer(nil)
@@ -86,7 +86,7 @@ func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
 		config.WriteDiagnostics(&out, files, diags, false, 0)
 		t.Fatal(out.String())
 	}
-	if len(c.Sources) != 5 || len(c.Destinations) != 6 || len(c.Pipelines) != 5 || len(c.Tables) != 2 || len(c.Moves) != 1 {
+	if len(c.Sources) != 5 || len(c.Destinations) != 7 || len(c.Pipelines) != 5 || len(c.Tables) != 2 || len(c.Moves) != 1 {
 		t.Errorf("%d sources, %d destinations, %d pipelines, %d tables, %d moves",
 			len(c.Sources), len(c.Destinations), len(c.Pipelines), len(c.Tables), len(c.Moves))
 	}

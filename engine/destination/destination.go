@@ -26,6 +26,7 @@ var (
 	_ delivery.Destination = Destination(nil)
 	_ Destination          = (*webhook)(nil)
 	_ Destination          = (*file)(nil)
+	_ Destination          = (*kafka)(nil)
 	_ Destination          = (*natsStream)(nil)
 	_ Destination          = (*stdout)(nil)
 )
@@ -41,12 +42,14 @@ type config interface {
 }
 
 // Types are the types of destination.
-var Types = []string{"file", "nats", "stdout", "webhook"}
+var Types = []string{"file", "kafka", "nats", "stdout", "webhook"}
 
 func newConfig(typ string) (config, error) {
 	switch typ {
 	case "file":
 		return &fileConfig{}, nil
+	case "kafka":
+		return &kafkaConfig{}, nil
 	case "nats":
 		return &natsConfig{}, nil
 	case "stdout":

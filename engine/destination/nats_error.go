@@ -16,8 +16,8 @@ import (
 )
 
 func natsDenied() *record.SendError {
-	return &record.SendError{Verdict: record.Pause, Code: "nats_denied", Text: "the server does not permit this user to publish to the subject, or " +
-		"to subscribe to _INBOX.>, where the acknowledgement comes to"}
+	return &record.SendError{Verdict: record.Pause, Code: "nats_denied", Text: "the server does not permit this user to publish to the " +
+		"subject, or to subscribe to _INBOX.>, where the acknowledgement comes to"}
 }
 
 // noStream finds out why nobody answered: streams are without a leader for moments, which passes; a subject that no stream takes

@@ -94,7 +94,8 @@ func TestNATSStoresEachNotificationOnce(t *testing.T) {
 	d := open(t, "nats", map[string]any{"servers": []string{s.ClientURL()}, "subject": "ehr.{pipeline}.{deliver}", "stream": "EHR"})
 	for range 2 { // an acknowledgement that was lost
 		for i := range 3 {
-			n := delivery.Notification{ID: fmt.Sprint("n", i), Pipeline: "visits", Deliver: "adt", Key: "MRN-1", Body: fmt.Appendf(nil, `{"n":%d}`, i)}
+			n := delivery.Notification{ID: fmt.Sprint("n", i), Pipeline: "visits", Deliver: "adt", Key: "MRN-1",
+				Body: fmt.Appendf(nil, `{"n":%d}`, i)}
 			if err := d.Send(t.Context(), n); err != nil {
 				t.Fatal(err)
 			}
@@ -362,7 +363,8 @@ func insist(t *testing.T, d destination.Destination, lane string, n int, sent *a
 	for i := range n {
 		for {
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-			err := d.Send(ctx, delivery.Notification{ID: fmt.Sprintf("%s-%d", lane, i), Pipeline: "p", Deliver: "d", Key: lane, Body: fmt.Append(nil, i)})
+			err := d.Send(ctx, delivery.Notification{ID: fmt.Sprintf("%s-%d", lane, i), Pipeline: "p", Deliver: "d", Key: lane,
+				Body: fmt.Append(nil, i)})
 			cancel()
 			if err == nil {
 				sent.Add(1)
