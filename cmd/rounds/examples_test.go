@@ -70,6 +70,7 @@ var examples = map[string]func(t *testing.T, dir string){
 	"cookbook":        runCookbook,
 	"quickstart":      runQuickstart,
 	"adapter-minimal": runAdapterMinimal,
+	"message-bus":     runMessageBus,
 }
 
 func TestEachExampleRuns(t *testing.T) {
