@@ -11,22 +11,14 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/rounds-engine/rounds/engine/config"
-	"github.com/rounds-engine/rounds/engine/delivery"
-	"github.com/rounds-engine/rounds/engine/destination"
 	"github.com/rounds-engine/rounds/engine/host"
-	"github.com/rounds-engine/rounds/engine/jsonschema"
-	"github.com/rounds-engine/rounds/engine/pipeline"
-	"github.com/rounds-engine/rounds/engine/record"
-	"github.com/rounds-engine/rounds/engine/script"
+	"github.com/rounds-engine/rounds/engine/operate"
 	"github.com/rounds-engine/rounds/engine/store"
 	"github.com/rounds-engine/rounds/engine/store/badgerstore"
 )
@@ -34,6 +26,7 @@ import (
 // Options is what an engine needs beside its configuration.
 type Options struct {
 	StateDir string        // of rows, watermarks, outbox, dead letters; made when missing
+	StateKey []byte        // encrypts the state: 16, 24 or 32 bytes, the same ever after; empty: it is not encrypted
 	Bundled  []string      // command line of a bundled adapter, to which its name is added
 	Adapters []string      // names of the bundled adapters
 	Grace    time.Duration // how long sends that are on their way may go on after a stop; zero: 10 s
@@ -43,101 +36,92 @@ type Options struct {
 // Overdue polls start at this rate, so that a thousand pipelines after a long stop don't all poll in one second.
 const hurryPerSecond = 50
 
-// Engine holds what outlives a configuration: the adapters' processes.
+// Engine holds what outlives a configuration: the adapters' processes, and while it runs the state and the loops.
 type Engine struct {
 	o     Options
 	host  *host.Host
 	saved *savedState
+	began time.Time
+
+	changing sync.Mutex // held while loops are started and stopped
+	mu       sync.RWMutex
+	running  *running // nil: it does not run
+	reloaded *operate.Reloaded
 }
 
 // New makes an engine. Nothing is started and nothing is written yet.
 func New(o Options) *Engine {
 	saved := new(savedState)
-	return &Engine{o: o, saved: saved, host: host.New(host.Options{Logger: o.Logger, Bundled: o.Bundled, State: saved})}
+	return &Engine{
+		o: o, saved: saved, host: host.New(host.Options{Logger: o.Logger, Bundled: o.Bundled, State: saved}), began: time.Now(),
+	}
 }
 
 // Close ends the adapters' processes.
 func (e *Engine) Close() error { return e.host.Close() }
 
-// Run works on a configuration until ctx is done. Then polling ends at once, deliveries that are on their way may end within
-// Options.Grace, and the rest stays in the state for the next run.
-func (e *Engine) Run(ctx context.Context, cfg *config.Config) (err error) {
-	state, err := badgerstore.Open(e.o.StateDir, badgerstore.Options{Logger: e.o.Logger})
+// Run works on a configuration, or on what Reload puts in its place, until ctx is done. Then polling ends at once, deliveries that
+// are on their way may end within Options.Grace, and the rest stays in the state for the next run. Read reads the configuration again,
+// for Reload, with an error that shows every mistake; nil: it can't be.
+func (e *Engine) Run(ctx context.Context, cfg *config.Config, read func(context.Context) (*config.Config, error)) (err error) {
+	state, err := badgerstore.Open(e.o.StateDir, badgerstore.Options{
+		Logger: e.o.Logger, EncryptionKey: e.o.StateKey, Keep: cfg.History.Keep, KeepBytes: cfg.History.Bytes,
+	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, state.Close()) }()
 	e.saved.set(state)
-	e.o.Logger.Warn("the state is not encrypted on disk; it holds patients' data, so keep it on an encrypted volume", "directory", e.o.StateDir)
-	if err := e.rename(ctx, state, cfg); err != nil {
-		return err
+	if len(e.o.StateKey) == 0 {
+		e.o.Logger.Warn("the state is not encrypted on disk; it holds patients' data, so keep it on an encrypted volume", "directory", e.o.StateDir)
 	}
-	if err := e.reportOrphans(ctx, state, cfg); err != nil {
-		return err
-	}
-
-	loops, closers, err := e.destinations(state, cfg)
-	defer func() {
-		for _, c := range closers {
-			err = errors.Join(err, c.Close())
-		}
-	}()
-	if err != nil {
-		return err
-	}
-	sources := e.open(cfg)
-	defer closeAll(ctx, sources)
-	e.host.EndUnused()
-	pipelines, err := e.pipelines(state, cfg, func(id string) pipeline.Source { return sources[id] })
-	if err != nil {
-		return err
-	}
-
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	go func() {
-		select {
-		case <-state.Failed(): // to go on would be to do nothing, unnoticed; whoever watches over the process starts it again
-			e.o.Logger.Error("the state takes no more writes; the engine ends, to be started again", "directory", e.o.StateDir)
-			stop()
-		case <-ctx.Done():
-		}
-	}()
-	var polling, delivering sync.WaitGroup
-	errs := make([]error, len(loops))
-	for i, l := range loops {
-		delivering.Go(func() { errs[i] = l.Run(ctx) })
+	r := newRunning(ctx, e, state)
+	r.read = read
+	if err := e.begin(ctx, r, cfg); err != nil {
+		return errors.Join(err, r.end())
 	}
-	for _, p := range pipelines {
-		polling.Go(func() { p.Run(ctx) })
+	e.o.Logger.Info("running", "pipelines", len(cfg.Pipelines), "sources", len(cfg.Sources), "destinations", len(cfg.Destinations))
+	admin, err := operate.Serve(e, e.o.StateDir)
+	if err != nil {
+		e.o.Logger.Warn("no command can reach this engine", "error", err)
+	} else {
+		defer func() { err = errors.Join(err, admin.Close()) }()
 	}
-	e.o.Logger.Info("running", "pipelines", len(pipelines), "sources", len(sources), "destinations", len(loops))
-	defer context.AfterFunc(ctx, func() {
-		e.o.Logger.Info("stopping: no more polls; deliveries that are on their way may end, the rest is kept for the next run")
-	})()
-	polling.Wait()
-	delivering.Wait()
+	var broken error
 	select {
-	case <-state.Failed():
-		errs = append(errs, fmt.Errorf("a write of the state in %s failed; nothing is lost: look at the disk, and start again", e.o.StateDir))
-	default:
+	case <-ctx.Done():
+	case <-state.Failed(): // to go on would be to do nothing, unnoticed; whoever watches over the process starts it again
+		e.o.Logger.Error("the state takes no more writes; the engine ends, to be started again", "directory", e.o.StateDir)
+		broken = fmt.Errorf("a write of the state in %s failed; nothing is lost: look at the disk, and start again", e.o.StateDir)
 	}
-	return errors.Join(errs...)
+	e.o.Logger.Info("stopping: no more polls; deliveries that are on their way may end, the rest is kept for the next run")
+	stop()
+	e.changing.Lock()
+	defer e.changing.Unlock()
+	e.mu.Lock()
+	e.running = nil
+	e.mu.Unlock()
+	return errors.Join(r.end(), broken)
 }
 
-// rename moves state to the names that the moved blocks tell, before anything is claimed. What was moved before stays.
-func (e *Engine) rename(ctx context.Context, state store.Store, cfg *config.Config) error {
-	for _, m := range cfg.Moves {
-		moved, err := state.Admin().Rename(ctx, store.Kind(m.Kind), m.From, m.To)
-		switch {
-		case errors.Is(err, store.ErrOccupied):
-			return occupied(m)
-		case err != nil:
-			return fmt.Errorf("moving the state of %s %s to %s: %w", m.Kind, m.From, m.To, err)
-		case moved:
-			e.o.Logger.Info("state was moved to another name", "kind", m.Kind, "from", m.From, "to", m.To)
-		}
+// begin starts what a configuration asks for.
+func (e *Engine) begin(ctx context.Context, r *running, cfg *config.Config) error {
+	e.changing.Lock()
+	defer e.changing.Unlock()
+	if err := r.loadPauses(ctx); err != nil {
+		return err
 	}
+	if err := r.apply(ctx, cfg); err != nil {
+		return err
+	}
+	if err := e.reportOrphans(ctx, r.state, cfg); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	e.running = r
+	e.mu.Unlock()
 	return nil
 }
 
@@ -163,7 +147,7 @@ func (e *Engine) reportOrphans(ctx context.Context, state store.Store, cfg *conf
 	for _, d := range cfg.Destinations {
 		delete(pending, d.ID())
 	}
-	maps.DeleteFunc(pending, func(_ string, n int) bool { return n == 0 })
+	maps.DeleteFunc(pending, func(_ string, d store.Depth) bool { return d.Count == 0 })
 	if len(positions) > 0 {
 		e.o.Logger.Warn("state is kept for pipelines that the configuration does not name",
 			"pipelines", strings.Join(slices.Sorted(maps.Keys(positions)), ", "))
@@ -174,31 +158,17 @@ func (e *Engine) reportOrphans(ctx context.Context, state store.Store, cfg *conf
 	return nil
 }
 
-// destinations makes a delivery loop for each destination.
-func (e *Engine) destinations(state store.Store, cfg *config.Config) ([]*delivery.Loop, []interface{ Close() error }, error) {
-	var loops []*delivery.Loop
-	var closers []interface{ Close() error }
-	for _, d := range cfg.Destinations {
-		to, err := destination.Open(d.Type, d.Config)
-		if err != nil {
-			return loops, closers, fmt.Errorf("destination %s: %w", d.ID(), err)
-		}
-		closers = append(closers, to)
-		loops = append(loops, delivery.New(delivery.Config{
-			Name: d.ID(), Parallel: d.Parallel, OnReject: delivery.OnReject(d.OnReject), Timeout: d.Timeout, Grace: e.o.Grace, Destination: to,
-			Attach: func(ctx context.Context) (store.Outbox, error) { return state.Attach(ctx, d.ID()) },
-			Logger: e.o.Logger, Secret: state.Secret(),
-		}))
-	}
-	return loops, closers, nil
+// openSource hands a source to the host, which opens it when it is first used.
+func (e *Engine) openSource(s config.Source) *host.Source {
+	return e.host.Open(host.Adapter(s.Adapter), s.ID(), s.Config, s.Isolate)
 }
 
-// open hands every source to the host, which opens it when it is first used.
+// open hands every source of a configuration to the host.
 func (e *Engine) open(cfg *config.Config) map[string]*host.Source {
 	e.host.Hide(cfg.Secrets)
 	sources := make(map[string]*host.Source, len(cfg.Sources))
 	for _, s := range cfg.Sources {
-		sources[s.ID()] = e.host.Open(host.Adapter(s.Adapter), s.ID(), s.Config, s.Isolate)
+		sources[s.ID()] = e.openSource(s)
 	}
 	return sources
 }
@@ -212,120 +182,6 @@ func closeAll(ctx context.Context, sources map[string]*host.Source) {
 		closing.Go(func() { _ = s.Close(ctx) })
 	}
 	closing.Wait()
-}
-
-// keeper is what pipelines need of a state.
-type keeper interface {
-	Claim(ctx context.Context, pipeline string) (store.Feed, error)
-	Limits() store.Limits
-	Secret() []byte
-}
-
-// pipelines makes the pipelines of a configuration; source gives them each the source of an ID.
-func (e *Engine) pipelines(state keeper, cfg *config.Config, source func(id string) pipeline.Source) ([]*pipeline.Pipeline, error) {
-	hurry := rate.NewLimiter(hurryPerSecond, hurryPerSecond)
-	var pipelines []*pipeline.Pipeline
-	for _, p := range cfg.Pipelines {
-		c, err := e.pipelineConfig(cfg, p)
-		if err != nil {
-			return nil, err
-		}
-		c.Source, c.Claim, c.Limits, c.Secret, c.Hurry = source(p.Source), state.Claim, state.Limits(), state.Secret(), hurry
-		running, err := pipeline.New(c)
-		if err != nil {
-			return nil, err
-		}
-		pipelines = append(pipelines, running)
-	}
-	return pipelines, nil
-}
-
-// pipelineConfig is what the configuration says of a pipeline, its scripts compiled. What it works on is not set.
-func (e *Engine) pipelineConfig(cfg *config.Config, p config.Pipeline) (pipeline.Config, error) {
-	onReject := map[string]string{}
-	for _, d := range cfg.Destinations {
-		onReject[d.ID()] = d.OnReject
-	}
-	c := pipeline.Config{
-		Name: p.Name, SourceName: p.Source, Feed: p.Feed, Every: p.Every, Overlap: p.Overlap, Timeout: p.Timeout, Start: pipeline.Start(p.Start),
-		Confirm: p.Confirm, MaxDeleted: p.MaxDeleted, KeepPrevious: p.KeepPrevious, Parallel: runtime.GOMAXPROCS(0), Logger: e.o.Logger,
-	}
-	if x := p.Expand; x != nil {
-		c.Expand = &pipeline.Expand{
-			Name: x.Name, Resource: x.Resource, ID: x.ID, Items: x.Items, Key: x.Key, Version: x.Version, Time: x.Time,
-		}
-	}
-	for _, f := range p.Fetches {
-		c.Fetches = append(c.Fetches, fetchOf(f))
-	}
-	for _, d := range p.Delivers {
-		o := script.Options{Root: cfg.Dir, Tables: cfg.Tables, TableDefaults: cfg.TableDefaults}
-		var err error
-		if o.Check, err = checkWith(d.Schema, cfg.Dir); err != nil {
-			return c, fmt.Errorf("pipeline %s, deliver %q: %w", p.Name, d.Name, err)
-		}
-		mapping, err := script.Compile(d.Script, o)
-		if err != nil {
-			return c, fmt.Errorf("pipeline %s, deliver %q: %w", p.Name, d.Name, err)
-		}
-		to := pipeline.Deliver{
-			Name: d.Name, Destination: d.Destination, Map: mapWith(mapping), KeepRecord: onReject[d.Destination] == string(delivery.DeadLetter),
-		}
-		if d.Filter != nil {
-			to.Filter = d.Filter
-		}
-		if d.OrderBy != nil {
-			to.OrderBy = d.OrderBy
-		}
-		c.Delivers = append(c.Delivers, to)
-	}
-	return c, nil
-}
-
-// fetchOf hands over a fetch; an expression that is not given must not become an interface that is not nil.
-func fetchOf(f config.Fetch) pipeline.Fetch {
-	out := pipeline.Fetch{
-		Name: f.Name, Resource: f.Resource, Optional: f.Optional, OnMissing: pipeline.OnMissing(f.OnMissing), Cache: f.Cache, Needs: f.Needs,
-	}
-	if f.ID != nil {
-		out.ID = f.ID
-	}
-	if f.ForEach != nil {
-		out.ForEach = f.ForEach
-	}
-	if f.When != nil {
-		out.When = f.When
-	}
-	return out
-}
-
-// mapWith lets a pipeline map with a script.
-func mapWith(s *script.Script) func(context.Context, *record.Record, pipeline.MapContext) ([]byte, error) {
-	return func(ctx context.Context, r *record.Record, c pipeline.MapContext) ([]byte, error) {
-		body, err := s.Map(ctx, r, script.Context(c))
-		var failed *script.Error
-		if errors.As(err, &failed) {
-			return nil, &pipeline.MapError{Text: failed.Error(), Detail: failed.Detail, TimedOut: failed.TimedOut}
-		}
-		return body, err
-	}
-}
-
-// checkWith lets a script's result be checked by a schema, if there is one.
-func checkWith(name, dir string) (func([]byte, func(string) bool) *script.Refusal, error) {
-	if name == "" {
-		return nil, nil
-	}
-	schema, err := jsonschema.Compile(name, dir)
-	if err != nil {
-		return nil, err
-	}
-	return func(body []byte, authors func(string) bool) *script.Refusal {
-		if invalid := schema.Check(body, authors); invalid != nil {
-			return &script.Refusal{Text: invalid.Text, Detail: invalid.Detail}
-		}
-		return nil
-	}, nil
 }
 
 // savedState lets the adapters, whose processes may start before the state is open, save into it once it is.

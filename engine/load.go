@@ -5,6 +5,8 @@ package engine
 
 import (
 	"context"
+	"path/filepath"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 
@@ -49,4 +51,14 @@ func (d described) Schema(ctx context.Context, a config.Adapter) (schema.Schema,
 
 func (d described) Validate(ctx context.Context, a config.Adapter, data []byte) error {
 	return d.host.Validate(ctx, host.Adapter(a), data)
+}
+
+// Describe asks an adapter who it is and how its sources are configured: a bundled one by its name, any other by the path of its
+// program.
+func (e *Engine) Describe(ctx context.Context, adapter string) (host.Description, error) {
+	a := host.Adapter{Name: adapter}
+	if !slices.Contains(e.o.Adapters, adapter) {
+		a = host.Adapter{Name: filepath.Base(adapter), Path: adapter}
+	}
+	return e.host.Describe(ctx, a)
 }

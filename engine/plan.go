@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -111,7 +110,7 @@ type PlanOptions struct {
 // is one of all pipelines; that of one is in its PipelinePlan.
 func (e *Engine) Plan(ctx context.Context, cfg *config.Config, o PlanOptions) (plan *Plan, err error) {
 	chosen := *cfg
-	if chosen.Pipelines, err = choose(cfg.Pipelines, o.Pipelines); err != nil {
+	if chosen.Pipelines, err = choose(cfg, o.Pipelines); err != nil {
 		return nil, err
 	}
 	state, err := e.openPlanned(ctx, cfg)
@@ -143,21 +142,19 @@ func (e *Engine) Plan(ctx context.Context, cfg *config.Config, o PlanOptions) (p
 }
 
 // choose gives the pipelines of these names, in the order of the configuration; all if there are no names.
-func choose(pipelines []config.Pipeline, names []string) ([]config.Pipeline, error) {
+func choose(cfg *config.Config, names []string) ([]config.Pipeline, error) {
 	if len(names) == 0 {
-		return pipelines, nil
+		return cfg.Pipelines, nil
 	}
 	var chosen []config.Pipeline
-	var known []string
-	for _, p := range pipelines {
-		known = append(known, p.Name)
+	for _, p := range cfg.Pipelines {
 		if slices.Contains(names, p.Name) {
 			chosen = append(chosen, p)
 		}
 	}
 	for _, name := range names {
-		if !slices.Contains(known, name) {
-			return nil, fmt.Errorf("the configuration has no pipeline %q; it has: %s", name, strings.Join(known, ", "))
+		if !slices.ContainsFunc(chosen, func(p config.Pipeline) bool { return p.Name == name }) {
+			return nil, noPipeline(cfg, name)
 		}
 	}
 	return chosen, nil
@@ -166,10 +163,13 @@ func choose(pipelines []config.Pipeline, names []string) ([]config.Pipeline, err
 func (e *Engine) planOne(
 	ctx context.Context, cfg *config.Config, p config.Pipeline, show bool, state *planned, source pipeline.Source,
 ) (PipelinePlan, error) {
-	alone := *cfg
-	alone.Pipelines = []config.Pipeline{p}
 	probe := &probe{Source: source}
-	made, err := e.pipelines(state, &alone, func(string) pipeline.Source { return probe })
+	c, err := newBuilder(cfg, e.o.Logger).pipeline(p)
+	if err != nil {
+		return PipelinePlan{}, err
+	}
+	c.Source, c.Claim, c.Limits, c.Secret = probe, state.Claim, state.Limits(), state.Secret()
+	made, err := pipeline.New(c)
 	if err != nil {
 		return PipelinePlan{}, err
 	}
@@ -177,7 +177,7 @@ func (e *Engine) planOne(
 		Name: p.Name, Source: p.Source, Feed: p.Feed, Every: p.Every.String(),
 		Notifications: []PlannedNotification{}, DeadLetters: []PlannedDeadLetter{},
 	}
-	out.Counts, err = made[0].Once(ctx)
+	out.Counts, err = made.Once(ctx)
 	switch {
 	case ctx.Err() != nil:
 		return out, errors.New("stopped before the plan was done")

@@ -131,7 +131,7 @@ func kept(t *testing.T, s store.Store) (entries, dead map[string]string) {
 			entries[e.ID] = fmt.Sprintf("%d %s %s", e.Generation, e.Key, e.Body)
 		}
 	}
-	letters, _, err := s.Admin().Dead(t.Context(), nil, 10_000)
+	letters, _, err := s.Admin().Dead(t.Context(), store.Filter{}, nil, 10_000)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,13 @@ import (
 	"github.com/rounds-engine/rounds/sdk"
 )
 
+// keeper is what pipelines need of a state.
+type keeper interface {
+	Claim(ctx context.Context, pipeline string) (store.Feed, error)
+	Limits() store.Limits
+	Secret() []byte
+}
+
 // planned is the state of a plan: what is stored is read, under the names that the moved blocks will give it, and what is
 // written stays in memory.
 type planned struct {
@@ -49,7 +56,9 @@ func (e *Engine) openPlanned(ctx context.Context, cfg *config.Config) (*planned,
 		return p, nil
 	}
 	var err error
-	if p.stored, err = badgerstore.Open(e.o.StateDir, badgerstore.Options{Existing: true, ReadOnly: true, Logger: e.o.Logger}); err != nil {
+	if p.stored, err = badgerstore.Open(e.o.StateDir, badgerstore.Options{
+		Existing: true, ReadOnly: true, Logger: e.o.Logger, EncryptionKey: e.o.StateKey,
+	}); err != nil {
 		return nil, err
 	}
 	p.secret = p.stored.Secret()

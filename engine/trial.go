@@ -24,7 +24,7 @@ var TrialTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // Trial makes a trial of a pipeline: of the deliver block of that name, or of all of them if it is empty.
 func (e *Engine) Trial(cfg *config.Config, name, deliver string) (*Trial, error) {
-	c, err := e.configOf(cfg, name)
+	c, err := newBuilder(cfg, e.o.Logger).named(name)
 	if err != nil {
 		return nil, err
 	}
@@ -46,16 +46,13 @@ func (e *Engine) Trial(cfg *config.Config, name, deliver string) (*Trial, error)
 	return &Trial{p}, nil
 }
 
-// configOf is what the configuration says of the pipeline of a name.
-func (e *Engine) configOf(cfg *config.Config, name string) (pipeline.Config, error) {
+// noPipeline says that a configuration has no pipeline of a name.
+func noPipeline(cfg *config.Config, name string) error {
 	var names []string
 	for _, p := range cfg.Pipelines {
-		if p.Name == name {
-			return e.pipelineConfig(cfg, p)
-		}
 		names = append(names, p.Name)
 	}
-	return pipeline.Config{}, fmt.Errorf("the configuration has no pipeline %q; it has: %s", name, strings.Join(names, ", "))
+	return fmt.Errorf("the configuration has no pipeline %q; it has: %s", name, strings.Join(names, ", "))
 }
 
 // Map gives what each deliver block makes of a record in a file's form.

@@ -4,16 +4,24 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/rounds-engine/rounds/engine/operate"
 	"github.com/rounds-engine/rounds/plugins/rest"
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/schema"
 )
 
 // bundled lists the adapters inside this binary.
@@ -26,10 +34,11 @@ func bundledNames() []string { return slices.Sorted(maps.Keys(bundled)) }
 func newAdapterCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "adapter",
-		Short: "Adapters that are bundled with this binary",
+		Short: "Adapters: what runs, and what each can do",
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	c.AddCommand(newAdapterListCommand(), newAdapterDescribeCommand())
 	c.AddCommand(&cobra.Command{
 		Use:       "serve NAME",
 		Short:     "Be a bundled adapter; the engine starts this, not a person",
@@ -49,4 +58,93 @@ func newAdapterCommand() *cobra.Command {
 		},
 	})
 	return c
+}
+
+func newAdapterListCommand() *cobra.Command {
+	var state stateFlags
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List the adapters' processes of the running engine",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return operating(c, state, nil, func(ctx context.Context, e operate.Engine) error {
+				list, err := e.Adapters(ctx)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return writeJSON(c.OutOrStdout(), list)
+				}
+				t := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
+				fmt.Fprint(t, "ADAPTER\tPID\tRUNNING SINCE\tSTARTS\tSOURCES\tISOLATED FOR\tPROGRAM\tWHY NOT\n")
+				for _, a := range list {
+					pid, path := "-", a.Path
+					if a.PID != 0 {
+						pid = strconv.Itoa(a.PID)
+					}
+					if path == "" {
+						path = "bundled"
+					}
+					fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", a.Name, pid, ago(time.Now(), a.Since), a.Starts, a.Sources, a.Isolated, path, a.Why)
+				}
+				return t.Flush()
+			})
+		},
+	}
+	state.add(c)
+	addJSON(c, &asJSON)
+	return c
+}
+
+func newAdapterDescribeCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "describe NAME|PATH",
+		Short: "Show who an adapter is and how its sources are configured",
+		Long: `Starts an adapter, bundled (a name) or a program (a path), asks it who it is and how its sources are configured, and ends it. No EHR
+is asked.`,
+		Args:      cobra.ExactArgs(1),
+		ValidArgs: bundledNames(),
+		RunE: func(c *cobra.Command, args []string) error {
+			e, err := newEngine(slog.New(slog.DiscardHandler), stateFlags{}, 0)
+			if err != nil {
+				return &failure{err}
+			}
+			return finish(e, func() error {
+				d, err := e.Describe(c.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return writeJSON(c.OutOrStdout(), d)
+				}
+				w := c.OutOrStdout()
+				fmt.Fprintf(w, "%s %s\n", d.Info.Name, d.Info.Version)
+				writeSchema(w, d.Schema, "  ")
+				return nil
+			})
+		},
+	}
+	addJSON(c, &asJSON)
+	return c
+}
+
+// writeSchema shows attributes and blocks as they are written.
+func writeSchema(w io.Writer, s schema.Schema, indent string) {
+	for _, a := range s.Attributes {
+		need := "optional"
+		if a.Required {
+			need = "required"
+		}
+		fmt.Fprintf(w, "%s%s (%s, %s) %s\n", indent, a.Name, a.Type, need, a.Doc)
+	}
+	for _, b := range s.Blocks {
+		name := b.Name
+		for _, l := range b.Labels {
+			name += " " + strings.ToUpper(l)
+		}
+		fmt.Fprintf(w, "%s%s { … } %s\n", indent, name, b.Doc)
+		writeSchema(w, b.Body, indent+"  ")
+	}
 }

@@ -141,7 +141,7 @@ func (d *demo) between(ctx context.Context, ehr *sampleehr.EHR, shown *screen, e
 			return &failure{err}
 		}
 	}
-	e, err := newEngine(slog.New(demoLog{screen: shown}), filepath.Join(dir, "state"), 2*time.Second)
+	e, err := newEngine(slog.New(demoLog{screen: shown}), stateFlags{dir: filepath.Join(dir, "state")}, 2*time.Second)
 	if err != nil {
 		return &failure{err}
 	}
@@ -158,7 +158,7 @@ func (d *demo) between(ctx context.Context, ehr *sampleehr.EHR, shown *screen, e
 		done := make(chan error, 1)
 		go func() {
 			defer stop() // an engine that ended by itself ends the demo
-			done <- e.Run(engineCtx, cfg)
+			done <- e.Run(engineCtx, cfg, nil)
 		}()
 		err = d.changes(engineCtx, ehr, shown)
 		stop()

@@ -23,6 +23,7 @@ const (
 	exitOK     = 0
 	exitFailed = 1 // it did not work: the configuration has mistakes, the state is held, a delivery could not end
 	exitUsage  = 2 // the command line has mistakes
+	exitWants  = 3 // of rounds status and rounds check: something wants a person
 )
 
 func main() {
@@ -46,6 +47,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.Is(err, errWanting):
+		return exitWants
 	case errors.As(err, &failed):
 		if failed.err != nil {
 			fmt.Fprintf(stderr, "Error: %v\n", failed.err)
@@ -55,6 +58,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	fmt.Fprintf(stderr, "Error: %v\nUsage: %s (more: %s --help)\n", err, command.UseLine(), command.CommandPath())
 	return exitUsage
 }
+
+var errWanting = errors.New("something wants a person")
 
 // failure is an error of the work, not of the command line. A nil err was already shown.
 type failure struct{ err error }
@@ -66,6 +71,8 @@ func (f *failure) Error() string {
 	return f.err.Error()
 }
 
+func (f *failure) Unwrap() error { return f.err }
+
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "rounds",
@@ -73,11 +80,14 @@ func newRoot() *cobra.Command {
 		Long: `Rounds is an integration engine for EHRs that have an API to ask and no messages to send. It polls what changed, fetches
 the details, maps each record with JavaScript and delivers one notification per changed record.
 
-Exit codes: 0 done, 1 failed (mistakes in the configuration included), 2 mistakes on the command line.`,
+Exit codes: 0 done, 1 failed (mistakes in the configuration included), 2 mistakes on the command line, 3 something wants a person
+(rounds status, rounds check).`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newInitCommand(), newRunCommand(), newPlanCommand(), newValidateCommand(), newResumeCommand(), newMapCommand(), newTestCommand(),
+	root.AddCommand(newInitCommand(), newRunCommand(), newPlanCommand(), newValidateCommand(), newStatusCommand(),
+		newPauseCommand(), newResumeCommand(), newPollCommand(), newStateCommand(), newReloadCommand(), newDeadCommand(), newHistoryCommand(), newReplayCommand(),
+		newBackupCommand(), newRestoreCommand(), newCheckCommand(), newMapCommand(), newTestCommand(),
 		newRecordCommand(), newFmtCommand(), newDemoCommand(), newAdapterCommand(), newVersionCommand())
 	return root
 }

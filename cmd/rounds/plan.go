@@ -20,7 +20,7 @@ import (
 
 func newPlanCommand() *cobra.Command {
 	var values valueFlags
-	var state string
+	var state stateFlags
 	var show, asJSON bool
 	c := &cobra.Command{
 		Use:   "plan [PIPELINE…] [PATH]",
@@ -61,7 +61,7 @@ The state is read to know what was seen; the engine must not be running on it. F
 		},
 	}
 	values.add(c)
-	c.Flags().StringVar(&state, "state", ".rounds", "directory of the state, which is only read; without one, nothing counts as seen")
+	state.add(c)
 	c.Flags().BoolVar(&show, "show", false, "show what the notifications hold: patients' data")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the plan as JSON")
 	return c

@@ -38,7 +38,7 @@ before it is shared or committed. The files can be read by their owner only.`,
 			if since <= 0 {
 				return errors.New("--since has to be above 0")
 			}
-			e, err := newEngine(slog.New(slog.DiscardHandler), "", 0)
+			e, err := newEngine(slog.New(slog.DiscardHandler), stateFlags{}, 0)
 			if err != nil {
 				return &failure{err}
 			}

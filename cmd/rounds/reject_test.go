@@ -37,7 +37,7 @@ func deadLetters(t *testing.T, dir string, pending int) []record.DeadLetter {
 	t.Helper()
 	s := openState(t, dir)
 	defer s.Close()
-	dead, next, err := s.Admin().Dead(t.Context(), nil, 1000)
+	dead, next, err := s.Admin().Dead(t.Context(), store.Filter{}, nil, 1000)
 	if err != nil || next != nil {
 		t.Fatal(err, next)
 	}
@@ -47,7 +47,7 @@ func deadLetters(t *testing.T, dir string, pending int) []record.DeadLetter {
 	}
 	n := 0
 	for _, one := range waiting {
-		n += one
+		n += one.Count
 	}
 	if n != pending && pending >= 0 {
 		t.Errorf("%d notifications wait in the state, want %d", n, pending)

@@ -10,24 +10,30 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rounds-engine/rounds/engine"
 	"github.com/rounds-engine/rounds/engine/config"
+	"github.com/rounds-engine/rounds/engine/operate"
 )
 
 func newRunCommand() *cobra.Command {
 	var logs logFlags
 	var values valueFlags
-	var state string
+	var state stateFlags
 	var grace time.Duration
 	c := &cobra.Command{
 		Use:   "run [PATH]",
 		Short: "Run the pipelines of a configuration",
 		Long: `Runs the pipelines of a configuration, a .hcl file or a directory of them (default: the working directory), until it gets
-SIGINT or SIGTERM. Then it polls no more, lets deliveries that are on their way end, and keeps the rest for the next run.`,
+SIGINT or SIGTERM. Then it polls no more, lets deliveries that are on their way end, and keeps the rest for the next run. On
+SIGHUP, or when rounds reload asks for it, it reads the configuration again: what did not change in it goes on undisturbed, and one
+that has a mistake changes nothing.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			log, err := logs.logger(c.ErrOrStderr())
@@ -46,15 +52,45 @@ SIGINT or SIGTERM. Then it polls no more, lets deliveries that are on their way 
 				case err != nil:
 					return err
 				}
-				return e.Run(c.Context(), cfg)
+				stop := reloadOnSignal(c.Context(), e)
+				defer stop()
+				return e.Run(c.Context(), cfg, func(ctx context.Context) (*config.Config, error) {
+					var mistakes strings.Builder
+					cfg, err := load(ctx, e, pathOf(args), values, &mistakes)
+					if text := strings.TrimSpace(mistakes.String()); err != nil && text != "" {
+						err = errors.New(text)
+					}
+					return cfg, err
+				})
 			})
 		},
 	}
 	logs.add(c)
 	values.add(c)
-	c.Flags().StringVar(&state, "state", ".rounds", "directory of the state: watermarks, rows, outbox, dead letters")
+	state.add(c)
 	c.Flags().DurationVar(&grace, "grace", 10*time.Second, "how long deliveries that are on their way may go on after a stop")
 	return c
+}
+
+// reloadOnSignal lets the engine read its configuration again at each SIGHUP, until stop. The engine logs what came of it.
+func reloadOnSignal(ctx context.Context, e *engine.Engine) (stop func()) {
+	hup := make(chan os.Signal, 1) // signals that come meanwhile are one
+	signal.Notify(hup, syscall.SIGHUP)
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		for {
+			select {
+			case <-hup:
+				_, _ = e.Reload(operate.As(ctx, "SIGHUP"))
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(hup)
+		cancel()
+	}
 }
 
 func newValidateCommand() *cobra.Command {
@@ -67,7 +103,7 @@ func newValidateCommand() *cobra.Command {
 say of it. No EHR is asked and no state is opened. All mistakes are shown at once.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			e, err := newEngine(slog.New(slog.DiscardHandler), "", 0)
+			e, err := newEngine(slog.New(slog.DiscardHandler), stateFlags{}, 0)
 			if err != nil {
 				return &failure{err}
 			}
@@ -103,13 +139,17 @@ say of it. No EHR is asked and no state is opened. All mistakes are shown at onc
 }
 
 // newEngine makes an engine whose bundled adapters are this binary, started again.
-func newEngine(log *slog.Logger, state string, grace time.Duration) (*engine.Engine, error) {
+func newEngine(log *slog.Logger, state stateFlags, grace time.Duration) (*engine.Engine, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding this program's own file, which the bundled adapters are started from: %w", err)
 	}
+	key, err := state.key()
+	if err != nil {
+		return nil, err
+	}
 	return engine.New(engine.Options{
-		StateDir: state, Bundled: []string{self, "adapter", "serve"}, Adapters: bundledNames(), Grace: grace, Logger: log,
+		StateDir: state.dir, StateKey: key, Bundled: []string{self, "adapter", "serve"}, Adapters: bundledNames(), Grace: grace, Logger: log,
 	}), nil
 }
 

@@ -25,6 +25,8 @@ type Config struct {
 	Tables        map[string]map[string]string // by name; what a key is translated to
 	TableDefaults map[string]string            // by name of the table: what a key is translated to that it does not have
 	Moves         []Move
+	Web           *Web // nil: it answers nobody
+	History       History
 }
 
 // Move says that what was kept under one name belongs to another from now on.

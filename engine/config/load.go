@@ -51,6 +51,8 @@ func Load(ctx context.Context, path string, o Options) (*Config, Files, hcl.Diag
 	l.destinations()
 	l.pipelines()
 	l.moves()
+	l.web()
+	l.history()
 	l.config.Secrets = append(l.config.Secrets, l.outside.secretValues()...)
 	diags := l.finish()
 	if diags.HasErrors() {
@@ -243,6 +245,8 @@ var kinds = map[string][]string{
 	"locals":      {},
 	"table":       {"name"},
 	"moved":       {},
+	"web":         {},
+	"history":     {},
 }
 
 // declare takes in the blocks of a file. Of a broken file only the names count, so that references to them hold.

@@ -18,12 +18,16 @@ const (
 	defaultMaxDeleted  = 0.1
 	defaultParallel    = 16
 	defaultOnReject    = "pause"
+	defaultListen      = "127.0.0.1:8417"
+	defaultHistory     = 7 * 24 * time.Hour
+	defaultHistoryMiB  = 1024
 	defaultSendTimeout = "30s" // the Standard Webhooks specification gives receivers 15 to 30 seconds
 )
 
 const (
 	leastEvery  = time.Second
 	maxParallel = 1024
+	leastToken  = 16
 )
 
 // Schemas describes the blocks that are the engine's own, by name. Those of a source and a destination hold the attributes that all
@@ -31,7 +35,7 @@ const (
 func Schemas() map[string]schema.Schema {
 	return map[string]schema.Schema{"adapter": adapterSchema, "source": {Attributes: sourceAttributes},
 		"destination": {Attributes: destinationAttributes}, "pipeline": pipelineSchema, "variable": variableSchema, "table": tableSchema,
-		"moved": movedSchema}
+		"moved": movedSchema, "web": webSchema, "history": historySchema}
 }
 
 var adapterSchema = schema.Schema{Attributes: []schema.Attribute{
@@ -149,4 +153,23 @@ var movedSchema = schema.Schema{Attributes: []schema.Attribute{
 	{Name: "from", Type: reference, Required: true,
 		Doc: "The name until now, as pipeline.NAME, source.ADAPTER.NAME or destination.TYPE.NAME, without quotes."},
 	{Name: "to", Type: reference, Required: true, Doc: "The name from now on."},
+}}
+
+var webSchema = schema.Schema{Attributes: []schema.Attribute{
+	{Name: "listen", Type: schema.String, Default: defaultListen,
+		Doc: "HOST:PORT of the page, /healthz, /readyz and /metrics. Without a host: all addresses of this machine."},
+	{Name: "token", Type: schema.String, Sensitive: true,
+		Doc: fmt.Sprintf("What opens the page, at least %d characters. Without it the command rounds web does, for who may open the admin socket.", leastToken)},
+}, Blocks: []schema.Block{
+	{Name: "tls", Doc: "HTTPS in place of HTTP.", Body: schema.Schema{Attributes: []schema.Attribute{
+		{Name: "cert", Type: schema.String, Required: true, Doc: "The certificate and its chain, in PEM, as of file()."},
+		{Name: "key", Type: schema.String, Required: true, Sensitive: true, Doc: "Its private key, in PEM, as of secret()."},
+	}}},
+}}
+
+var historySchema = schema.Schema{Attributes: []schema.Attribute{
+	{Name: "keep", Type: schema.Duration, Default: "168h",
+		Doc: "How long delivered notifications are kept, with the records that they were mapped from, for search, replay and trace. 0s: not at all."},
+	{Name: "max_size", Type: schema.Integer, Default: fmt.Sprint(defaultHistoryMiB),
+		Doc: "What they may take on disk, in MiB; the oldest go first. About: see operations."},
 }}

@@ -138,7 +138,7 @@ func New(cfg Config) *Loop {
 // else stays in the outbox. It returns nil when nothing was left behind, and it is called once.
 func (l *Loop) Run(ctx context.Context) error {
 	defer l.health.enter(Stopped)
-	var owed []store.EntryID
+	var owed []store.Done
 	for tries := 1; ; tries++ {
 		outbox, err := l.cfg.Attach(ctx)
 		if err == nil {

@@ -199,10 +199,10 @@ func (h *handle) remove(id store.EntryID) bool {
 	return true
 }
 
-func (h *handle) Ack(_ context.Context, done ...store.EntryID) error {
+func (h *handle) Ack(_ context.Context, done ...store.Done) error {
 	return h.change("ack", func() error {
-		for _, id := range done {
-			h.remove(id)
+		for _, d := range done {
+			h.remove(d.EntryID)
 		}
 		return nil
 	})
@@ -221,7 +221,7 @@ func (h *handle) Defer(_ context.Context, id store.EntryID, a store.Attempt) err
 	})
 }
 
-func (h *handle) Bury(_ context.Context, id store.EntryID, cause record.Cause) error {
+func (h *handle) Bury(_ context.Context, id store.EntryID, cause record.Cause, _ time.Time) error {
 	return h.change("bury", func() error {
 		if h.remove(id) { // for an entry that is gone it does nothing
 			h.dead = append(h.dead, cause)

@@ -33,7 +33,7 @@ var errLost = fmt.Errorf("the outbox has another owner: %w", store.ErrFenced)
 type session struct {
 	loop    *Loop
 	outbox  store.Outbox
-	owed    []store.EntryID // accepted, not acknowledged
+	owed    []store.Done // accepted, not acknowledged
 	results chan result
 
 	lanes   map[string]*lane // those that are in flight, waiting or held
@@ -89,10 +89,10 @@ type result struct {
 	end  ending
 	next time.Time
 	err  error
-	owed *store.EntryID
+	owed *store.Done
 }
 
-func newSession(l *Loop, outbox store.Outbox, owed []store.EntryID) *session {
+func newSession(l *Loop, outbox store.Outbox, owed []store.Done) *session {
 	return &session{
 		loop: l, outbox: outbox, owed: owed,
 		results: make(chan result, l.cfg.Parallel),

@@ -60,7 +60,7 @@ func pending(t testing.TB, s store.Store) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return all[target]
+	return all[target].Count
 }
 
 // answers rejects one notification in ten and fails the first attempt of one in ten.
@@ -99,7 +99,7 @@ func TestInvariant3EveryWritePointFailsOnce(t *testing.T) {
 					time.Sleep(time.Hour)
 					b.stop()
 					got := b.to.got()
-					dead, _, err := state.Admin().Dead(t.Context(), nil, 100)
+					dead, _, err := state.Admin().Dead(t.Context(), store.Filter{}, nil, 100)
 					if err != nil || len(got) != 36 || len(dead) != 4 || pending(t, state) != 0 {
 						t.Errorf("write %d: %d accepted, %d dead, %d left, want 36, 4, 0", n, len(got), len(dead), pending(t, state))
 					}
@@ -111,6 +111,50 @@ func TestInvariant3EveryWritePointFailsOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestEachAttemptIsKeptWithItsTimeAndCode delivers one that is accepted at the third attempt, and one that is refused at the second.
+func TestEachAttemptIsKeptWithItsTimeAndCode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		state := (&memstore.Memory{Keep: 24 * time.Hour}).Open(store.Limits{})
+		commit(t, state, 2, 2)
+		begun := time.Now()
+		b := newBench(t, func(c *delivery.Config) { c.Attach, c.OnReject = attach(state), delivery.DeadLetter })
+		b.to.answer = func(_ context.Context, n delivery.Notification) error {
+			switch refused := n.ID[len(n.ID)-1] == '1'; {
+			case n.Attempt == 1, n.Attempt == 2 && !refused:
+				return unavailable(time.Minute)
+			case refused:
+				return rejected()
+			}
+			return nil
+		}
+		b.start()
+		time.Sleep(time.Hour)
+		b.stop()
+		accepted, _, err := state.Admin().Delivered(t.Context(), store.Filter{}, false, nil, 10)
+		dead, _, err2 := state.Admin().Dead(t.Context(), store.Filter{}, nil, 10)
+		if err != nil || err2 != nil || len(accepted) != 1 || len(dead) != 1 {
+			t.Fatalf("%d accepted, %d dead, %v, %v", len(accepted), len(dead), err, err2)
+		}
+		tries := func(tries []record.Try) (codes []string) {
+			last := begun.Add(-time.Second)
+			for _, try := range tries {
+				if try.At.Sub(last) < time.Second || try.At.After(time.Now()) {
+					t.Errorf("an attempt at %v, after one at %v", try.At, last)
+				}
+				codes, last = append(codes, try.Code), try.At
+			}
+			return codes
+		}
+		d := accepted[0]
+		if got := tries(d.Tries); !slices.Equal(got, []string{"http_503", "http_503"}) || d.Code != "accepted" || d.At.Sub(begun) < 2*time.Minute {
+			t.Errorf("accepted after %v, %s after %v", d.At.Sub(begun), d.Code, got)
+		}
+		if got := tries(dead[0].Entry.Tries); !slices.Equal(got, []string{"http_503", "http_422"}) || dead[0].Time.Sub(begun) < time.Minute {
+			t.Errorf("refused after %v: %v", dead[0].Time.Sub(begun), got)
+		}
+	})
 }
 
 // TestDeliversFromTheEmbeddedStoreAcrossARestart runs on the store that the engine runs on, in real time.
@@ -145,7 +189,7 @@ func TestDeliversFromTheEmbeddedStoreAcrossARestart(t *testing.T) {
 			t.Error(err)
 		}
 		if run == 1 {
-			dead, _, err := state.Admin().Dead(t.Context(), nil, 1000)
+			dead, _, err := state.Admin().Dead(t.Context(), store.Filter{}, nil, 1000)
 			if err != nil || len(dead) != 300 {
 				t.Errorf("%d dead letters, %v", len(dead), err)
 			}

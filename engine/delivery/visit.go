@@ -68,16 +68,19 @@ func (s *session) deliver(work context.Context, ln *lane, e *record.Entry, epoch
 	id := store.EntryID{Lane: ln.name, Seq: e.Seq, ID: e.ID}
 	attempts := max(e.Attempts, ln.attempts) + 1
 	err := l.send(work, e, attempts)
+	at := time.Now()
 	if err == nil {
 		l.worksAgain(epoch)
-		if err := s.settle(work, func(c context.Context) error { return s.outbox.Ack(c, id) }); err != nil {
-			return result{lane: ln, end: broken, err: err, owed: &id}, false
+		done := store.Done{EntryID: id, At: at, Code: "accepted"}
+		if err := s.settle(work, func(c context.Context) error { return s.outbox.Ack(c, done) }); err != nil {
+			return result{lane: ln, end: broken, err: err, owed: &done}, false
 		}
 		l.delivered.Add(1)
 		l.recovers(ln)
 		return result{}, true
 	}
 	cause := l.sendError(err)
+	failed := store.Attempt{Attempts: attempts, Next: at, At: at, Code: cause.Code}
 	if cause.Verdict == record.Retry && work.Err() != nil {
 		return result{lane: ln, end: more}, false // it was cancelled, which says nothing about the receiver
 	}
@@ -85,7 +88,7 @@ func (s *session) deliver(work context.Context, ln *lane, e *record.Entry, epoch
 	case record.Reject:
 		l.worksAgain(epoch)
 		if l.cfg.OnReject == DeadLetter {
-			if err := s.bury(work, ln, e, id, cause, attempts); err != nil {
+			if err := s.bury(work, ln, e, id, cause, failed); err != nil {
 				return result{lane: ln, end: broken, err: err}, false
 			}
 			l.recovers(ln)
@@ -93,20 +96,20 @@ func (s *session) deliver(work context.Context, ln *lane, e *record.Entry, epoch
 		}
 		l.health.refused(cause.Text)
 		r = result{lane: ln, end: hold}
-		r.err = s.remember(work, ln, id, attempts, time.Now())
+		r.err = s.remember(work, ln, id, failed)
 		if attrs := l.refusal(e, cause, attempts); attrs != nil {
 			l.log.Error("the receiver refuses a notification; its lane is held, others go on. Put the cause right and restart, "+
 				`or set on_reject = "dead_letter"`, attrs...)
 		}
 	case record.Pause:
 		r = result{lane: ln, end: more}
-		r.err = s.remember(work, ln, id, attempts, time.Now())
+		r.err = s.remember(work, ln, id, failed)
 		l.pause(cause.Code, cause.Text)
 	default:
 		after := min(cause.After, maxAfter)
-		next := time.Now().Add(max(backoff(attempts, minRetry, maxRetry), after))
-		r = result{lane: ln, end: later, next: next}
-		r.err = s.remember(work, ln, id, attempts, next)
+		failed.Next = time.Now().Add(max(backoff(attempts, minRetry, maxRetry), after))
+		r = result{lane: ln, end: later, next: failed.Next}
+		r.err = s.remember(work, ln, id, failed)
 		l.failed(epoch, ln, e, cause, after, attempts)
 	}
 	if errors.Is(r.err, store.ErrFenced) {
@@ -117,11 +120,11 @@ func (s *session) deliver(work context.Context, ln *lane, e *record.Entry, epoch
 
 // remember keeps the outcome of a failed attempt in memory and in the store. Where the store does not take it, memory is
 // enough to go on; only a restart would forget.
-func (s *session) remember(work context.Context, ln *lane, id store.EntryID, attempts int, next time.Time) error {
-	ln.tried, ln.attempts = true, attempts
+func (s *session) remember(work context.Context, ln *lane, id store.EntryID, a store.Attempt) error {
+	ln.tried, ln.attempts = true, a.Attempts
 	c, cancel := context.WithTimeout(context.WithoutCancel(work), storeTimeout)
 	defer cancel()
-	err := s.outbox.Defer(c, id, store.Attempt{Attempts: attempts, Next: next})
+	err := s.outbox.Defer(c, id, a)
 	if err != nil {
 		s.loop.storeFails(err)
 	}
@@ -130,19 +133,19 @@ func (s *session) remember(work context.Context, ln *lane, id store.EntryID, att
 
 // bury moves an entry to the dead letters.
 func (s *session) bury(
-	work context.Context, ln *lane, e *record.Entry, id store.EntryID, cause *record.SendError, attempts int,
+	work context.Context, ln *lane, e *record.Entry, id store.EntryID, cause *record.SendError, a store.Attempt,
 ) error {
 	c := record.Cause{
-		Stage: record.StageDeliver, Code: cause.Code, Text: cause.Text, Attempts: attempts,
+		Stage: record.StageDeliver, Code: cause.Code, Text: cause.Text, Attempts: a.Attempts,
 		Detail: cause.Detail[:min(len(cause.Detail), maxDetail)],
 	}
 	// Should it have been written although it failed, the next time does nothing.
-	err := s.settle(work, func(ctx context.Context) error { return s.outbox.Bury(ctx, id, c) })
+	err := s.settle(work, func(ctx context.Context) error { return s.outbox.Bury(ctx, id, c, a.At) })
 	if err != nil {
 		return err
 	}
 	s.loop.buried.Add(1)
-	if attrs := s.loop.refusal(e, cause, attempts); attrs != nil {
+	if attrs := s.loop.refusal(e, cause, a.Attempts); attrs != nil {
 		s.loop.log.Error("the receiver refuses a notification; it became a dead letter", attrs...)
 	}
 	return nil

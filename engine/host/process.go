@@ -44,6 +44,7 @@ type process struct {
 	mu      sync.Mutex
 	alive   *instance // nil: none
 	start   *start    // under way; nil: none
+	starts  int       // lives that were begun
 	ends    int       // in a row, of lives that were short
 	next    time.Time // no start before
 	lastEnd error
@@ -119,6 +120,7 @@ func (p *process) begin(s *start, wait time.Duration) {
 	p.start = nil
 	switch {
 	case s.err == nil:
+		p.starts++
 		p.alive = s.instance
 		go p.follow(s.instance)
 	case p.ctx.Err() != nil:

@@ -25,6 +25,7 @@ type Source struct {
 	at      *instance // where it is open
 	open    *sdk.Opened
 	opening *opening // under way; nil: none
+	why     string   // why the last attempt to open it failed; empty: it did not
 
 	saving sync.Mutex // held while state is saved or loaded
 	state  []byte
@@ -187,7 +188,10 @@ func (s *Source) attempt(ctx context.Context, o *opening) {
 		cancel()
 		err = sdk.Retryable("source %s is closed", s.name)
 	case err == nil:
-		s.at, s.open = at, open
+		s.at, s.open, s.why = at, open, ""
+	}
+	if err != nil && ctx.Err() == nil {
+		s.why = sdk.Safe(err).Error()
 	}
 	o.err, o.left = err, ctx.Err() != nil
 	close(o.done)

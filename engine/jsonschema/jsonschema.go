@@ -9,9 +9,12 @@ package jsonschema
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io/fs"
 	"net/url"
 	"os"
@@ -32,13 +35,17 @@ type Schema struct {
 	name   string // as shown
 	schema *jsonschema.Schema
 	names  map[string]bool // of members that the schema describes
+	sum    [sha256.Size]byte
 }
+
+// Sum is the same for schemas of the same texts, what they refer to included.
+func (s *Schema) Sum() [sha256.Size]byte { return s.sum }
 
 // Compile reads and compiles a schema: a shipped one by its name, "redox/scheduling", or a file by its absolute path. root is the
 // directory that the file and all that it refers to may not leave. The error says what is wrong with the schema, and holds
 // nothing of a file that is none.
 func Compile(name, root string) (*Schema, error) {
-	l := &loader{names: map[string]bool{}}
+	l := &loader{names: map[string]bool{}, sum: sha256.New()}
 	where, shown := shippedScheme+":///"+name+".json", name
 	if filepath.IsAbs(name) {
 		var err error
@@ -60,13 +67,14 @@ func Compile(name, root string) (*Schema, error) {
 	if err != nil {
 		return nil, l.explain(shown, err)
 	}
-	return &Schema{name: shown, schema: schema, names: l.names}, nil
+	return &Schema{name: shown, schema: schema, names: l.names, sum: [sha256.Size]byte(l.sum.Sum(nil))}, nil
 }
 
 // loader reads schemas for the compiler, which has those of the drafts itself.
 type loader struct {
 	root  string          // links followed; empty: no files
 	names map[string]bool // see Schema
+	sum   hash.Hash       // of the texts that were read
 }
 
 // loadError is an error of a file, made without its content.
@@ -93,6 +101,8 @@ func (l *loader) Load(where string) (any, error) {
 	default:
 		return nil, &loadError{"is not a file; a schema reads nothing from the network: put a copy beside it"}
 	}
+	l.sum.Write(binary.AppendUvarint(nil, uint64(len(text))))
+	l.sum.Write(text)
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
 		return nil, &loadError{notJSON(text)}

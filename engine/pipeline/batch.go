@@ -345,10 +345,10 @@ func (w *window) render(it *item) store.Batch {
 		default:
 			e := record.Entry{
 				ID: notificationID(w.Name, &it.row, d), Pipeline: w.Name, Deliver: d.Name, Destination: d.Destination, Key: out.key,
-				Ref: it.row.Ref, Version: it.row.Version, Generation: it.row.Generation, Committed: w.begin, Body: out.body,
+				Ref: it.row.Ref, Version: it.row.Version, Generation: it.row.Generation, Time: it.row.Time, Committed: w.begin, Body: out.body,
 			}
 			if d.KeepRecord {
-				e.Record = recordOf(it)
+				e.Record, e.Previous = recordOf(it), previousOf(it)
 			}
 			b.Entries = append(b.Entries, e)
 			w.stats.mapped++
@@ -361,6 +361,7 @@ func (w *window) deadLetter(it *item, deliver, key string, cause *record.Cause) 
 	return record.DeadLetter{
 		ID: deadLetterID(w.Name, &it.row, deliver), Pipeline: w.Name, Deliver: deliver, Key: key, Ref: it.row.Ref,
 		Version: it.row.Version, Generation: it.row.Generation, Time: w.begin, Cause: *cause, Record: recordOf(it),
+		Previous: previousOf(it),
 	}
 }
 
@@ -371,11 +372,23 @@ func (w *window) oversized(it *item, part store.Batch) store.Batch {
 		Text: fmt.Sprintf("the change and its notifications take %d bytes and %d items, one commit of the store takes %d and %d",
 			part.Size(), part.Items(), w.Limits.Bytes, w.Limits.Items),
 	})
-	d.Record = nil
+	d.Record, d.Previous = nil, nil
 	it.row.Key, it.row.Snapshot = "", nil
 	w.stats.dead++
 	w.log.Error("a change became a dead letter", "cause", d.Cause.Text, "record", record.Name(w.Secret, w.Name, it.row.Ref))
 	return store.Batch{Rows: []store.Row{it.row}, Dead: []record.DeadLetter{d}}
+}
+
+// previousOf is the JSON form of the record before, as a mapping gets it; nil when there is none.
+func previousOf(it *item) []byte {
+	if it.before == nil {
+		return nil
+	}
+	data, err := it.before.Marshal()
+	if err != nil {
+		return nil
+	}
+	return data
 }
 
 // recordOf is the record's JSON form, nil when there is none: an item that could not be read.

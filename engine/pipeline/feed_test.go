@@ -256,6 +256,7 @@ type rig struct {
 	ehr    *ehr
 	store  *memstore.Store
 	config pipeline.Config
+	loop   *pipeline.Pipeline // that start started last
 	logs   *bytes.Buffer
 
 	claims, commits int
@@ -326,6 +327,7 @@ func (r *rig) start() (stop func()) {
 	if err != nil {
 		r.Fatal(err)
 	}
+	r.loop = p
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -413,7 +415,7 @@ func (r *rig) delivered() []string {
 
 func (r *rig) dead() []record.DeadLetter {
 	r.Helper()
-	dead, _, err := r.store.Admin().Dead(context.Background(), nil, 1<<30)
+	dead, _, err := r.store.Admin().Dead(context.Background(), store.Filter{}, nil, 1<<30)
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -38,22 +38,23 @@ func (p *Pipeline) Once(ctx context.Context) (c Counts, err error) {
 	p.recover = true
 	err = contain(func() error {
 		s, err := p.window(ctx)
-		c = Counts{
-			Pages: s.pages, Changes: s.changes, New: s.fresh, Seen: s.seen, Stale: s.stale, BeforeStart: s.primed, Filtered: s.filtered,
-			Skipped: s.skipped, Mapped: s.mapped, Dead: s.dead, Deleted: s.deleted, Expanded: s.expanded, Children: s.children,
-		}
+		c = s.counts()
 		return err
 	})
-	if err != nil {
-		return c, showable(err)
-	}
-	return c, nil
+	return c, showable(err)
 }
 
-// showable is the error with a text that may be shown.
+func (s stats) counts() Counts {
+	return Counts{
+		Pages: s.pages, Changes: s.changes, New: s.fresh, Seen: s.seen, Stale: s.stale, BeforeStart: s.primed, Filtered: s.filtered,
+		Skipped: s.skipped, Mapped: s.mapped, Dead: s.dead, Deleted: s.deleted, Expanded: s.expanded, Children: s.children,
+	}
+}
+
+// showable is the error with a text that may be shown and logged.
 func showable(err error) error {
 	var e *sdk.Error
-	if errors.As(err, &e) {
+	if err == nil || errors.As(err, &e) {
 		return err // of this loop, or made safe by it
 	}
 	return failf("%s", text(err))

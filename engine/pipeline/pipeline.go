@@ -165,6 +165,7 @@ type Pipeline struct {
 	refusals int                  // polls in a row that failed at a cursor
 	remarked map[string]time.Time // by code: when the adapter's remark was logged
 	kept     *cache               // of fetches that may use what an earlier window fetched
+	watched  *watched
 }
 
 // New makes a pipeline. Fetches that need each other in a circle are an error.
@@ -178,8 +179,9 @@ func New(c Config) (*Pipeline, error) {
 	}
 	p := &Pipeline{
 		Config: c, levels: levels, log: c.Logger.With("pipeline", c.Name), attempts: map[sdk.Ref]int{}, kept: newCache(keptCache),
-		remarked: map[string]time.Time{},
+		remarked: map[string]time.Time{}, watched: &watched{asked: make(chan chan polled)},
 	}
+	p.is(Stopped, nil)
 	steps := p.mapStep(len(c.Delivers))
 	p.worked, p.failing, p.witness = make([]bool, steps), make([]int, steps), make([]sdk.Ref, p.fetching())
 	return p, nil
@@ -190,14 +192,17 @@ func New(c Config) (*Pipeline, error) {
 //
 // Invariant 8: nothing that happens in here, a panic included, reaches another pipeline.
 func (p *Pipeline) Run(ctx context.Context) {
+	defer p.is(Stopped, nil)
 	failures := 0
 	for ctx.Err() == nil {
+		p.is(Claiming, nil)
 		err := contain(func() error { return p.own(ctx, &failures) })
 		if ctx.Err() != nil {
 			return
 		}
 		failures++
 		wait := backOff(failures)
+		p.is(Claiming, func(st *Status) { st.Why, st.Failures = text(err), failures })
 		p.log.Warn("the state of the pipeline is claimed again", "error", text(err), "retry_in", wait.Round(time.Millisecond))
 		sleep(ctx, wait)
 	}
@@ -219,18 +224,29 @@ func (p *Pipeline) own(ctx context.Context, failures *int) error {
 	if err != nil {
 		return err
 	}
+	state := Waiting
 	for {
-		if !p.until(ctx, due) {
+		p.is(state, func(st *Status) { st.Next, st.Polled = due, feed.Position().Polled })
+		asked, owned := p.next(ctx, due)
+		if !owned {
 			return store.ErrFenced
 		}
 		if ctx.Err() != nil {
+			if asked != nil {
+				asked <- polled{err: failf("the pipeline is stopping")}
+			}
 			return ctx.Err()
 		}
 		before := p.feed.Position().Commit
+		p.is(Polling, nil)
+		var got stats
 		err := contain(func() (err error) {
-			_, err = p.window(ctx)
+			got, err = p.window(ctx)
 			return err
 		})
+		if asked != nil {
+			asked <- polled{got.counts(), showable(err)}
+		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -238,7 +254,8 @@ func (p *Pipeline) own(ctx context.Context, failures *int) error {
 			if *failures > 0 {
 				p.log.Info("the pipeline works again", "after_failures", *failures)
 			}
-			*failures = 0
+			*failures, state = 0, Waiting
+			p.is(state, func(st *Status) { st.Why, st.Failures = "", 0 })
 			due = p.nextTick(time.Now())
 			if due.Before(p.rest) {
 				due = p.rest
@@ -247,8 +264,9 @@ func (p *Pipeline) own(ctx context.Context, failures *int) error {
 			return err
 		case sdk.CodeOf(err) == sdk.CodeWatermarkExpired:
 			p.log.Error("there is a gap in the feed, the pipeline pauses: the server no longer has all changes since the last poll",
-				"error", sdk.Safe(err), "to_resume", "rounds resume "+p.Name+" --from now|beginning|INSTANT")
-			p.until(ctx, time.Time{})
+				"error", sdk.Safe(err), "to_resume", "rounds state set "+p.Name+" --start now|beginning|INSTANT")
+			p.is(Gap, func(st *Status) { st.Why, st.Polled = text(err), feed.Position().Polled })
+			p.gap(ctx, err)
 			return err
 		default:
 			if sdk.CodeOf(err) == sdk.CodeRateLimited && p.feed.Position().Commit > before {
@@ -263,6 +281,8 @@ func (p *Pipeline) own(ctx context.Context, failures *int) error {
 			wait = max(wait, time.Until(p.rest))
 			p.log.Warn("the poll failed and will be repeated", "error", text(err), "failures", *failures,
 				"retry_in", wait.Round(time.Millisecond))
+			state = Failing
+			p.is(state, func(st *Status) { st.Why, st.Failures = text(err), *failures })
 			due = time.Now().Add(wait)
 		}
 	}
@@ -288,21 +308,45 @@ func (e *stepError) Error() string { return e.text }
 
 func failf(format string, args ...any) error { return &stepError{fmt.Sprintf(format, args...)} }
 
-// until waits for an instant, for ever when it is zero; false when the ownership was lost.
+// until waits for an instant; false when the ownership was lost.
 func (p *Pipeline) until(ctx context.Context, due time.Time) bool {
-	var timer <-chan time.Time
-	if !due.IsZero() {
-		t := time.NewTimer(time.Until(due))
-		defer t.Stop()
-		timer = t.C
-	}
+	t := time.NewTimer(time.Until(due))
+	defer t.Stop()
 	select {
 	case <-ctx.Done():
-	case <-timer:
+	case <-t.C:
 	case <-p.feed.Lost():
 		return false
 	}
 	return true
+}
+
+// next waits for the next poll: that of an instant, or one that is asked for before. False when the ownership was lost.
+func (p *Pipeline) next(ctx context.Context, due time.Time) (asked chan<- polled, owned bool) {
+	t := time.NewTimer(time.Until(due))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	case asked = <-p.watched.asked:
+	case <-p.feed.Lost():
+		return nil, false
+	}
+	return asked, true
+}
+
+// gap waits for a person, who stops the pipeline to say where it goes on. A poll that is asked for meanwhile is not made.
+func (p *Pipeline) gap(ctx context.Context, cause error) {
+	for {
+		select {
+		case asked := <-p.watched.asked:
+			asked <- polled{err: showable(cause)}
+		case <-ctx.Done():
+			return
+		case <-p.feed.Lost():
+			return
+		}
+	}
 }
 
 func sleep(ctx context.Context, d time.Duration) {

@@ -250,3 +250,42 @@ func TestNothingIsKeptUnasked(t *testing.T) {
 		r.expectHeard("a@1: nothing", "a@2: nothing", "a@3: nothing")
 	})
 }
+
+// What a person has mapped again is mapped with the state before, as it would have been then.
+func TestDeadLettersAndKeptRecordsCarryTheStateBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := comparing(t, store.Limits{})
+		r.config.Delivers[0].KeepRecord = true
+		for _, version := range []string{"1", "fails", "2"} {
+			r.ehr.set("a", version, "p1")
+			r.ehr.set("b", version+"b", "p1") // so that not all of the page fails
+			r.run(time.Minute)
+		}
+		versionOf := func(data []byte) string {
+			if data == nil {
+				return "nothing"
+			}
+			rec, err := record.Unmarshal(data)
+			if err != nil || len(rec.Fetched["patient"]) == 0 {
+				t.Fatalf("%s: %v", data, err)
+			}
+			return rec.Change.Version
+		}
+		dead := r.dead()
+		if len(dead) != 1 || versionOf(dead[0].Record) != "fails" || versionOf(dead[0].Previous) != "1" {
+			t.Errorf("dead letters %+v", dead)
+		}
+		var got []string
+		for _, e := range r.outbox() {
+			if e.Time.IsZero() {
+				t.Error("a notification without the time of its change")
+			}
+			if e.Ref.ID == canary+"a" {
+				got = append(got, versionOf(e.Record)+" after "+versionOf(e.Previous))
+			}
+		}
+		if want := []string{"1 after nothing", "2 after fails"}; !slices.Equal(got, want) {
+			t.Errorf("notifications carry %q, want %q", got, want)
+		}
+	})
+}

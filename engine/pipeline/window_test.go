@@ -184,7 +184,7 @@ func TestAnExpiredWatermarkPausesAndNamesTheCommand(t *testing.T) {
 		if n := len(r.ehr.polls); n != 1 {
 			t.Errorf("%d polls in a day of a pause, want 1", n)
 		}
-		r.expectLog("rounds resume visits", 1)
+		r.expectLog("rounds state set visits --start", 1)
 		// Who resumes takes the ownership to write another position; the loop then goes on.
 		f, _ := r.store.Claim(t.Context(), "visits")
 		_ = f.Release(t.Context())

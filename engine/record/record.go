@@ -6,6 +6,7 @@ package record
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
@@ -28,12 +29,31 @@ type Entry struct {
 	Ref         sdk.Ref
 	Version     string
 	Generation  uint64
+	Time        time.Time // of the change, by the EHR's clock; zero: unknown
 	Seq         uint64    // number in the order of commit; given by the store, zero before
-	Committed   time.Time // given by the pipeline loop
+	Committed   time.Time // when it went into the outbox: given by the pipeline loop, by the store when a person put it back
 	Body        []byte    // rendered at commit
 	Record      []byte    // the record in its JSON form, kept where a rejection becomes a dead letter to be mapped again; may be nil
+	Previous    []byte    // the record before in its JSON form, kept beside Record where the pipeline keeps it; may be nil
 	Attempts    int       // attempts that failed so far
 	NextAttempt time.Time // not before; zero: at once
+	Tries       []Try     // attempts that failed, oldest first, the last 20
+	Trace       string    // W3C traceparent of the poll that made it; may be empty
+}
+
+// Try is an attempt to deliver that failed.
+type Try struct {
+	At   time.Time
+	Code string // short and stable: "http_503"
+}
+
+// maxTries bounds Entry.Tries: a destination may be down for days.
+const maxTries = 20
+
+// Tried appends an attempt that failed.
+func (e *Entry) Tried(t Try) {
+	from := max(0, len(e.Tries)+1-maxTries)
+	e.Tries = append(slices.Clone(e.Tries[from:]), t) // others may hold the old ones
 }
 
 // DeadLetter is a change or a notification that can't succeed without a person.
@@ -48,6 +68,7 @@ type DeadLetter struct {
 	Time       time.Time
 	Cause      Cause
 	Record     []byte // the record in its JSON form; nil when it is not known
+	Previous   []byte // the record before in its JSON form, where the pipeline keeps it; nil: there was none
 	Entry      *Entry // the notification, when it was rendered
 }
 

@@ -61,7 +61,7 @@ func Compile(path string, o Options) (*Script, error) {
 	case !below(root, path):
 		return nil, s.fail(s.export, "the script is outside of the configuration's directory")
 	}
-	b := &bundler{root: real, script: filepath.Join(real, filepath.FromSlash(s.name))}
+	b := &bundler{root: real, script: filepath.Join(real, filepath.FromSlash(s.name)), text: o.Text}
 	if _, err := b.find(b.script, s.name); err != nil {
 		return nil, s.fail(s.export, err.Error())
 	}
@@ -137,6 +137,7 @@ type metafile struct {
 type bundler struct {
 	root   string // directory that imports may not leave, its links followed
 	script string
+	text   *string // of the script; nil: what its file holds
 }
 
 func (b *bundler) build() (string, *sourcemap.Consumer, metafile, []error) {
@@ -230,6 +231,16 @@ func (b *bundler) setup(build api.PluginBuild) {
 		}
 		contents := string(text)
 		return api.OnLoadResult{Contents: &contents, Loader: api.LoaderJS}, nil
+	})
+	build.OnLoad(api.OnLoadOptions{Filter: ".", Namespace: "file"}, func(args api.OnLoadArgs) (api.OnLoadResult, error) {
+		if b.text == nil || args.Path != b.script {
+			return api.OnLoadResult{}, nil // the next one's, or esbuild's own
+		}
+		loader := api.LoaderJS
+		if strings.HasSuffix(args.Path, "ts") {
+			loader = api.LoaderTS
+		}
+		return api.OnLoadResult{Contents: b.text, Loader: loader}, nil
 	})
 	build.OnLoad(api.OnLoadOptions{Filter: `\.json$`, Namespace: "file"}, func(args api.OnLoadArgs) (api.OnLoadResult, error) {
 		text, err := os.ReadFile(args.Path)

@@ -38,6 +38,7 @@ package script
 
 import (
 	"context"
+	"crypto/sha256"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,6 +100,8 @@ type Options struct {
 	// changed afterwards.
 	Tables        map[string]map[string]string
 	TableDefaults map[string]string
+	// Text is compiled in place of what the script's file holds, which stays as it is; nil: what it holds.
+	Text *string
 	// Check looks at what the mapping returned, before it is a notification; nil: it is not looked at. authors tells which names
 	// are written in the script, and so are no content of a record.
 	Check func(body []byte, authors func(name string) bool) *Refusal
@@ -134,6 +137,9 @@ type Script struct {
 	check     func([]byte, func(string) bool) *Refusal
 	abandoned atomic.Int32 // calls that were given up and still run
 }
+
+// Sum is the same for scripts of the same code, what they import included.
+func (s *Script) Sum() [sha256.Size]byte { return sha256.Sum256([]byte(s.code)) }
 
 // Files are the script and all that it imports, as absolute paths. A change of any of them is a change of the mapping.
 func (s *Script) Files() []string { return s.files }

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/rounds-engine/rounds/engine/record"
@@ -157,10 +158,19 @@ type EntryID struct {
 	ID   string
 }
 
+// Done is an entry that its destination accepted.
+type Done struct {
+	EntryID
+	At   time.Time // of the acceptance
+	Code string    // short and stable: "accepted", "http_200"
+}
+
 // Attempt is an attempt that failed and will be repeated.
 type Attempt struct {
 	Attempts int       // failed so far
 	Next     time.Time // not before
+	At       time.Time // of this one
+	Code     string    // of what it met, short and stable: "http_503"
 }
 
 // Outbox is the ownership of one destination's entries.
@@ -170,13 +180,15 @@ type Outbox interface {
 	Lanes(ctx context.Context, token []byte, limit int) (lanes []string, next []byte, err error)
 	// Head gives the first n entries of a lane in the order of commit.
 	Head(ctx context.Context, lane string, n int) ([]record.Entry, error)
-	// Ack removes entries that were accepted. Idempotent. It survives the kill of the process on nil; after a loss of power
-	// an acknowledged entry may come again.
-	Ack(ctx context.Context, done ...EntryID) error
-	// Defer keeps the outcome of a failed attempt with the entry. For an entry that is gone it does nothing, as does Bury.
+	// Ack removes entries that were accepted; where the store keeps history, they are among the delivered ones in the same step.
+	// Idempotent. It survives the kill of the process on nil; after a loss of power an acknowledged entry may come again.
+	Ack(ctx context.Context, done ...Done) error
+	// Defer keeps the outcome of a failed attempt with the entry, and among its Tries. For an entry that is gone it does
+	// nothing, as does Bury.
 	Defer(ctx context.Context, id EntryID, a Attempt) error
-	// Bury moves an entry to the dead letters, where it keeps its id.
-	Bury(ctx context.Context, id EntryID, cause record.Cause) error
+	// Bury moves an entry to the dead letters, where it keeps its id. The attempt of the time at, which met the cause, is among
+	// its Tries then.
+	Bury(ctx context.Context, id EntryID, cause record.Cause, at time.Time) error
 	// Wake receives after commits and retries that brought entries. It is a hint and may be lost: look as well.
 	Wake() <-chan struct{}
 	Lost() <-chan struct{}
@@ -193,24 +205,82 @@ const (
 	Destination Kind = "destination"
 )
 
-// Admin is for people: it works beside the owners.
+// Delivered is a notification that was accepted.
+type Delivered struct {
+	record.Entry
+	At   time.Time
+	Code string
+}
+
+// Filter restricts a listing; what is zero does not restrict.
+type Filter struct {
+	Pipeline    string
+	Destination string  // of a dead letter: that of its notification, if it has one
+	ID          string  // of the notification or the dead letter
+	Ref         sdk.Ref // only together with Pipeline
+	// From and To bound a time: when it was delivered, when a waiting one was committed, when a dead letter became one. From is
+	// inclusive, To exclusive.
+	From, To time.Time
+	Code     string // of a dead letter's cause
+}
+
+// Depth is what waits for one destination.
+type Depth struct {
+	Count  int
+	Oldest time.Time // when the one was committed that waits longest, to the second
+}
+
+// Pause says that a person paused a pipeline or a destination.
+type Pause struct {
+	Kind  Kind // Pipeline or Destination
+	Name  string
+	Since time.Time
+	Why   string
+}
+
+// Admin is for people: it works beside the owners. Listings are paged: limit at most, from token on (nil: the first); next is
+// nil at the end. A token is good for the listing, with the filter, that gave it.
 type Admin interface {
-	// Dead lists dead letters, oldest first, limit at most, from token on.
-	Dead(ctx context.Context, token []byte, limit int) (dead []record.DeadLetter, next []byte, err error)
+	// Dead lists dead letters in the order in which they became such, oldest first.
+	Dead(ctx context.Context, f Filter, token []byte, limit int) (dead []record.DeadLetter, next []byte, err error)
+	// DeadLetter gives one. ErrNotFound.
+	DeadLetter(ctx context.Context, id string) (record.DeadLetter, error)
+	// DeadCount counts the dead letters of each pipeline that has any. It is cheap.
+	DeadCount(ctx context.Context) (map[string]int, error)
 	// Retry puts a dead letter back into the outbox: its own notification when entries is nil, else entries, which were
 	// mapped again (none: they are filtered now). They go to the ends of their lanes. ErrSuperseded when the record has a
-	// newer generation, unless force.
+	// newer generation, which is on its way or delivered, and would be followed by the older one; unless force. Nothing but a
+	// person removes a dead letter, by Retry or Discard.
 	Retry(ctx context.Context, id string, entries []record.Entry, force bool) error
 	// Discard removes a dead letter for good.
 	Discard(ctx context.Context, id string) error
-	// Pending counts the entries of each destination.
-	Pending(ctx context.Context) (map[string]int, error)
+	// Pending gives what waits for each destination for which anything does. It is cheap, whatever waits.
+	Pending(ctx context.Context) (map[string]Depth, error)
+	// Waiting lists entries; those of a lane are in its order.
+	Waiting(ctx context.Context, f Filter, token []byte, limit int) (entries []record.Entry, next []byte, err error)
+	// Delivered lists what was accepted and is kept, by time of delivery, oldest or newest first. Those of one record are found
+	// without looking at others.
+	Delivered(ctx context.Context, f Filter, newest bool, token []byte, limit int) (delivered []Delivered, next []byte, err error)
+	// Replay puts notifications at the ends of their lanes, in the order given, all or none: with their ids, as if they had
+	// never been tried. It does not ask for newer generations. ErrTooLarge beyond Limits.
+	Replay(ctx context.Context, entries []record.Entry) error
+	// Row gives a record's row with its snapshot, and whether there is one; Rows lists the rows of a pipeline, without.
+	Row(ctx context.Context, pipeline string, ref sdk.Ref) (Row, bool, error)
+	Rows(ctx context.Context, pipeline string, token []byte, limit int) (rows []Row, next []byte, err error)
 	// Positions gives the position of every pipeline that the state knows.
 	Positions(ctx context.Context) (map[string]Position, error)
+	// Pauses lists what people paused; Pause keeps one, in the place of that of the same name, durable on nil; Unpause forgets it,
+	// if it is there. They are notes: a store lets paused owners work.
+	Pauses(ctx context.Context) ([]Pause, error)
+	Pause(ctx context.Context, p Pause) error
+	Unpause(ctx context.Context, kind Kind, name string) error
 	// Rename moves all that is kept under one name to another, in one step. Moved is false when nothing is kept under from, as
-	// after an earlier Rename. ErrOccupied when something is kept under to; ErrHeld when an owner holds either. Entries and
-	// dead letters keep their ids, places and order, and are of the new name.
+	// after an earlier Rename. ErrOccupied when something is kept under to; ErrHeld when an owner holds either. Entries, delivered
+	// ones and dead letters keep their ids, places and order, and are of the new name.
 	Rename(ctx context.Context, kind Kind, from, to string) (moved bool, err error)
+	// Backup writes a copy of the whole state, as it is at one instant, while its owners work. What was written is good only if
+	// the error is nil.
+	Backup(ctx context.Context, w io.Writer) error
 }
 
 // Size is what a batch counts for Limits.Bytes.
@@ -250,13 +320,20 @@ func RowSize(r *Row) int {
 // EntrySize is what an entry counts for Limits.Bytes.
 func EntrySize(e *record.Entry) int {
 	return 256 + len(e.ID) + len(e.Pipeline) + len(e.Deliver) + len(e.Destination) + 2*len(e.Key) + refSize(e.Ref) +
-		len(e.Version) + len(e.Body) + len(e.Record)
+		len(e.Version) + len(e.Body) + len(e.Record) + len(e.Previous) + len(e.Trace) + triesSize(e.Tries)
+}
+
+func triesSize(tries []record.Try) (n int) {
+	for _, t := range tries {
+		n += 16 + len(t.Code)
+	}
+	return n
 }
 
 // DeadSize is what a dead letter counts for Limits.Bytes.
 func DeadSize(d *record.DeadLetter) int {
 	n := 256 + len(d.ID) + len(d.Pipeline) + len(d.Deliver) + len(d.Key) + refSize(d.Ref) + len(d.Version) +
-		len(d.Record) + len(d.Cause.Text) + len(d.Cause.Detail)
+		len(d.Record) + len(d.Previous) + len(d.Cause.Text) + len(d.Cause.Detail)
 	if d.Entry != nil {
 		n += EntrySize(d.Entry)
 	}

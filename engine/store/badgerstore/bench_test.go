@@ -85,7 +85,7 @@ func BenchmarkAck(b *testing.B) {
 			for range parallel {
 				all.Go(func() {
 					for id := range ids {
-						if err := o.Ack(b.Context(), id); err != nil {
+						if err := o.Ack(b.Context(), done(id)...); err != nil {
 							b.Error(err)
 						}
 					}

@@ -12,10 +12,12 @@ import (
 	"github.com/rounds-engine/rounds/sdk"
 )
 
-// Every value begins with the version of its form. A value that begins with zero is a stub: it stands in parts elsewhere.
+// Every value begins with the version of its form. A value that begins with zero is a stub: it stands in parts elsewhere. Each
+// form is read; entries, delivered ones and dead letters are written in the second, all else in the first.
 const (
 	valueInParts = 0
 	valueForm    = 1
+	entryForm    = 2
 )
 
 var errCorrupt = store.ErrDamaged
@@ -53,13 +55,17 @@ func (e *encoder) ref(r sdk.Ref) { e.string(r.Kind); e.string(r.ID); e.string(r.
 
 // decoder reads what encoder wrote. After the first mistake it gives zero values, and err says so.
 type decoder struct {
-	b   []byte
-	err error
+	b    []byte
+	form byte
+	err  error
 }
 
-func newDecoder(b []byte) *decoder {
+func newDecoder(b []byte) *decoder { return newDecoderUpTo(valueForm, b) }
+
+// newDecoderUpTo takes forms up to the given one.
+func newDecoderUpTo(form byte, b []byte) *decoder {
 	d := &decoder{b: b}
-	if d.byte() != valueForm {
+	if d.form = d.byte(); d.form < valueForm || d.form > form {
 		d.fail()
 	}
 	return d
@@ -221,16 +227,23 @@ func splitRow(b []byte) (store.Row, *decoder, byte) {
 	return r, d, flags
 }
 
-// encodeEntry leaves out what the entry's key tells: Seq, and the destination. What Defer changes comes first.
+// encodeEntry leaves out what the entry's key tells: Seq, and the destination.
 func encodeEntry(n *record.Entry, pipeline uint32) []byte {
 	e := newEncoder(store.EntrySize(n))
+	e.b[0] = entryForm
 	e.entry(n, pipeline)
 	return e.b
 }
 
 func (e *encoder) entry(n *record.Entry, pipeline uint32) {
+	e.time(n.Committed)
 	e.int(n.Attempts)
 	e.time(n.NextAttempt)
+	e.uint(uint64(len(n.Tries)))
+	for _, t := range n.Tries {
+		e.time(t.At)
+		e.string(t.Code)
+	}
 	e.uint(uint64(pipeline))
 	e.string(n.ID)
 	e.string(n.Deliver)
@@ -238,33 +251,118 @@ func (e *encoder) entry(n *record.Entry, pipeline uint32) {
 	e.ref(n.Ref)
 	e.string(n.Version)
 	e.uint(n.Generation)
-	e.time(n.Committed)
+	e.time(n.Time)
+	e.string(n.Trace)
 	e.bytes(n.Body)
 	e.bytes(n.Record)
+	e.bytes(n.Previous)
 }
 
 func decodeEntry(b []byte) (n record.Entry, pipeline uint32, err error) {
-	d := newDecoder(b)
+	d := newDecoderUpTo(entryForm, b)
 	n, pipeline = d.entry()
 	return n, pipeline, d.end()
 }
 
 func (d *decoder) entry() (n record.Entry, pipeline uint32) {
+	pipeline = d.entryHead(&n)
+	if d.form < entryForm {
+		n.Committed = d.time()
+		n.Body, n.Record = d.bytes(), d.bytes()
+		return n, pipeline
+	}
+	n.Time = d.time()
+	n.Trace = d.string()
+	n.Body, n.Record, n.Previous = d.bytes(), d.bytes(), d.bytes()
+	return n, pipeline
+}
+
+// entryHead reads what is needed to find an entry.
+func (d *decoder) entryHead(n *record.Entry) (pipeline uint32) {
+	if d.form >= entryForm {
+		n.Committed = d.time()
+	}
 	n.Attempts = d.int()
 	n.NextAttempt = d.time()
+	if d.form >= entryForm {
+		tries := d.uint()
+		if tries > uint64(len(d.b))/2 {
+			d.fail()
+			tries = 0
+		}
+		for range tries {
+			n.Tries = append(n.Tries, record.Try{At: d.time(), Code: d.string()})
+		}
+	}
 	pipeline = uint32(d.uint())
 	n.ID, n.Deliver, n.Key = d.string(), d.string(), d.string()
 	n.Ref = d.ref()
 	n.Version = d.string()
 	n.Generation = d.uint()
-	n.Committed = d.time()
-	n.Body, n.Record = d.bytes(), d.bytes()
-	return n, pipeline
+	return pipeline
 }
 
-// encodeDead writes a dead letter. The record is kept once, with the letter.
+// entryCommitted reads when an entry was committed. Of an entry in parts the first will do.
+func entryCommitted(b []byte) (time.Time, error) {
+	d := newDecoderUpTo(entryForm, b)
+	if d.form >= entryForm {
+		return d.time(), d.err
+	}
+	var n record.Entry
+	d.entryHead(&n)
+	return d.time(), d.err
+}
+
+// encodeDone puts before an entry's value, as it was in the outbox, how it was accepted, and until when that is kept.
+func encodeDone(done *store.Done, until time.Time, destination uint32, entry []byte) []byte {
+	e := newEncoder(48 + len(done.Code) + len(entry))
+	e.time(done.At)
+	e.time(until)
+	e.uint(uint64(destination))
+	e.string(done.Code)
+	e.b = append(e.b, entry...)
+	return e.b
+}
+
+// doneHead is what tells a delivered entry from others.
+type doneHead struct {
+	at, until             time.Time
+	pipeline, destination uint32
+	code                  string
+	ref                   sdk.Ref
+}
+
+// decode reads the head of a delivered entry. Of one in parts the first will do.
+func (h *doneHead) decode(b []byte) error {
+	entry := h.split(b)
+	var n record.Entry
+	h.pipeline = entry.entryHead(&n)
+	h.ref = n.Ref
+	return entry.err
+}
+
+// split reads what stands before the entry.
+func (h *doneHead) split(b []byte) (entry *decoder) {
+	d := newDecoder(b)
+	h.at, h.until = d.time(), d.time()
+	h.destination = uint32(d.uint())
+	h.code = d.string()
+	return newDecoderUpTo(entryForm, d.b)
+}
+
+// decodeDone reads a delivered entry without its seq, which its key tells.
+func decodeDone(b []byte) (done store.Delivered, pipeline, destination uint32, err error) {
+	var h doneHead
+	d := h.split(b)
+	done.Entry, pipeline = d.entry()
+	done.At, done.Code = h.at, h.code
+	return done, pipeline, h.destination, d.end()
+}
+
+// encodeDead writes a dead letter. The record and the one before are kept once, with the letter.
 func encodeDead(l *record.DeadLetter, pipeline, destination uint32) []byte {
 	e := newEncoder(store.DeadSize(l))
+	e.b[0] = entryForm
 	e.uint(uint64(pipeline))
 	e.string(l.ID)
 	e.string(l.Deliver)
@@ -278,11 +376,17 @@ func encodeDead(l *record.DeadLetter, pipeline, destination uint32) []byte {
 	e.string(l.Cause.Text)
 	e.string(l.Cause.Detail)
 	e.int(l.Cause.Attempts)
-	record := l.Record
-	if record == nil && l.Entry != nil {
-		record = l.Entry.Record
+	record, previous := l.Record, l.Previous
+	if l.Entry != nil {
+		if record == nil {
+			record = l.Entry.Record
+		}
+		if previous == nil {
+			previous = l.Entry.Previous
+		}
 	}
 	e.bytes(record)
+	e.bytes(previous)
 	if l.Entry == nil {
 		e.byte(0)
 		return e.b
@@ -290,13 +394,13 @@ func encodeDead(l *record.DeadLetter, pipeline, destination uint32) []byte {
 	e.byte(1)
 	e.uint(uint64(destination))
 	n := *l.Entry
-	n.Record = nil
+	n.Record, n.Previous = nil, nil
 	e.entry(&n, pipeline)
 	return e.b
 }
 
 func decodeDead(b []byte) (l record.DeadLetter, pipeline, destination uint32, err error) {
-	d := newDecoder(b)
+	d := newDecoderUpTo(entryForm, b)
 	pipeline = uint32(d.uint())
 	l.ID, l.Deliver, l.Key = d.string(), d.string(), d.string()
 	l.Ref = d.ref()
@@ -307,13 +411,35 @@ func decodeDead(b []byte) (l record.DeadLetter, pipeline, destination uint32, er
 	l.Cause.Code, l.Cause.Text, l.Cause.Detail = d.string(), d.string(), d.string()
 	l.Cause.Attempts = d.int()
 	l.Record = d.bytes()
+	if d.form >= entryForm {
+		l.Previous = d.bytes()
+	}
 	if d.byte() == 1 {
 		destination = uint32(d.uint())
 		n, _ := d.entry()
-		n.Record = l.Record
+		n.Record, n.Previous = l.Record, l.Previous
 		l.Entry = &n
 	}
 	return l, pipeline, destination, d.end()
+}
+
+// deadPipeline reads the pipeline of a dead letter. Of one in parts the first will do.
+func deadPipeline(b []byte) (uint32, error) {
+	d := newDecoderUpTo(entryForm, b)
+	return uint32(d.uint()), d.err
+}
+
+func encodePause(p *store.Pause) []byte {
+	e := newEncoder(32 + len(p.Why))
+	e.time(p.Since)
+	e.string(p.Why)
+	return e.b
+}
+
+func decodePause(b []byte) (p store.Pause, err error) {
+	d := newDecoder(b)
+	p.Since, p.Why = d.time(), d.string()
+	return p, d.end()
 }
 
 func encodePosition(p *store.Position) []byte {

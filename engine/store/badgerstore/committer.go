@@ -174,7 +174,7 @@ func (s *Store) commit(requests []*request, whole int) {
 		s.publish(nil, applied, true)
 	}
 	for _, o := range s.outboxes {
-		if n := s.counts[o.destination]; o.lanes.few(n) {
+		if n := s.depths.count(o.destination); o.lanes.few(n) {
 			// Should this fail, places are still looked up on disk, where the error is met again.
 			_ = o.lanes.load(s.db, n)
 		}

@@ -79,7 +79,7 @@ func TestAckIsNotSynced(t *testing.T) {
 		t.Error("an acknowledgement was synced")
 		return sync()
 	})
-	must(t, o.Ack(t.Context(), oldest(t, o, 100)...))
+	must(t, o.Ack(t.Context(), done(oldest(t, o, 100)...)...))
 }
 
 // Who gives up while the write is under way hears that the outcome is unknown; who gives up before, that nothing was written.
@@ -134,7 +134,7 @@ func TestNothingIsWrittenAfterAFailedSync(t *testing.T) {
 	if err := emptyCommit(t.Context(), f); !errors.Is(err, store.ErrBusy) || !strings.Contains(err.Error(), "started again") {
 		t.Errorf("next commit: %v, want ErrBusy and what to do", err)
 	}
-	if err := o.Ack(t.Context(), oldest(t, o, 1)...); !errors.Is(err, store.ErrBusy) {
+	if err := o.Ack(t.Context(), done(oldest(t, o, 1)...)...); !errors.Is(err, store.ErrBusy) {
 		t.Errorf("ack: %v, want ErrBusy", err)
 	}
 	must(t, s.Close())
@@ -162,8 +162,8 @@ func TestNoCommitWhenTheDiskIsNearlyFull(t *testing.T) {
 	must(t, f.Commit(t.Context(), batchOf(f, 0, 10, 1, true)))
 	o := attach(t, s)
 	free.Store(0) // what waits can still leave
-	must(t, o.Ack(t.Context(), oldest(t, o, 9)...))
-	must(t, o.Bury(t.Context(), oldest(t, o, 1)[0], record.Cause{}))
+	must(t, o.Ack(t.Context(), done(oldest(t, o, 9)...)...))
+	must(t, o.Bury(t.Context(), oldest(t, o, 1)[0], record.Cause{}, instant))
 }
 
 // A large value is stored in parts; they go when it goes, and those of a batch that never came go too.
@@ -178,7 +178,7 @@ func TestPartsAreSwept(t *testing.T) {
 	if n := badgerstore.Parts(t, s); n < 12 {
 		t.Fatalf("%d parts of 6 MiB", n)
 	}
-	must(t, o.Ack(t.Context(), oldest(t, o, 2)...))
+	must(t, o.Ack(t.Context(), done(oldest(t, o, 2)...)...))
 	must(t, badgerstore.Sweep(s))
 	if n := badgerstore.Parts(t, s); n == 0 || n > 6 {
 		t.Errorf("%d parts for the 2 MiB that are left", n)
@@ -194,7 +194,7 @@ func TestPartsAreSwept(t *testing.T) {
 	if head, err := o.Head(t.Context(), last.Lane, 1); err != nil || len(head) != 1 || len(head[0].Body) != 2<<20 {
 		t.Errorf("what is left is damaged: %v", err)
 	}
-	must(t, o.Ack(t.Context(), last))
+	must(t, o.Ack(t.Context(), done(last)...))
 
 	// Every sync fails, so that the parts are written and the batch is not.
 	badgerstore.OnSync(s, func(func() error) error { return errors.New("disk") })
@@ -232,7 +232,7 @@ func TestInvariant4HoldsBeyondTheIndex(t *testing.T) {
 				}
 				seen[id.ID], last[id.Lane] = true, id.Seq
 			}
-			must(t, o.Ack(t.Context(), ids...))
+			must(t, o.Ack(t.Context(), done(ids...)...))
 		}
 		if lanes, _, err := o.Lanes(t.Context(), nil, 10); err != nil || len(lanes) > 0 {
 			t.Errorf("%d lanes are left, %v", len(lanes), err)

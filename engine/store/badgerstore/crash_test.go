@@ -103,9 +103,9 @@ func load(dir string) {
 						id := store.EntryID{Lane: lane, Seq: e.Seq, ID: e.ID}
 						say("t %s", e.ID)
 						if (round+i)%7 == 0 {
-							check(out.Bury(ctx, id, record.Cause{Code: "x"}))
+							check(out.Bury(ctx, id, record.Cause{Code: "x"}, instant))
 						} else {
-							check(out.Ack(ctx, id))
+							check(out.Ack(ctx, done(id)...))
 						}
 						say("a %s", e.ID)
 					}
@@ -203,12 +203,12 @@ func verifyAfterKill(t *testing.T, dir string, committed map[string]uint64, trie
 	}
 	pending, err := s.Admin().Pending(ctx)
 	must(t, err)
-	if pending["webhook.d"] != len(there) {
-		t.Errorf("%d entries pending, %d there", pending["webhook.d"], len(there))
+	if pending["webhook.d"].Count != len(there) {
+		t.Errorf("%d entries pending, %d there", pending["webhook.d"].Count, len(there))
 	}
 	dead := map[string]bool{}
 	for token, more := []byte(nil), true; more; more = token != nil {
-		page, next, err := s.Admin().Dead(ctx, token, 500)
+		page, next, err := s.Admin().Dead(ctx, store.Filter{}, token, 500)
 		must(t, err)
 		token = next
 		for _, l := range page {

@@ -14,8 +14,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/rounds-engine/rounds/engine/store"
 )
 
@@ -25,42 +23,50 @@ const (
 	formatFile   = "FORMAT"
 	formatBegun  = "FORMAT.new"
 	formatPrefix = "rounds state, format "
-	format       = 1
+	lostFound    = "lost+found" // stands in every fresh volume
+	formatTemp   = "FORMAT.tmp"
+	// 1: as the first release wrote it. 2: entries and dead letters have a second form (codec.go), and there are delivered entries and
+	// pauses. Both forms are read, so nothing is rewritten when a state of the first is opened; but from then on a rounds that does not
+	// know the second must not open it.
+	format = 2
 )
 
-// prepare makes dir if need be, and makes sure that it is ours and private. It tells whether there is a state already.
-func prepare(dir string) (begun bool, err error) {
+// prepare makes dir if need be, and makes sure that it is ours and private. It tells the format of the state that is there, 0 when
+// none is.
+func prepare(dir string) (found int, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return false, fmt.Errorf("make the state directory: %w", err)
+		return 0, fmt.Errorf("make the state directory: %w", err)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, formatFile))
 	switch {
 	case err == nil:
-		begun, err = true, checkFormat(dir, string(text))
+		found, err = checkFormat(dir, string(text))
 	case errors.Is(err, fs.ErrNotExist):
 		err = checkEmpty(dir)
 	}
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	info, err := os.Stat(dir)
 	if err != nil {
-		return false, fmt.Errorf("look at the state directory: %w", err)
+		return 0, fmt.Errorf("look at the state directory: %w", err)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
 		if err := os.Chmod(dir, 0o700); err != nil {
-			return false, fmt.Errorf("make the state directory private (give one that this user owns): %w", err)
+			return 0, fmt.Errorf("make the state directory private (give one that this user owns): %w", err)
 		}
 	}
-	if begun {
-		return true, nil
+	if found > 0 {
+		return found, nil
 	}
-	err = os.WriteFile(filepath.Join(dir, formatBegun), fmt.Appendf(nil, "%s%d\n", formatPrefix, format), 0o600)
+	err = os.WriteFile(filepath.Join(dir, formatBegun), formatText(format), 0o600)
 	if err != nil {
-		return false, fmt.Errorf("begin the state: %w", err)
+		return 0, fmt.Errorf("begin the state: %w", err)
 	}
-	return false, nil
+	return 0, nil
 }
+
+func formatText(n int) []byte { return fmt.Appendf(nil, "%s%d\n", formatPrefix, n) }
 
 // Exists says whether dir holds a state; one that can't be looked at may be there.
 func Exists(dir string) bool {
@@ -68,18 +74,18 @@ func Exists(dir string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-func checkFormat(dir, text string) error {
+func checkFormat(dir, text string) (int, error) {
 	number, ok := strings.CutPrefix(strings.TrimSpace(text), formatPrefix)
 	n, err := strconv.Atoi(number)
 	switch {
 	case !ok || err != nil || n < 1:
-		return fmt.Errorf("%s is damaged: it should say %q: restore the state from a backup",
+		return 0, fmt.Errorf("%s is damaged: it should say %q: restore the state from a backup",
 			filepath.Join(dir, formatFile), formatPrefix+strconv.Itoa(format))
 	case n > format:
-		return fmt.Errorf("the state in %s has format %d, and this rounds knows formats up to %d: use the rounds that wrote it, or a newer one",
+		return 0, fmt.Errorf("the state in %s has format %d, and this rounds knows formats up to %d: use the rounds that wrote it, or a newer one",
 			dir, n, format)
 	}
-	return nil
+	return n, nil
 }
 
 // checkEmpty refuses a directory with files of others.
@@ -89,12 +95,15 @@ func checkEmpty(dir string) error {
 		return fmt.Errorf("look into the state directory: %w", err)
 	}
 	for _, f := range files {
-		if f.Name() == formatBegun {
+		switch f.Name() {
+		case formatBegun:
 			return nil // ours, stopped while it was made
+		case restoring:
+			return fmt.Errorf("in %s a backup was begun to be restored, and not finished: restore it again", dir)
 		}
 	}
 	for _, f := range files {
-		if f.Name() != "lost+found" { // stands in every fresh volume
+		if f.Name() != lostFound {
 			return fmt.Errorf("%s holds other files and no state of rounds: give an empty or a new directory", dir)
 		}
 	}
@@ -102,12 +111,27 @@ func checkEmpty(dir string) error {
 }
 
 // finishFormat is called when the state is made.
-func finishFormat(dir string) error {
-	f, err := os.Open(filepath.Join(dir, formatBegun))
+func finishFormat(dir string) error { return becomesFormat(dir, formatBegun) }
+
+// raiseFormat is called before anything is written to a state of an older format.
+func raiseFormat(dir string) error {
+	if err := os.WriteFile(filepath.Join(dir, formatTemp), formatText(format), 0o600); err != nil {
+		return err
+	}
+	return becomesFormat(dir, formatTemp)
+}
+
+// becomesFormat lets a file be the one that tells the format, at once and to stay.
+func becomesFormat(dir, name string) error {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close(), os.Rename(filepath.Join(dir, formatBegun), filepath.Join(dir, formatFile)))
+	err = errors.Join(f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.Rename(filepath.Join(dir, name), filepath.Join(dir, formatFile)), syncDir(dir))
 }
 
 // heldError names the process that has the state open, as Badger keeps it beside its lock.
@@ -125,8 +149,6 @@ func openError(dir string, err error) error {
 	switch {
 	case strings.Contains(text, "Cannot acquire directory lock"), strings.Contains(text, "Cannot create lock file"):
 		return heldError(dir)
-	case errors.Is(err, badger.ErrEncryptionKeyMismatch), strings.Contains(text, badger.ErrEncryptionKeyMismatch.Error()):
-		return fmt.Errorf("the state in %s can't be read with this encryption key: give the key that it was made with, none if it was made without", dir)
 	}
 	return fmt.Errorf("open the state in %s: %w", dir, err)
 }

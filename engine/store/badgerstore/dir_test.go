@@ -60,7 +60,7 @@ func TestDirectoryIsPrivate(t *testing.T) {
 func TestDirectoriesThatAreNotOursAreRefused(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"holds other files":          {"notes.txt": "mine"},
-		"state of a newer":           {"FORMAT": "rounds state, format 2\n"},
+		"state of a newer":           {"FORMAT": "rounds state, format 3\n"},
 		"format file that is broken": {"FORMAT": "rounds st"},
 		"badger of another program":  {"MANIFEST": "x", "000001.vlog": ""},
 	} {
@@ -119,8 +119,8 @@ func TestEncryptedStateNeedsItsKey(t *testing.T) {
 		}
 	}
 	for name, wrong := range map[string][]byte{"none": nil, "another": []byte("another key, 32 bytes in length.")} {
-		if _, err := badgerstore.Open(dir, badgerstore.Options{EncryptionKey: wrong}); err == nil || !strings.Contains(err.Error(), "encryption key") {
-			t.Errorf("key %s: %v, want an error about the encryption key", name, err)
+		if _, err := badgerstore.Open(dir, badgerstore.Options{EncryptionKey: wrong}); err == nil || !strings.Contains(err.Error(), "is encrypted") {
+			t.Errorf("key %s: %v, want one that says that it is encrypted", name, err)
 		}
 	}
 	s = open(t, dir, badgerstore.Options{EncryptionKey: key})

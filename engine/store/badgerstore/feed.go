@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -131,28 +132,23 @@ func readRow(txn *badger.Txn, pipeline uint32, ref sdk.Ref) (*store.Row, error) 
 	if err != nil {
 		return nil, err
 	}
-	var row store.Row
+	row, err := itemRow(txn, i)
+	return &row, err
+}
+
+func itemRow(txn *badger.Txn, i *badger.Item) (row store.Row, err error) {
 	read := func(b []byte) (err error) {
 		row, err = decodeRow(b)
 		return err
 	}
-	err = i.Value(func(b []byte) error {
-		if len(b) == 0 || b[0] != valueInParts {
-			return read(b)
-		}
-		blob, _, err := readStub(b)
-		if err != nil {
-			return err
-		}
-		if first, err := txn.Get(keyPart(i.Key(), blob, 0)); err == nil && first.Value(read) == nil {
-			return nil
-		}
-		if b, err = itemValue(txn, i); err != nil {
-			return err
-		}
-		return read(b)
-	})
-	return &row, err
+	if err := firstPart(txn, i, read); err == nil {
+		return row, nil
+	}
+	b, err := itemValue(txn, i) // what comes before the snapshot does not end in the first part
+	if err != nil {
+		return row, err
+	}
+	return row, read(b)
 }
 
 // Commit implements store.Feed.
@@ -307,6 +303,7 @@ type outgoing struct {
 	lane        laneID
 	id          string
 	value       []byte
+	committed   time.Time
 	to          uint32 // number of the destination; given by the committer, as is item
 	item        item
 }
@@ -318,7 +315,7 @@ func encodeEntries(entries []record.Entry, name string, pipeline uint32) ([]outg
 		if n.Pipeline != name {
 			return nil, errors.New("an entry is of another pipeline than its batch")
 		}
-		out[i] = outgoing{destination: n.Destination, lane: laneOf(pipeline, n.Key), id: n.ID, value: encodeEntry(n, pipeline)}
+		out[i] = outgoing{destination: n.Destination, lane: laneOf(pipeline, n.Key), id: n.ID, value: encodeEntry(n, pipeline), committed: n.Committed}
 	}
 	return out, nil
 }
@@ -339,7 +336,7 @@ func (t *tx) enter(entries []outgoing) error {
 		e := &entries[i]
 		e.item = itemOf(t.number(), e.id)
 		t.set(keyEntry(e.to, e.lane, e.item), e.value)
-		t.counts[e.to]++
+		t.depths.add(e.to, e.committed.Unix(), 1)
 	}
 	return nil
 }

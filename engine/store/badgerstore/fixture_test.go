@@ -87,6 +87,14 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// done says that entries were accepted just now.
+func done(ids ...store.EntryID) (list []store.Done) {
+	for _, id := range ids {
+		list = append(list, store.Done{EntryID: id, At: time.Now(), Code: "accepted"})
+	}
+	return list
+}
+
 // fill commits records with entries until n wait.
 func fill(t testing.TB, s store.Store, n int) {
 	t.Helper()
@@ -129,7 +137,7 @@ func drain(t testing.TB, o store.Outbox, n int) {
 						t.Errorf("head: %d entries, %v", len(head), err)
 						return
 					}
-					if err := o.Ack(t.Context(), store.EntryID{Lane: lane, Seq: head[0].Seq, ID: head[0].ID}); err != nil {
+					if err := o.Ack(t.Context(), done(store.EntryID{Lane: lane, Seq: head[0].Seq, ID: head[0].ID})...); err != nil {
 						t.Errorf("ack: %v", err)
 						return
 					}

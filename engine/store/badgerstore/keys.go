@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
+	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
 )
@@ -22,9 +23,12 @@ const (
 	rowKey      = 'r' // pipeline, hash of the ref         → row
 	markKey     = 'k' // pipeline, hash of the ref         → number of the scan that saw the row last
 	entryKey    = 'e' // destination, lane, seq, hash of id → entry
+	doneKey     = 'h' // time of delivery, seq             → delivered entry
+	doneRefKey  = 'x' // pipeline, hash of the ref, time of delivery, seq → nothing: a delivered entry of the record
 	deadKey     = 'd' // seq                               → dead letter
 	deadIDKey   = 'i' // hash of the dead letter's id      → seq
 	savedKey    = 's' // source                            → what its adapter saved
+	pauseKey    = 'u' // pipeline or destination           → that a person paused it
 	partKey     = 'b' // key of the value, blob, part      → part of a value that is too large for one transaction
 )
 
@@ -62,9 +66,28 @@ func keyNumber(prefix byte, number uint32) []byte {
 
 func keyRow(pipeline uint32, ref sdk.Ref) []byte {
 	d := digest(pipeline, ref.Kind, ref.ID, ref.Args)
-	k := append(make([]byte, 0, 1+4+16), rowKey)
+	k := append(make([]byte, 0, 1+4+16+doneLen), rowKey)
 	k = binary.BigEndian.AppendUint32(k, pipeline)
 	return append(k, d[:]...)
+}
+
+// doneLen is the length of what tells a delivered entry from others: time, in nanoseconds since 1970, and number.
+const doneLen = 8 + 8
+
+func keyDone(at time.Time, seq uint64) []byte {
+	nanos := uint64(0)
+	if at.After(time.Unix(0, 0)) {
+		nanos = uint64(at.UnixNano())
+	}
+	k := binary.BigEndian.AppendUint64(append(make([]byte, 0, 1+doneLen), doneKey), nanos)
+	return binary.BigEndian.AppendUint64(k, seq)
+}
+
+// prefixDoneRef begins the keys of what was delivered of a record.
+func prefixDoneRef(pipeline uint32, ref sdk.Ref) []byte {
+	k := keyRow(pipeline, ref)
+	k[0] = doneRefKey
+	return k
 }
 
 func laneOf(pipeline uint32, key string) laneID { return digest(pipeline, key) }
@@ -100,12 +123,12 @@ func keyEntry(destination uint32, lane laneID, it item) []byte {
 }
 
 // splitEntryKey is the inverse of keyEntry.
-func splitEntryKey(k []byte) (lane laneID, it item, ok bool) {
+func splitEntryKey(k []byte) (destination uint32, lane laneID, it item, ok bool) {
 	if len(k) != entryKeyLen {
-		return lane, it, false
+		return 0, lane, it, false
 	}
 	copy(lane[:], k[5:])
-	return lane, item{seq: binary.BigEndian.Uint64(k[21:]), id: binary.BigEndian.Uint64(k[29:])}, true
+	return binary.BigEndian.Uint32(k[1:]), lane, item{seq: binary.BigEndian.Uint64(k[21:]), id: binary.BigEndian.Uint64(k[29:])}, true
 }
 
 func keyDead(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte{deadKey}, seq) }

@@ -59,7 +59,7 @@ func (l *lanes) load(db *badger.DB, entries int) error {
 		it := l.iterator(txn)
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
-			id, at, ok := splitEntryKey(it.Item().Key())
+			_, id, at, ok := splitEntryKey(it.Item().Key())
 			if !ok {
 				return errCorrupt
 			}
@@ -225,7 +225,7 @@ func (l *lanes) listOnDisk(txn *badger.Txn, from start, limit int) (ids []string
 	}
 	var last laneID
 	for steps := 0; it.Valid(); {
-		id, _, ok := splitEntryKey(it.Item().Key())
+		_, id, _, ok := splitEntryKey(it.Item().Key())
 		switch {
 		case !ok:
 			return nil, nil, errCorrupt
@@ -264,7 +264,7 @@ func (l *lanes) headOnDisk(txn *badger.Txn, id laneID, n int) (items []item, err
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: append(keyNumber(entryKey, l.destination), id[:]...)})
 	defer it.Close()
 	for it.Seek(keyEntry(l.destination, id, item{seq: from})); it.Valid() && len(items) < n; it.Next() {
-		_, at, ok := splitEntryKey(it.Item().Key())
+		_, _, at, ok := splitEntryKey(it.Item().Key())
 		if !ok {
 			return nil, errCorrupt
 		}

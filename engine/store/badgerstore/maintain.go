@@ -21,9 +21,10 @@ const (
 	tidyEvery    = time.Minute
 	tidyDeletes  = 100_000 // as many deletions make it worth while to compact when the store is idle
 	sweepAtATime = 256
+	trimAtATime  = 1024
 )
 
-// maintain keeps the directory small: it sweeps parts of values that are gone, and compacts when there is nothing else to
+// maintain keeps the directory small: it sweeps parts of values that are gone, drops old delivered notifications, and compacts when there is nothing else to
 // do. Badger compacts as it is written to, which bounds a queue that is written and emptied all the time; but when a large
 // backlog was worked off and few writes come after it, what was deleted would lie on disk for long.
 func (s *Store) maintain() {
@@ -41,6 +42,9 @@ func (s *Store) maintain() {
 		before = now
 		if err := s.sweep(context.Background()); err != nil {
 			s.opt.Logger.Warn("the state could not be swept; it is tried again", "cause", err.Error())
+		}
+		if err := s.trim(context.Background()); err != nil {
+			s.opt.Logger.Warn("old delivered notifications could not be deleted; it is tried again", "cause", err.Error())
 		}
 		if idle && s.work.deletes.Load() >= tidyDeletes {
 			if err := s.flatten(); err != nil {

@@ -7,13 +7,14 @@ package badgerstore
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
 
-// freeSpace is what this user may still write.
-func freeSpace(dir string) (uint64, error) {
+// FreeSpace is what this user may still write.
+func FreeSpace(dir string) (uint64, error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
 		return 0, err
@@ -29,4 +30,29 @@ func locked(dir string) bool {
 	}
 	defer f.Close() // and with it the lock
 	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
+// lock takes the lock that Badger takes.
+func lock(dir string) (unlock func(), err error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, heldError(dir)
+		}
+		return nil, fmt.Errorf("lock the state in %s: %w", dir, err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// syncDir makes a renaming in dir durable.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }

@@ -35,7 +35,7 @@ func (s *Store) Attach(ctx context.Context, destination string) (store.Outbox, e
 		},
 		after: func() {
 			o.lanes.destination, o.lanes.most = o.destination, s.opt.Indexed
-			if failed = o.lanes.load(s.db, s.counts[o.destination]); failed != nil {
+			if failed = o.lanes.load(s.db, s.depths.count(o.destination)); failed != nil {
 				return
 			}
 			if old := s.outboxes[o.destination]; old != nil {
@@ -123,34 +123,52 @@ func (o *outbox) decode(value []byte, seq uint64) (record.Entry, error) {
 	return e, nil
 }
 
-// Ack implements store.Outbox.
-func (o *outbox) Ack(ctx context.Context, done ...store.EntryID) error {
+// Ack implements store.Outbox. What takes time is done here, in the caller's goroutine.
+func (o *outbox) Ack(ctx context.Context, done ...store.Done) error {
 	if len(done) > o.s.limits.Items {
 		return store.ErrTooLarge
 	}
-	gone := make([]*entryAt, 0, len(done))
-	for _, id := range done {
-		if at := o.at(id); at != nil {
-			gone = append(gone, at)
+	list := make([]*accepted, 0, len(done))
+	places := make([]*entryAt, 0, len(done))
+	size := 0
+	err := o.s.view(ctx, func(txn *badger.Txn) error {
+		for _, d := range done {
+			at := o.at(d.EntryID)
+			if at == nil {
+				continue
+			}
+			a := &accepted{o: o, at: at, done: d}
+			there, err := a.read(txn)
+			if err != nil {
+				return err
+			}
+			if there {
+				list, places, size = append(list, a), append(places, at), size+256+len(a.value)
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	return o.s.do(ctx, &request{size: 128 * len(gone),
+	return o.s.do(ctx, &request{size: size,
 		apply: func(t *tx) error {
 			if o.s.outboxes[o.destination] != o {
 				return store.ErrFenced
 			}
-			for _, at := range gone {
-				there, err := t.has(at.key)
+			for _, a := range list {
+				there, err := a.read(t.txn) // it may be gone by now, or deferred
 				if err != nil {
 					t.fail(err)
 				}
 				if there {
-					t.remove(o, at)
+					t.remove(o, a.at, a.committed)
+					t.keep(a)
 				}
 			}
 			return nil
 		},
-		after: func() { o.removed(gone...) },
+		after: func() { o.removed(places...) },
 	})
 }
 
@@ -176,9 +194,9 @@ func (o *outbox) at(id store.EntryID) *entryAt {
 //
 // Invariant 3: this is the only place where an entry is deleted. It is called for what the destination accepted (Ack) and
 // for what becomes a dead letter in the same transaction (Bury).
-func (t *tx) remove(o *outbox, at *entryAt) {
+func (t *tx) remove(o *outbox, at *entryAt, committed time.Time) {
 	t.delete(at.key)
-	t.counts[o.destination]--
+	t.depths.add(o.destination, committed.Unix(), -1)
 }
 
 // removed forgets the places. The committer holds s.mu.
@@ -192,18 +210,20 @@ func (o *outbox) removed(gone ...*entryAt) {
 func (o *outbox) Defer(ctx context.Context, id store.EntryID, a store.Attempt) error {
 	return o.rewrite(ctx, id, func(t *tx, e *record.Entry, pipeline uint32, at *entryAt) error {
 		e.Attempts, e.NextAttempt = a.Attempts, a.Next
+		e.Tried(record.Try{At: a.At, Code: a.Code})
 		t.set(at.key, encodeEntry(e, pipeline))
 		return nil
 	}, false)
 }
 
 // Bury implements store.Outbox.
-func (o *outbox) Bury(ctx context.Context, id store.EntryID, cause record.Cause) error {
+func (o *outbox) Bury(ctx context.Context, id store.EntryID, cause record.Cause, when time.Time) error {
 	return o.rewrite(ctx, id, func(t *tx, e *record.Entry, _ uint32, at *entryAt) error {
-		t.remove(o, at)
+		t.remove(o, at, e.Committed)
+		e.Tried(record.Try{At: when, Code: cause.Code})
 		t.fail(t.bury(&record.DeadLetter{
 			ID: e.ID, Pipeline: e.Pipeline, Deliver: e.Deliver, Key: e.Key, Ref: e.Ref, Version: e.Version,
-			Generation: e.Generation, Time: time.Now(), Cause: cause, Record: e.Record, Entry: e,
+			Generation: e.Generation, Time: when, Cause: cause, Record: e.Record, Previous: e.Previous, Entry: e,
 		}))
 		return nil
 	}, true)

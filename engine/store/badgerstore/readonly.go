@@ -26,7 +26,7 @@ func openReadOnly(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the form of the state: %w", err)
 	}
-	if err := checkFormat(dir, string(text)); err != nil {
+	if _, err := checkFormat(dir, string(text)); err != nil {
 		return nil, err
 	}
 	if locked(dir) { // before the logs, which the holder has open

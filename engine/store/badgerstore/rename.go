@@ -75,11 +75,15 @@ func (t *tx) rename(kind byte, from, to string) (bool, error) {
 
 // keeps says whether anything is kept for a pipeline or a destination.
 func (t *tx) keeps(kind byte, id uint32) (bool, error) {
+	paused, err := t.has(keyNumber(pauseKey, id))
+	if err != nil || paused {
+		return paused, err
+	}
 	if kind == pipelineName {
 		p, err := position(t.txn, id)
 		return p.Commit > 0, err
 	}
-	if t.s.counts[id] > 0 {
+	if t.s.depths.count(id) > 0 || t.s.history[id] > 0 {
 		return true, nil
 	}
 	it := t.txn.NewIterator(badger.IteratorOptions{Prefix: []byte{deadKey}})

@@ -43,7 +43,7 @@ func TestStateStaysBounded(t *testing.T) {
 		begin := time.Now()
 		ids := oldest(t, o, step)
 		took := time.Since(begin)
-		must(t, o.Ack(t.Context(), ids...))
+		must(t, o.Ack(t.Context(), done(ids...)...))
 		if i >= 10*step { // the first ones warm up
 			worst = max(worst, took)
 		}

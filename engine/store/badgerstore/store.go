@@ -18,7 +18,6 @@ package badgerstore
 import (
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -44,6 +43,9 @@ const (
 	crowdedValue = 4 << 10   // the same in a batch that does not fit one transaction: maxItems of these do
 )
 
+// MinFree is how much free space, in bytes, commits need where nothing else is said.
+const MinFree = 256 << 20
+
 // Options of Open. The zero value is good.
 type Options struct {
 	Logger *slog.Logger // nil: slog.Default()
@@ -56,7 +58,12 @@ type Options struct {
 	Limits store.Limits
 	// EncryptionKey of 16, 24 or 32 bytes encrypts the state at rest. It must be given when the state is made, and ever after.
 	EncryptionKey []byte
-	// MinFree is the free space in bytes under which commits are refused with store.ErrFull. 0: 256 MiB.
+	// Keep is how long delivered notifications are kept: 0, not at all; those that are there already stay for the time that held
+	// when they were delivered. When it is shortened, the shorter time holds for them too.
+	Keep time.Duration
+	// KeepBytes bounds what delivered notifications take, before compression; the oldest give way, within a minute or so. 0: 1 GiB.
+	KeepBytes int64
+	// MinFree is the free space in bytes under which commits are refused with store.ErrFull. 0: MinFree.
 	MinFree uint64
 	// FreeSpace tells how many bytes are free for dir. nil: asks the operating system.
 	FreeSpace func(dir string) (uint64, error)
@@ -82,7 +89,9 @@ type Store struct {
 	// Only the committer writes these, under mu; others read them under mu.
 	mu       sync.RWMutex
 	names    names
-	counts   map[uint32]int // entries by destination
+	depths   depths
+	letters  map[uint32]int   // dead letters by pipeline
+	history  map[uint32]int64 // bytes of delivered entries by destination
 	feeds    map[uint32]*feed
 	outboxes map[uint32]*outbox
 
@@ -106,25 +115,14 @@ var errClosed = fmt.Errorf("the state is closed: %w", store.ErrFenced)
 // Open opens the state in dir, which is made if it does not exist. It returns store.ErrHeld when another process has it
 // open.
 func Open(dir string, o Options) (*Store, error) {
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
-	if o.MinFree == 0 {
-		o.MinFree = 256 << 20
-	}
-	if o.FreeSpace == nil {
-		o.FreeSpace = freeSpace
-	}
-	if o.Indexed == 0 {
-		o.Indexed = 1 << 16
-	}
+	o = withDefaults(o)
 	if o.Existing && !Exists(dir) {
 		return nil, fmt.Errorf("there is no state in %s", dir)
 	}
 	if o.ReadOnly {
 		return openReadOnly(dir, o)
 	}
-	begun, err := prepare(dir)
+	found, err := prepare(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -135,10 +133,16 @@ func Open(dir string, o Options) (*Store, error) {
 	s := newStore(db, dir, o)
 	err = s.load()
 	if err == nil && s.secret == nil {
-		err = s.beginState(begun)
+		err = s.beginState(found > 0)
 	}
-	if err == nil && !begun {
+	switch {
+	case err != nil || found == format:
+	case found == 0:
 		err = finishFormat(dir)
+	default:
+		o.Logger.Info("the state is of an older format and is taken over; an older rounds can't open it from now on",
+			"directory", dir, "format", found, "now", format)
+		err = raiseFormat(dir)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read the state in %s: %w", dir, err), db.Close())
@@ -148,11 +152,30 @@ func Open(dir string, o Options) (*Store, error) {
 	return s, nil
 }
 
+func withDefaults(o Options) Options {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.MinFree == 0 {
+		o.MinFree = MinFree
+	}
+	if o.KeepBytes == 0 {
+		o.KeepBytes = 1 << 30
+	}
+	if o.FreeSpace == nil {
+		o.FreeSpace = FreeSpace
+	}
+	if o.Indexed == 0 {
+		o.Indexed = 1 << 16
+	}
+	return o
+}
+
 func newStore(db *badger.DB, dir string, o Options) *Store {
 	return &Store{
 		db: db, sync: db.Sync, syncLog: syncFile, dir: dir, opt: o, limits: lower(o.Limits),
 		queue: make(chan *request, 256), stop: make(chan struct{}), stopped: make(chan struct{}), dead: make(chan struct{}),
-		names: newNames(), counts: map[uint32]int{}, feeds: map[uint32]*feed{}, outboxes: map[uint32]*outbox{},
+		names: newNames(), depths: depths{}, letters: map[uint32]int{}, history: map[uint32]int64{}, feeds: map[uint32]*feed{}, outboxes: map[uint32]*outbox{},
 	}
 }
 
@@ -199,6 +222,9 @@ func openBadger(dir string, o Options) (db *badger.DB, err error) {
 	if locked(dir) {
 		return nil, heldError(dir)
 	}
+	if err := checkKey(dir, o.EncryptionKey); err != nil {
+		return nil, err
+	}
 	if err := checkTables(opt); err != nil {
 		return nil, err
 	}
@@ -234,21 +260,6 @@ func (s *Store) load() error {
 		s.secret, err = readValue(txn, keyMeta("secret"))
 		return err
 	})
-}
-
-// count counts the entries of each destination. A stored number would not do: a loss of power may undo acknowledgements and
-// keep what was committed after them, when Badger began a new log in between.
-func (s *Store) count(txn *badger.Txn) error {
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{entryKey}})
-	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		key := it.Item().Key()
-		if _, _, ok := splitEntryKey(key); !ok {
-			return errCorrupt
-		}
-		s.counts[binary.BigEndian.Uint32(key[1:])]++
-	}
-	return nil
 }
 
 // beginState makes the secret of a new state.

@@ -6,6 +6,7 @@ package badgerstore_test
 import (
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/rounds-engine/rounds/engine/store"
 	"github.com/rounds-engine/rounds/engine/store/badgerstore"
@@ -14,9 +15,9 @@ import (
 
 func TestSuite(t *testing.T) {
 	for name, o := range map[string]badgerstore.Options{
-		"InMemoryLanes": {},
-		"OnDiskLanes":   {Indexed: 2}, // most of the time beyond the bound
-		"Encrypted":     {EncryptionKey: []byte("0123456789abcdef")},
+		"InMemoryLanes": {Keep: 24 * time.Hour},
+		"OnDiskLanes":   {Indexed: 2, Keep: 24 * time.Hour}, // most of the time beyond the bound
+		"Encrypted":     {EncryptionKey: []byte("0123456789abcdef"), Keep: 24 * time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

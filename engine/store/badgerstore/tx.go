@@ -4,6 +4,7 @@
 package badgerstore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,21 +15,23 @@ import (
 // tx is one transaction of the committer. It reads what it wrote. The first error is kept, and nothing of the transaction
 // is written then.
 type tx struct {
-	s      *Store
-	txn    *badger.Txn
-	whole  int // values from this length on are cut into parts
-	parts  []part
-	last   uint64         // number given last
-	counts map[uint32]int // changes of the numbers of entries, by destination
-	names  []newName
-	wrote  bool
-	err    error
+	s       *Store
+	txn     *badger.Txn
+	whole   int // values from this length on are cut into parts
+	parts   []part
+	last    uint64           // number given last
+	depths  depths           // changes of what waits
+	letters map[uint32]int   // changes of the numbers of dead letters, by pipeline
+	history map[uint32]int64 // changes of the bytes of delivered entries, by destination
+	names   []newName
+	wrote   bool
+	err     error
 }
 
 type part struct{ key, value []byte }
 
 func (s *Store) begin(whole int) *tx {
-	return &tx{s: s, txn: s.db.NewTransaction(true), whole: whole, last: s.last, counts: map[uint32]int{}}
+	return &tx{s: s, txn: s.db.NewTransaction(true), whole: whole, last: s.last, depths: depths{}, letters: map[uint32]int{}, history: map[uint32]int64{}}
 }
 
 // get returns nil when there is no such key.
@@ -140,8 +143,12 @@ func (t *tx) writeParts() error {
 // published keeps in memory what was written. The committer holds s.mu.
 func (t *tx) published() {
 	t.s.last = t.last
-	for id, change := range t.counts {
-		t.s.counts[id] += change
+	t.s.depths.addAll(t.depths)
+	for pipeline, n := range t.letters {
+		t.s.letters[pipeline] += n
+	}
+	for destination, n := range t.history {
+		t.s.history[destination] += n
 	}
 	for _, n := range t.names {
 		t.s.names.add(n)
@@ -187,10 +194,45 @@ func itemValue(txn *badger.Txn, i *badger.Item) ([]byte, error) {
 	return whole, nil
 }
 
+// firstPart reads the begin of a value: all of it, or the first of its parts.
+func firstPart(txn *badger.Txn, i *badger.Item, read func([]byte) error) error {
+	return i.Value(func(b []byte) error {
+		if len(b) == 0 || b[0] != valueInParts {
+			return read(b)
+		}
+		blob, _, err := readStub(b)
+		if err != nil {
+			return err
+		}
+		first, err := txn.Get(keyPart(i.Key(), blob, 0))
+		if err != nil {
+			return errCorrupt
+		}
+		return first.Value(read)
+	})
+}
+
+// firstPart is as the function, also for what this transaction wrote.
+func (t *tx) firstPart(i *badger.Item, read func([]byte) error) error {
+	value, err := i.ValueCopy(nil)
+	if err != nil {
+		return err
+	}
+	if blob, _, err := readStub(value); err == nil {
+		first := keyPart(i.Key(), blob, 0)
+		for _, p := range t.parts {
+			if bytes.Equal(p.key, first) {
+				return read(p.value)
+			}
+		}
+	}
+	return firstPart(t.txn, i, read)
+}
+
 // canBeStub: numbers and the secret have no form byte, and may begin with zero.
 func canBeStub(key []byte) bool {
 	switch key[0] {
-	case metaKey, nameKey, markKey, deadIDKey, partKey:
+	case metaKey, nameKey, markKey, deadIDKey, doneRefKey, partKey:
 		return false
 	}
 	return true

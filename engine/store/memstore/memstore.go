@@ -13,10 +13,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/engine/store"
@@ -25,14 +25,24 @@ import (
 
 // Memory is a state in memory, as a directory is one on disk. The zero value is an empty one.
 type Memory struct {
+	Keep      time.Duration // how long delivered notifications are kept; 0: not at all
+	KeepBytes int64         // the oldest give way when those kept are larger, by store.EntrySize; 0: no bound
+
 	mu        sync.Mutex
 	secret    []byte
 	seq       uint64
 	numbers   int // of pipelines so far
 	pipelines map[string]*state
 	outboxes  map[string]*queue
-	dead      []letter // oldest first
+	dead      []letter          // oldest first
+	done      []store.Delivered // by time of delivery and Seq
+	pauses    map[pauseOf]store.Pause
 	saved     map[string][]byte
+}
+
+type pauseOf struct {
+	kind store.Kind
+	name string
 }
 
 // Store is a Memory that was opened.
@@ -82,6 +92,7 @@ func (m *Memory) Open(l store.Limits) *Store {
 		m.secret = make([]byte, 32)
 		_, _ = rand.Read(m.secret) // never fails
 		m.pipelines, m.outboxes, m.saved = map[string]*state{}, map[string]*queue{}, map[string][]byte{}
+		m.pauses = map[pauseOf]store.Pause{}
 	}
 	return &Store{Memory: m, limits: store.Limits{Items: cmp.Or(l.Items, 1000), Bytes: cmp.Or(l.Bytes, 8<<20), Refs: cmp.Or(l.Refs, 1000)}}
 }
@@ -114,15 +125,21 @@ func (s *Store) Claim(ctx context.Context, pipeline string) (store.Feed, error) 
 		return nil, err
 	}
 	defer s.mu.Unlock()
-	st := s.pipelines[pipeline]
-	if st == nil {
-		s.numbers++
-		st = &state{number: s.numbers, rows: map[sdk.Ref]store.Row{}, marks: map[sdk.Ref]uint64{}}
-		s.pipelines[pipeline] = st
-	}
+	st := s.pipeline(pipeline)
 	st.owner.lose()
 	st.owner = &owner{make(chan struct{})}
 	return &feed{store: s, name: pipeline, state: st, owner: st.owner, position: st.position}, nil
+}
+
+// pipeline makes what is kept of one, if need be. The caller holds the lock.
+func (s *Store) pipeline(name string) *state {
+	st := s.pipelines[name]
+	if st == nil {
+		s.numbers++
+		st = &state{number: s.numbers, rows: map[sdk.Ref]store.Row{}, marks: map[sdk.Ref]uint64{}}
+		s.pipelines[name] = st
+	}
+	return st
 }
 
 // Attach takes a destination's outbox, from whoever has it.
@@ -205,7 +222,7 @@ func (s *Store) put(entries []record.Entry) {
 		e = cloneEntry(e)
 		e.Seq = s.seq
 		q := s.queue(e.Destination)
-		lane := fmt.Sprintf("%q %d", e.Key, s.pipelines[e.Pipeline].number)
+		lane := fmt.Sprintf("%q %d", e.Key, s.pipeline(e.Pipeline).number)
 		q.lanes[lane] = append(q.lanes[lane], e)
 		select {
 		case q.wake <- struct{}{}:
@@ -378,12 +395,13 @@ func cloneRow(r store.Row) store.Row {
 }
 
 func cloneEntry(e record.Entry) record.Entry {
-	e.Body, e.Record = slices.Clone(e.Body), slices.Clone(e.Record)
+	e.Body, e.Record, e.Previous = slices.Clone(e.Body), slices.Clone(e.Record), slices.Clone(e.Previous)
+	e.Tries = slices.Clone(e.Tries)
 	return e
 }
 
 func cloneDead(d record.DeadLetter) record.DeadLetter {
-	d.Record = slices.Clone(d.Record)
+	d.Record, d.Previous = slices.Clone(d.Record), slices.Clone(d.Previous)
 	if d.Entry != nil {
 		e := cloneEntry(*d.Entry)
 		d.Entry = &e

@@ -5,6 +5,7 @@ package memstore_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/rounds-engine/rounds/engine/store"
 	"github.com/rounds-engine/rounds/engine/store/memstore"
@@ -13,7 +14,7 @@ import (
 
 func TestKeepsThePromisesOfAStore(t *testing.T) {
 	storetest.Run(t, func(*testing.T) storetest.Open {
-		var m memstore.Memory
+		m := memstore.Memory{Keep: 24 * time.Hour}
 		return func(_ *testing.T, limits store.Limits) store.Store { return m.Open(limits) }
 	})
 }

@@ -23,8 +23,8 @@ func buryKeeps(t *testing.T, o Open) {
 	commit(t, f, store.Batch{Entries: []record.Entry{e, entry("2", "key")}})
 	cause := record.Cause{Stage: record.StageDeliver, Code: "http_422", Text: "the receiver refused", Detail: "field x", Attempts: 2}
 	at := place(t, out, "1")
-	must(t, out.Bury(t.Context(), at, cause))
-	must(t, out.Bury(t.Context(), at, record.Cause{Code: "again"}))
+	must(t, out.Bury(t.Context(), at, cause, instant))
+	must(t, out.Bury(t.Context(), at, record.Cause{Code: "again"}, instant))
 	same(t, "entries", waiting(t, out), []string{"2"})
 	s.close()
 	s = open(t, o)
@@ -53,7 +53,7 @@ func buried(t *testing.T, o Open) (testStore, store.Feed, store.Outbox) {
 	list[0].Record = []byte(`{"change":1}`)
 	commit(t, f, store.Batch{Entries: list, Rows: []store.Row{{Ref: list[0].Ref, Generation: 1}}})
 	must(t, out.Defer(t.Context(), place(t, out, "1"), store.Attempt{Attempts: 5, Next: instant}))
-	must(t, out.Bury(t.Context(), place(t, out, "1"), record.Cause{}))
+	must(t, out.Bury(t.Context(), place(t, out, "1"), record.Cause{}, instant))
 	return s, f, out
 }
 
@@ -66,7 +66,7 @@ func retryGoesLast(t *testing.T, o Open) {
 		t.Errorf("%d dead letters after the retry", n)
 	}
 	e := head(t, out, before.Lane, 3)[2]
-	if e.Seq <= before.Seq || e.Attempts != 0 || !e.NextAttempt.IsZero() || string(e.Record) != `{"change":1}` {
+	if e.Seq <= before.Seq || e.Attempts != 0 || !e.NextAttempt.IsZero() || len(e.Tries) != 2 || string(e.Record) != `{"change":1}` {
 		t.Errorf("entry %+v", e)
 	}
 	if n := pending(t, s, "webhook.d"); n != 3 {
@@ -102,7 +102,7 @@ func retryMapped(t *testing.T, o Open) {
 	same(t, "dead letters", deadIDs(t, s), nil)
 
 	// Mapped again and filtered: nothing is left to send.
-	must(t, out.Bury(t.Context(), place(t, out, "2"), record.Cause{}))
+	must(t, out.Bury(t.Context(), place(t, out, "2"), record.Cause{}, instant))
 	must(t, s.Admin().Retry(t.Context(), "2", []record.Entry{}, false))
 	same(t, "entries", waiting(t, out), []string{"3 1a"})
 	same(t, "dead letters", deadIDs(t, s), nil)
@@ -156,7 +156,7 @@ func deadPaged(t *testing.T, o Open) {
 	var got []string
 	var token []byte
 	for i := 0; ; i++ {
-		page, next, err := s.Admin().Dead(t.Context(), token, 7)
+		page, next, err := s.Admin().Dead(t.Context(), store.Filter{}, token, 7)
 		must(t, err)
 		for _, l := range page {
 			got = append(got, l.ID)
@@ -174,7 +174,7 @@ func deadPaged(t *testing.T, o Open) {
 		}
 	}
 	same(t, "dead letters", got, want)
-	if _, _, err := s.Admin().Dead(t.Context(), []byte("no token"), 1); err == nil {
+	if _, _, err := s.Admin().Dead(t.Context(), store.Filter{}, []byte("no token"), 1); err == nil {
 		t.Error("a token that was never given was taken")
 	}
 

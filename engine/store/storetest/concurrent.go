@@ -98,7 +98,7 @@ func deliver(ctx context.Context, t *testing.T, out store.Outbox, n int) {
 					}
 					seen[e.ID], last[order] = true, e.Generation
 					mu.Unlock()
-					if err := out.Ack(ctx, idOf(lane, e)); err != nil {
+					if err := out.Ack(ctx, done(idOf(lane, e))...); err != nil {
 						t.Errorf("ack: %v", err)
 					}
 				}

@@ -6,6 +6,7 @@ package storetest
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/engine/store"
@@ -134,7 +135,7 @@ type faultyOutbox struct {
 	faults *Faults
 }
 
-func (o faultyOutbox) Ack(ctx context.Context, done ...store.EntryID) error {
+func (o faultyOutbox) Ack(ctx context.Context, done ...store.Done) error {
 	return o.faults.write(Ack, func() error { return o.Outbox.Ack(ctx, done...) })
 }
 
@@ -142,6 +143,6 @@ func (o faultyOutbox) Defer(ctx context.Context, id store.EntryID, a store.Attem
 	return o.faults.write(Defer, func() error { return o.Outbox.Defer(ctx, id, a) })
 }
 
-func (o faultyOutbox) Bury(ctx context.Context, id store.EntryID, cause record.Cause) error {
-	return o.faults.write(Bury, func() error { return o.Outbox.Bury(ctx, id, cause) })
+func (o faultyOutbox) Bury(ctx context.Context, id store.EntryID, cause record.Cause, at time.Time) error {
+	return o.faults.write(Bury, func() error { return o.Outbox.Bury(ctx, id, cause, at) })
 }

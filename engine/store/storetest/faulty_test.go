@@ -6,6 +6,7 @@ package storetest_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/engine/store"
@@ -50,7 +51,7 @@ func TestFaultsStandBeforeOrAfterTheWrite(t *testing.T) {
 			must(t, err)
 			must(t, o.Ack(t.Context()))
 			must(t, o.Defer(t.Context(), store.EntryID{}, store.Attempt{}))
-			must(t, o.Bury(t.Context(), store.EntryID{}, record.Cause{}))
+			must(t, o.Bury(t.Context(), store.EntryID{}, record.Cause{}, time.Now()))
 			must(t, s.SaveState(t.Context(), "x", nil))
 			if n := faults.Writes(); n != 7 {
 				t.Errorf("%d writes were counted, want 7", n)

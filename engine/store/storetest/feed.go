@@ -137,7 +137,7 @@ func commitBeyondLimits(t *testing.T, o Open) {
 	if _, err := f.Snapshots(t.Context(), []sdk.Ref{ref("1"), ref("2"), ref("3")}); !errors.Is(err, store.ErrTooLarge) {
 		t.Errorf("refs of snapshots: %v, want ErrTooLarge", err)
 	}
-	if err := out.Ack(t.Context(), make([]store.EntryID, 5)...); !errors.Is(err, store.ErrTooLarge) {
+	if err := out.Ack(t.Context(), make([]store.Done, 5)...); !errors.Is(err, store.ErrTooLarge) {
 		t.Errorf("acknowledgements: %v, want ErrTooLarge", err)
 	}
 	nothingOf(t, s, f, out, "b")
@@ -171,13 +171,13 @@ func commitLargest(t *testing.T, o Open) {
 			switch len(lanes) {
 			case 1: // what was written again can be moved, and comes back whole
 				must(t, out.Defer(t.Context(), at, store.Attempt{Attempts: 1}))
-				must(t, out.Bury(t.Context(), at, record.Cause{Code: "x"}))
+				must(t, out.Bury(t.Context(), at, record.Cause{Code: "x"}, instant))
 				if l := allDead(t, s, 10); len(l) != 1 || !bytes.Equal(l[0].Entry.Body, e.Body) {
 					t.Fatalf("%d entries: a dead letter does not hold its entry", n)
 				}
 				must(t, s.Admin().Discard(t.Context(), e.ID))
 			default:
-				must(t, out.Ack(t.Context(), at))
+				must(t, out.Ack(t.Context(), done(at)...))
 			}
 		}
 		if len(lanes) != n {

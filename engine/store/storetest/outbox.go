@@ -28,9 +28,9 @@ func attachFences(t *testing.T, o Open) {
 		t.Error("the owner of another destination is fenced")
 	}
 	for what, err := range map[string]error{
-		"ack":   old.Ack(t.Context(), at["1"]),
+		"ack":   old.Ack(t.Context(), done(at["1"])...),
 		"defer": old.Defer(t.Context(), at["2"], store.Attempt{Attempts: 1}),
-		"bury":  old.Bury(t.Context(), at["3"], record.Cause{}),
+		"bury":  old.Bury(t.Context(), at["3"], record.Cause{}, instant),
 	} {
 		if !errors.Is(err, store.ErrFenced) {
 			t.Errorf("%s of the fenced owner: %v, want ErrFenced", what, err)
@@ -41,7 +41,7 @@ func attachFences(t *testing.T, o Open) {
 		t.Error("the fenced owner's attempt was kept")
 	}
 	must(t, old.Release(t.Context()))
-	must(t, now.Ack(t.Context(), at["1"]))
+	must(t, now.Ack(t.Context(), done(at["1"])...))
 }
 
 func laneOrder(t *testing.T, o Open) {
@@ -80,7 +80,7 @@ func laneOrder(t *testing.T, o Open) {
 	if got := head(t, out, at.Lane, 1)[0]; !reflect.DeepEqual(got, want) {
 		t.Errorf("entry %+v, want %+v", got, want)
 	}
-	must(t, out.Ack(t.Context(), at))
+	must(t, out.Ack(t.Context(), done(at)...))
 	s.close()
 	check(open(t, o).attach("webhook.d"))
 }
@@ -155,7 +155,7 @@ func lanesPaged(t *testing.T, o Open) {
 		}
 		token = next
 		if i < go_ {
-			must(t, out.Ack(t.Context(), at[fmt.Sprint("goes", i)]))
+			must(t, out.Ack(t.Context(), done(at[fmt.Sprint("goes", i)])...))
 			commit(t, f, store.Batch{Entries: []record.Entry{entry(fmt.Sprint("new", i), fmt.Sprint("n", i))}})
 		}
 	}
@@ -174,8 +174,8 @@ func ackExact(t *testing.T, o Open) {
 	f, out := s.claim("p"), s.attach("webhook.d")
 	commit(t, f, store.Batch{Entries: entries("1", "2", "3", "4", "5")})
 	at := places(t, out)
-	must(t, out.Ack(t.Context(), at["3"], at["3"]))
-	must(t, out.Ack(t.Context(), at["3"]))
+	must(t, out.Ack(t.Context(), done(at["3"], at["3"])...))
+	must(t, out.Ack(t.Context(), done(at["3"])...))
 	same(t, "entries", waiting(t, out), []string{"1 2 4 5"})
 	wrong := []store.EntryID{
 		{Lane: at["1"].Lane, Seq: at["1"].Seq, ID: "2"},
@@ -183,18 +183,18 @@ func ackExact(t *testing.T, o Open) {
 		{Lane: "no such lane", Seq: at["1"].Seq, ID: "1"},
 		{ID: "1"},
 	}
-	must(t, out.Ack(t.Context(), wrong...))
+	must(t, out.Ack(t.Context(), done(wrong...)...))
 	for _, id := range wrong {
 		must(t, out.Defer(t.Context(), id, store.Attempt{Attempts: 1}))
-		must(t, out.Bury(t.Context(), id, record.Cause{}))
+		must(t, out.Bury(t.Context(), id, record.Cause{}, instant))
 	}
 	same(t, "entries", waiting(t, out), []string{"1 2 4 5"})
-	must(t, out.Ack(t.Context(), at["5"], at["1"]))
+	must(t, out.Ack(t.Context(), done(at["5"], at["1"])...))
 	same(t, "entries", waiting(t, out), []string{"2 4"})
 	if n := pending(t, s, "webhook.d"); n != 2 {
 		t.Errorf("%d pending, want 2", n)
 	}
-	must(t, out.Ack(t.Context(), at["2"], at["4"]))
+	must(t, out.Ack(t.Context(), done(at["2"], at["4"])...))
 	if lanes := allLanes(t, out, 10); len(lanes) > 0 {
 		t.Errorf("%d lanes without entries", len(lanes))
 	}
@@ -205,8 +205,8 @@ func ackSurvives(t *testing.T, o Open) {
 	f, out := s.claim("p"), s.attach("webhook.d")
 	commit(t, f, store.Batch{Entries: entries("1", "2", "3")})
 	at := places(t, out)
-	must(t, out.Ack(t.Context(), at["1"]))
-	must(t, out.Bury(t.Context(), at["2"], record.Cause{}))
+	must(t, out.Ack(t.Context(), done(at["1"])...))
+	must(t, out.Bury(t.Context(), at["2"], record.Cause{}, instant))
 	s.close()
 	s = open(t, o)
 	f, out = s.claim("p"), s.attach("webhook.d")
@@ -236,7 +236,7 @@ func deferKeeps(t *testing.T, o Open) {
 	s = open(t, o)
 	out = s.attach("webhook.d")
 	check(out)
-	must(t, out.Ack(t.Context(), at))
+	must(t, out.Ack(t.Context(), done(at)...))
 	must(t, out.Defer(t.Context(), at, store.Attempt{Attempts: 4}))
 	same(t, "entries", waiting(t, out), []string{"2"})
 }
@@ -248,7 +248,7 @@ func wake(t *testing.T, o Open) {
 	if !isLost(out.Wake()) {
 		t.Error("a commit with entries does not wake")
 	}
-	must(t, out.Bury(t.Context(), place(t, out, "1"), record.Cause{}))
+	must(t, out.Bury(t.Context(), place(t, out, "1"), record.Cause{}, instant))
 	must(t, s.Admin().Retry(t.Context(), deadIDs(t, s)[0], nil, false))
 	if !isLost(out.Wake()) {
 		t.Error("a retry does not wake")
@@ -263,8 +263,8 @@ func entryLeaves(t *testing.T, o Open) {
 	f, out := s.claim("p"), s.attach("webhook.d")
 	commit(t, f, store.Batch{Entries: entries("acked", "buried", "deferred", "waits")})
 	at := places(t, out)
-	must(t, out.Ack(t.Context(), at["acked"]))
-	must(t, out.Bury(t.Context(), at["buried"], record.Cause{Code: "http_422"}))
+	must(t, out.Ack(t.Context(), done(at["acked"])...))
+	must(t, out.Bury(t.Context(), at["buried"], record.Cause{Code: "http_422"}, instant))
 	must(t, out.Defer(t.Context(), at["deferred"], store.Attempt{Attempts: 1_000_000}))
 	commit(t, s.claim("p"), store.Batch{Entries: entries("acked"), Rows: []store.Row{row("r", 2)}})
 	must(t, out.Release(t.Context()))

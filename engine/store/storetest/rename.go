@@ -28,7 +28,11 @@ func renamed(t *testing.T, o Open) testStore {
 		Rows: []store.Row{row("x", 3)}, Entries: entries("1", "2", "3"), Position: &store.Position{Watermark: []byte("w"), Started: true},
 		Dead: []record.DeadLetter{{ID: "mapping", Pipeline: "p", Ref: ref("x"), Generation: 2}},
 	})
-	must(t, out.Bury(t.Context(), place(t, out, "1"), record.Cause{Code: "http_422"}))
+	must(t, out.Bury(t.Context(), place(t, out, "1"), record.Cause{Code: "http_422"}, instant))
+	gone := entry("gone", "key")
+	gone.Ref = ref("x")
+	commit(t, f, store.Batch{Entries: []record.Entry{gone}})
+	must(t, out.Ack(t.Context(), done(place(t, out, "gone"))...))
 	commit(t, s.claim("neighbour"), store.Batch{Rows: []store.Row{row("x", 7)}})
 	s.close()
 	return open(t, o)
@@ -45,7 +49,7 @@ func renamePipeline(t *testing.T, o Open) {
 		}
 		positions, err := s.Admin().Positions(t.Context())
 		must(t, err)
-		if p := positions["q"]; string(p.Watermark) != "w" || p.Commit != 1 || len(positions) != 2 {
+		if p := positions["q"]; string(p.Watermark) != "w" || p.Commit != 2 || len(positions) != 2 {
 			t.Errorf("positions %+v", positions)
 		}
 		for _, l := range allDead(t, s, 1) {
@@ -56,6 +60,8 @@ func renamePipeline(t *testing.T, o Open) {
 		s.close()
 		s = open(t, o)
 	}
+	same(t, "delivered", deliveredIDs(t, s, store.Filter{Pipeline: "q", Ref: ref("x")}, false), []string{"gone"})
+	same(t, "delivered by the old name", deliveredIDs(t, s, store.Filter{Pipeline: "p"}, false), nil)
 	out := s.attach("webhook.d")
 	for _, e := range head(t, out, allLanes(t, out, 2)[0], 2) {
 		if e.Pipeline != "q" {
@@ -102,6 +108,10 @@ func renameDestination(t *testing.T, o Open) {
 		s.close()
 		s = open(t, o)
 	}
+	same(t, "delivered", deliveredIDs(t, s, store.Filter{Destination: "file.e"}, false), []string{"gone"})
+	if d := delivered(t, s, store.Filter{}, false, 1); d[0].Destination != "file.e" {
+		t.Errorf("it was delivered to %s", d[0].Destination)
+	}
 	out := s.attach("file.e")
 	must(t, s.Admin().Retry(t.Context(), "1", nil, true))
 	same(t, "entries", waiting(t, out), []string{"2 3 1"})
@@ -110,7 +120,7 @@ func renameDestination(t *testing.T, o Open) {
 			t.Errorf("the entry %s goes to %s", id, e.Destination)
 		}
 	}
-	must(t, out.Ack(t.Context(), place(t, out, "2")))
+	must(t, out.Ack(t.Context(), done(place(t, out, "2"))...))
 	old := s.attach("webhook.d")
 	same(t, "entries of the old name", waiting(t, old), nil)
 	commit(t, s.claim("p"), store.Batch{Entries: entries("6")})
@@ -144,7 +154,7 @@ func renameRefused(t *testing.T, o Open) {
 	toBury.Destination = "webhook.dead"
 	commit(t, f, store.Batch{Entries: []record.Entry{toBury}})
 	out := s.attach("webhook.dead")
-	must(t, out.Bury(t.Context(), place(t, out, "7"), record.Cause{}))
+	must(t, out.Bury(t.Context(), place(t, out, "7"), record.Cause{}, instant))
 	must(t, out.Release(t.Context()))
 	refused := func(kind store.Kind, from, to string, want error) {
 		t.Helper()
@@ -169,7 +179,7 @@ func renameRefused(t *testing.T, o Open) {
 		refused(kind, "rest.nothing", "rest.b", nil)
 	}
 	must(t, claimed.Release(t.Context()))
-	if pending(t, s, "webhook.d") != 2 || s.claim("p").Position().Commit != 2 || rows(t, s.claim("neighbour"), ref("x"))[ref("x")].Generation != 7 {
+	if pending(t, s, "webhook.d") != 2 || s.claim("p").Position().Commit != 3 || rows(t, s.claim("neighbour"), ref("x"))[ref("x")].Generation != 7 {
 		t.Error("what was refused changed something")
 	}
 	must(t, s.claim("p").Release(t.Context()))

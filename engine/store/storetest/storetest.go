@@ -18,7 +18,8 @@ import (
 	"github.com/rounds-engine/rounds/sdk"
 )
 
-// Open opens a state, with limits not above the given ones; zero fields leave the implementation's own. The state of one
+// Open opens a state that keeps delivered notifications for a day or longer, and 1 MiB of them or more, with limits not above the
+// given ones; zero fields leave the implementation's own. The state of one
 // Open is the same each time that it is called; a call comes only when the store of the call before is closed.
 type Open func(t *testing.T, limits store.Limits) store.Store
 
@@ -62,6 +63,15 @@ func Run(t *testing.T, state func(t *testing.T) Open) {
 		{"DeadLettersArePagedOldestFirst", deadPaged},
 		{"DeadLetterIsKeptWhole", deadWhole},
 		{"PositionsOfAllPipelines", positions},
+		{"AcknowledgedIsDelivered", acknowledgedIsDelivered},
+		{"DeliveredIsPagedByTime", deliveredPaged},
+		{"DeliveredIsFiltered", deliveredFiltered},
+		{"WaitingIsFilteredAndPaged", waitingFiltered},
+		{"DeadLettersAreFilteredAndCounted", deadFiltered},
+		{"PendingTellsCountAndAge", pendingDepth},
+		{"ReplayGoesToTheEndsOfTheLanes", replay},
+		{"RowsAreListed", rowsListed},
+		{"PausesAreKept", pauses},
 		{"RenameOfAPipelineMovesAllOfIt", renamePipeline},
 		{"RenameOfADestinationMovesAllOfIt", renameDestination},
 		{"RenameOfASourceMovesWhatItSaved", renameSource},
@@ -213,7 +223,15 @@ func pending(t *testing.T, s store.Store, destination string) int {
 	t.Helper()
 	n, err := s.Admin().Pending(t.Context())
 	must(t, err)
-	return n[destination]
+	return n[destination].Count
+}
+
+// done says that entries were accepted just now.
+func done(ids ...store.EntryID) (list []store.Done) {
+	for _, id := range ids {
+		list = append(list, store.Done{EntryID: id, At: time.Now().Round(0), Code: "accepted"})
+	}
+	return list
 }
 
 func allDead(t *testing.T, s store.Store, limit int) []record.DeadLetter {
@@ -221,7 +239,7 @@ func allDead(t *testing.T, s store.Store, limit int) []record.DeadLetter {
 	var all []record.DeadLetter
 	var token []byte
 	for {
-		page, next, err := s.Admin().Dead(t.Context(), token, limit)
+		page, next, err := s.Admin().Dead(t.Context(), store.Filter{}, token, limit)
 		must(t, err)
 		if len(page) > limit {
 			t.Fatalf("%d dead letters on a page of %d", len(page), limit)

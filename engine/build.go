@@ -1,0 +1,183 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+
+	"github.com/rounds-engine/rounds/engine/config"
+	"github.com/rounds-engine/rounds/engine/delivery"
+	"github.com/rounds-engine/rounds/engine/jsonschema"
+	"github.com/rounds-engine/rounds/engine/pipeline"
+	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/engine/script"
+)
+
+// builder makes what the loops run of a configuration. A mapping that several pipelines use is compiled once.
+type builder struct {
+	cfg      *config.Config
+	log      *slog.Logger
+	onReject map[string]string
+	mappings map[[2]string]mapping // by script and schema
+	text     *string               // of the scripts, in place of what their files hold; nil: that
+}
+
+// mapping is a compiled script with the schema of what it returns.
+type mapping struct {
+	script *script.Script
+	sum    [sha256.Size]byte // of the code of both
+}
+
+func newBuilder(cfg *config.Config, log *slog.Logger) *builder {
+	b := &builder{cfg: cfg, log: log, onReject: map[string]string{}, mappings: map[[2]string]mapping{}}
+	for _, d := range cfg.Destinations {
+		b.onReject[d.ID()] = d.OnReject
+	}
+	return b
+}
+
+// mapping compiles what a deliver block maps with.
+func (b *builder) mapping(d config.Deliver) (m mapping, err error) {
+	key := [2]string{d.Script, d.Schema}
+	m, known := b.mappings[key]
+	if known {
+		return m, nil
+	}
+	o := script.Options{Root: b.cfg.Dir, Tables: b.cfg.Tables, TableDefaults: b.cfg.TableDefaults, Text: b.text}
+	var schema [sha256.Size]byte
+	if o.Check, schema, err = checkWith(d.Schema, b.cfg.Dir); err != nil {
+		return m, err
+	}
+	if m.script, err = script.Compile(d.Script, o); err != nil {
+		return m, err
+	}
+	code := m.script.Sum()
+	m.sum = sha256.Sum256(append(code[:], schema[:]...))
+	b.mappings[key] = m
+	return m, nil
+}
+
+// fingerprint is the same for two pipelines that do the same, whatever else their configurations hold.
+func (b *builder) fingerprint(p config.Pipeline) (sum [sha256.Size]byte, err error) {
+	h := sha256.New()
+	own := p.Fingerprint()
+	h.Write(own[:])
+	for _, d := range p.Delivers {
+		m, err := b.mapping(d)
+		if err != nil {
+			return sum, fmt.Errorf("pipeline %s, deliver %q: %w", p.Name, d.Name, err)
+		}
+		h.Write(m.sum[:])
+		if b.keepsRecords(d.Destination) {
+			h.Write([]byte("record"))
+		}
+	}
+	// Any mapping may look into any table.
+	tables, _ := json.Marshal([]any{b.cfg.Tables, b.cfg.TableDefaults}) // maps of strings always have a JSON form
+	h.Write(binary.AppendUvarint(nil, uint64(len(tables))))
+	h.Write(tables)
+	return [sha256.Size]byte(h.Sum(nil)), nil
+}
+
+// pipeline is what the configuration says of a pipeline, its scripts compiled. What it works on is not set.
+func (b *builder) pipeline(p config.Pipeline) (pipeline.Config, error) {
+	c := pipeline.Config{
+		Name: p.Name, SourceName: p.Source, Feed: p.Feed, Every: p.Every, Overlap: p.Overlap, Timeout: p.Timeout, Start: pipeline.Start(p.Start),
+		Confirm: p.Confirm, MaxDeleted: p.MaxDeleted, KeepPrevious: p.KeepPrevious, Parallel: runtime.GOMAXPROCS(0), Logger: b.log,
+	}
+	if x := p.Expand; x != nil {
+		c.Expand = &pipeline.Expand{
+			Name: x.Name, Resource: x.Resource, ID: x.ID, Items: x.Items, Key: x.Key, Version: x.Version, Time: x.Time,
+		}
+	}
+	for _, f := range p.Fetches {
+		c.Fetches = append(c.Fetches, fetchOf(f))
+	}
+	for _, d := range p.Delivers {
+		m, err := b.mapping(d)
+		if err != nil {
+			return c, fmt.Errorf("pipeline %s, deliver %q: %w", p.Name, d.Name, err)
+		}
+		to := pipeline.Deliver{
+			Name: d.Name, Destination: d.Destination, Map: mapWith(m.script), KeepRecord: b.keepsRecords(d.Destination),
+		}
+		if d.Filter != nil {
+			to.Filter = d.Filter
+		}
+		if d.OrderBy != nil {
+			to.OrderBy = d.OrderBy
+		}
+		c.Delivers = append(c.Delivers, to)
+	}
+	return c, nil
+}
+
+// named is pipeline for the one of a name.
+func (b *builder) named(name string) (pipeline.Config, error) {
+	i := slices.IndexFunc(b.cfg.Pipelines, func(p config.Pipeline) bool { return p.Name == name })
+	if i < 0 {
+		return pipeline.Config{}, noPipeline(b.cfg, name)
+	}
+	return b.pipeline(b.cfg.Pipelines[i])
+}
+
+// keepsRecords says whether the record is kept with each notification for a destination: to be mapped again if that is refused, or to
+// be shown beside what was made of it.
+func (b *builder) keepsRecords(destination string) bool {
+	return b.cfg.History.Keep > 0 || b.onReject[destination] == string(delivery.DeadLetter)
+}
+
+// fetchOf hands over a fetch; an expression that is not given must not become an interface that is not nil.
+func fetchOf(f config.Fetch) pipeline.Fetch {
+	out := pipeline.Fetch{
+		Name: f.Name, Resource: f.Resource, Optional: f.Optional, OnMissing: pipeline.OnMissing(f.OnMissing), Cache: f.Cache, Needs: f.Needs,
+	}
+	if f.ID != nil {
+		out.ID = f.ID
+	}
+	if f.ForEach != nil {
+		out.ForEach = f.ForEach
+	}
+	if f.When != nil {
+		out.When = f.When
+	}
+	return out
+}
+
+// mapWith lets a pipeline map with a script.
+func mapWith(s *script.Script) func(context.Context, *record.Record, pipeline.MapContext) ([]byte, error) {
+	return func(ctx context.Context, r *record.Record, c pipeline.MapContext) ([]byte, error) {
+		body, err := s.Map(ctx, r, script.Context(c))
+		var failed *script.Error
+		if errors.As(err, &failed) {
+			return nil, &pipeline.MapError{Text: failed.Error(), Detail: failed.Detail, TimedOut: failed.TimedOut}
+		}
+		return body, err
+	}
+}
+
+// checkWith lets a script's result be checked by a schema, if there is one.
+func checkWith(name, dir string) (check func([]byte, func(string) bool) *script.Refusal, sum [sha256.Size]byte, err error) {
+	if name == "" {
+		return nil, sum, nil
+	}
+	schema, err := jsonschema.Compile(name, dir)
+	if err != nil {
+		return nil, sum, err
+	}
+	return func(body []byte, authors func(string) bool) *script.Refusal {
+		if invalid := schema.Check(body, authors); invalid != nil {
+			return &script.Refusal{Text: invalid.Text, Detail: invalid.Detail}
+		}
+		return nil
+	}, schema.Sum(), nil
+}

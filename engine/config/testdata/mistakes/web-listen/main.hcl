@@ -1,0 +1,7 @@
+web {
+  listen = "8417"
+}
+
+history {
+  keep = "7d"
+}

@@ -1,0 +1,7 @@
+web {
+  token = "CANARY-SHORT"
+  tls {
+    cert = "CANARY"
+    key  = "CANARY"
+  }
+}

@@ -1,0 +1,274 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rounds-engine/rounds/engine/operate"
+	"github.com/rounds-engine/rounds/engine/pipeline"
+	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/engine/store"
+)
+
+// shown is an error of the store for a person.
+func shown(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrNotFound):
+		return refusal(operate.ErrNotFound, "there is none of that id")
+	}
+	return errors.New(store.Text(err))
+}
+
+const defaultPage = 100
+
+// span is a page as the store asks for it.
+func span(p operate.Page) (token []byte, limit int, err error) {
+	if limit = p.Limit; limit <= 0 {
+		limit = defaultPage
+	}
+	if token, err = base64.RawURLEncoding.DecodeString(p.After); err != nil {
+		return nil, 0, refusal(operate.ErrInvalid, "this is no place in the list: give what stood in next")
+	}
+	if len(token) == 0 {
+		token = nil
+	}
+	return token, min(limit, 1000), nil
+}
+
+func nextPage(token []byte) string { return base64.RawURLEncoding.EncodeToString(token) }
+
+// filter is a filter as the store asks for it. A record is looked up by its name in logs, or by its id in the pipeline.
+func (r *running) filter(ctx context.Context, f operate.Filter) (store.Filter, error) {
+	out := store.Filter{Pipeline: f.Pipeline, Destination: f.Destination, Code: f.Code, From: f.From, To: f.To}
+	if f.Record != "" {
+		found, row, err := r.find(ctx, operate.Record{Name: f.Record, Pipeline: f.Pipeline})
+		if errors.Is(err, operate.ErrNotFound) && f.Pipeline != "" {
+			found, row, err = r.find(ctx, operate.Record{Pipeline: f.Pipeline, ID: f.Record})
+		}
+		if err != nil {
+			return out, err
+		}
+		out.Pipeline, out.Ref = found, row.Ref
+	}
+	return out, nil
+}
+
+// Dead implements operate.Engine.
+func (e *Engine) Dead(ctx context.Context, f operate.Filter, page operate.Page) (*operate.DeadList, error) {
+	r, err := e.current()
+	if err != nil {
+		return nil, err
+	}
+	token, limit, err := span(page)
+	if err != nil {
+		return nil, err
+	}
+	filter, err := r.filter(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	dead, next, err := r.state.Admin().Dead(ctx, filter, token, limit)
+	if err != nil {
+		return nil, shown(err)
+	}
+	out := &operate.DeadList{DeadLetters: make([]operate.DeadLetter, 0, len(dead)), Next: nextPage(next)}
+	for i := range dead {
+		out.DeadLetters = append(out.DeadLetters, r.letter(&dead[i]))
+	}
+	return out, nil
+}
+
+func (r *running) letter(d *record.DeadLetter) operate.DeadLetter {
+	out := operate.DeadLetter{
+		ID: d.ID, Pipeline: d.Pipeline, Deliver: d.Deliver, Record: r.name(d.Pipeline, d), Kind: d.Ref.Kind, Generation: d.Generation,
+		Time: d.Time, Stage: string(d.Cause.Stage), Code: d.Cause.Code, Text: d.Cause.Text, Attempts: d.Cause.Attempts,
+	}
+	if d.Entry != nil {
+		out.Destination = d.Entry.Destination
+	}
+	return out
+}
+
+func (r *running) name(pipeline string, d *record.DeadLetter) string {
+	return record.Name(r.state.Secret(), pipeline, d.Ref)
+}
+
+// DeadLetter implements operate.Engine.
+func (e *Engine) DeadLetter(ctx context.Context, id string) (*operate.DeadContent, error) {
+	r, err := e.current()
+	if err != nil {
+		return nil, err
+	}
+	d, err := r.state.Admin().DeadLetter(ctx, id)
+	if err != nil {
+		return nil, shown(err)
+	}
+	if err := r.audit(ctx, "dead letter", d.Pipeline, d.Ref); err != nil {
+		return nil, err
+	}
+	out := &operate.DeadContent{
+		DeadLetter: r.letter(&d), RecordID: d.Ref.ID, Version: d.Version, Detail: d.Cause.Detail, Change: asJSON(d.Record), Previous: asJSON(d.Previous),
+	}
+	if d.Entry != nil {
+		out.Body, out.Tries = asJSON(d.Entry.Body), tries(d.Entry.Tries)
+	}
+	row, known, err := r.state.Admin().Row(ctx, d.Pipeline, d.Ref)
+	if err != nil {
+		return nil, shown(err)
+	}
+	out.Superseded = known && row.Generation > d.Generation
+	return out, nil
+}
+
+func tries(all []record.Try) []operate.Try {
+	var out []operate.Try
+	for _, t := range all {
+		out = append(out, operate.Try{Time: t.At, Code: t.Code})
+	}
+	return out
+}
+
+// asJSON is what is stored as JSON; what is none is shown as a text.
+func asJSON(data []byte) json.RawMessage {
+	if len(data) == 0 || json.Valid(data) {
+		return data
+	}
+	text, _ := json.Marshal(string(data)) // a string always has a JSON form
+	return text
+}
+
+// Discard implements operate.Engine.
+func (e *Engine) Discard(ctx context.Context, id string) error {
+	r, err := e.current()
+	if err != nil {
+		return err
+	}
+	d, err := r.state.Admin().DeadLetter(ctx, id)
+	if err != nil {
+		return shown(err)
+	}
+	if err := r.audit(ctx, "discard of a dead letter", d.Pipeline, d.Ref); err != nil {
+		return err
+	}
+	return shown(r.state.Admin().Discard(ctx, id))
+}
+
+// Retry implements operate.Engine.
+//
+// Invariant 4: what a newer generation superseded goes nowhere without force.
+func (e *Engine) Retry(ctx context.Context, id string, force bool) (*operate.Retried, error) {
+	r, err := e.current()
+	if err != nil {
+		return nil, err
+	}
+	d, err := r.state.Admin().DeadLetter(ctx, id)
+	if err != nil {
+		return nil, shown(err)
+	}
+	out := &operate.Retried{Notifications: 1}
+	var entries []record.Entry
+	switch {
+	case len(d.Record) > 0 && d.Cause.Stage != record.StagePoll:
+		if entries, err = r.mapAgain(ctx, &d); err != nil {
+			return nil, err
+		}
+		out.Notifications, out.Filtered = len(entries), len(entries) == 0
+	case d.Entry == nil:
+		return nil, refusal(operate.ErrInvalid, "this one can't be retried, as what the server said of the record was not kept (%s: %s). Once the "+
+			"cause is gone, read the feed again from before %s (rounds state set %s --start INSTANT), or discard it and wait for the record to change",
+			d.Cause.Code, d.Cause.Text, d.Time.UTC().Format(time.RFC3339), d.Pipeline)
+	}
+	err = r.state.Admin().Retry(ctx, id, entries, force)
+	if errors.Is(err, store.ErrSuperseded) {
+		return nil, refusal(operate.ErrSuperseded, "the record has changed since, and the newer notification would be followed by this older one: "+
+			"discard it, or retry with force")
+	}
+	if err != nil {
+		return nil, shown(err)
+	}
+	e.o.Logger.Info("a person retried a dead letter", "pipeline", d.Pipeline, "record", r.name(d.Pipeline, &d), "notifications", out.Notifications,
+		"by", operate.Actor(ctx))
+	return out, nil
+}
+
+// mapAgain makes of the record of a dead letter what the configuration of today does: by its deliver block, or by all of them if it
+// failed before any. What could not be fetched then is fetched now.
+func (r *running) mapAgain(ctx context.Context, d *record.DeadLetter) ([]record.Entry, error) {
+	p, err := r.trial(d.Pipeline, d.Deliver)
+	if err != nil {
+		return nil, err
+	}
+	fetch := d.Cause.Stage == record.StageFetch
+	if fetch && r.offline {
+		return nil, refusal(operate.ErrNotRunning, "what could not be fetched then has to be fetched now, which needs a running engine: start it with rounds run")
+	}
+	rec, err := record.Unmarshal(d.Record)
+	if err != nil {
+		return nil, err
+	}
+	var previous *record.Record
+	if len(d.Previous) > 0 && p.KeepPrevious {
+		if previous, err = record.Unmarshal(d.Previous); err != nil {
+			return nil, err
+		}
+	}
+	row, _, err := r.state.Admin().Row(ctx, d.Pipeline, d.Ref)
+	if err != nil {
+		return nil, shown(err)
+	}
+	rec.Change.Ref = d.Ref
+	entries, err := p.Again(ctx, rec, previous, store.Row{Ref: d.Ref, Version: d.Version, Generation: d.Generation, Key: row.Key}, fetch, time.Now())
+	if err != nil {
+		return nil, refusal(operate.ErrInvalid, "it fails again, and stays: %v", err)
+	}
+	if entries == nil {
+		entries = []record.Entry{} // which is not the same to the store as none given
+	}
+	return entries, nil
+}
+
+// trial is a pipeline for mapping only, with all deliver blocks or that of a name.
+func (r *running) trial(name, deliver string) (*pipeline.Pipeline, error) {
+	r.engine.mu.RLock()
+	build := r.build
+	r.engine.mu.RUnlock()
+	if build == nil {
+		return nil, refusal(operate.ErrInvalid, "a mapping is needed, and no configuration was given")
+	}
+	c, err := build.named(name)
+	if err != nil {
+		return nil, refusal(operate.ErrInvalid, "%v", err)
+	}
+	if deliver != "" {
+		i := -1
+		for at, d := range c.Delivers {
+			if d.Name == deliver {
+				i = at
+			}
+		}
+		if i < 0 {
+			return nil, refusal(operate.ErrInvalid, "pipeline %s no longer has a deliver block %q: put it back, or discard the dead letter", name, deliver)
+		}
+		c.Delivers = c.Delivers[i : i+1]
+	}
+	c.Limits, c.Secret = r.state.Limits(), r.state.Secret()
+	r.engine.mu.RLock()
+	if running := r.pipelines[name]; running != nil {
+		c.Source = running.source.source
+	}
+	r.engine.mu.RUnlock()
+	p, err := pipeline.New(c)
+	if err != nil {
+		return nil, fmt.Errorf("pipeline %s: %w", name, err)
+	}
+	return p, nil
+}

@@ -1,0 +1,343 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"golang.org/x/time/rate"
+
+	"github.com/rounds-engine/rounds/engine/config"
+	"github.com/rounds-engine/rounds/engine/delivery"
+	"github.com/rounds-engine/rounds/engine/destination"
+	"github.com/rounds-engine/rounds/engine/host"
+	"github.com/rounds-engine/rounds/engine/pipeline"
+	"github.com/rounds-engine/rounds/engine/store"
+	"github.com/rounds-engine/rounds/engine/store/badgerstore"
+)
+
+// running is what works on one state: the loops, and the configuration that they were made of. Its fields change under
+// Engine.changing, and are read under Engine.mu.
+type running struct {
+	engine *Engine
+	state  *badgerstore.Store
+	ctx    context.Context // of all loops
+	hurry  *rate.Limiter
+
+	read     func(context.Context) (*config.Config, error)
+	offline  bool       // nothing runs, and nothing is to be started
+	auditing sync.Mutex // held while a line is written
+
+	cfg          *config.Config
+	build        *builder
+	pipelines    map[string]*polling
+	destinations map[string]*delivering
+	sources      map[string]*opened
+	paused       map[string]store.Pause // by kind and name
+}
+
+// polling is a pipeline with its loop. A pipeline that a person paused has none.
+type polling struct {
+	config      config.Pipeline
+	fingerprint [sha256.Size]byte
+	pipeline    *pipeline.Pipeline
+	source      *opened
+	stop        func() // ends the loop and waits for that; nil: there is none
+}
+
+// delivering is a destination with its loop. A destination that a person paused has none.
+type delivering struct {
+	config config.Destination
+	to     destination.Destination
+	loop   *delivery.Loop
+	stop   func() error // as polling.stop; the error is of what was left behind
+}
+
+// opened is a source, which all pipelines that name it share.
+type opened struct {
+	config config.Source
+	source *host.Source
+}
+
+func newRunning(ctx context.Context, e *Engine, state *badgerstore.Store) *running {
+	return &running{
+		engine: e, state: state, ctx: ctx, hurry: rate.NewLimiter(hurryPerSecond, hurryPerSecond),
+		pipelines: map[string]*polling{}, destinations: map[string]*delivering{}, sources: map[string]*opened{},
+	}
+}
+
+// change is what apply does: what is to be stopped, and what is to be started then. What is in neither goes on undisturbed.
+type change struct {
+	cfg          *config.Config
+	build        *builder
+	pipelines    map[string]*polling // as they will be
+	destinations map[string]*delivering
+	sources      map[string]*opened
+
+	stopPipelines    []*polling
+	stopDestinations []*delivering
+	closeSources     []*opened
+}
+
+// apply makes what runs that of a configuration: at the start, and when it is read again. All that can fail is done before
+// anything is stopped, but for moving state to other names, which needs what has it to be stopped: if that fails, what was stopped
+// is started again, and the old configuration goes on.
+func (r *running) apply(ctx context.Context, cfg *config.Config) error {
+	c, err := r.compare(cfg)
+	if err != nil {
+		return err
+	}
+	left := r.stopAll(c.stopPipelines, c.stopDestinations)
+	if left != nil {
+		r.engine.o.Logger.Warn("deliveries were cut off, and are made again", "error", left)
+	}
+	if err := r.rename(ctx, cfg); err != nil {
+		for _, d := range c.destinations {
+			if r.destinations[d.config.ID()] != d {
+				_ = d.to.Close() // it was never used
+			}
+		}
+		r.start()
+		return err
+	}
+	for _, d := range c.stopDestinations {
+		if err := d.to.Close(); err != nil {
+			r.engine.o.Logger.Warn("a destination could not be closed", "destination", d.config.ID(), "error", err)
+		}
+	}
+	r.engine.host.Hide(cfg.Secrets)
+	closing := map[string]*host.Source{}
+	for _, s := range c.closeSources {
+		closing[s.config.ID()] = s.source
+	}
+	closeAll(ctx, closing)
+	for _, s := range c.sources {
+		if s.source == nil {
+			s.source = r.engine.openSource(s.config)
+		}
+	}
+	for _, p := range c.pipelines {
+		if p.pipeline == nil {
+			if err := r.makePipeline(c.build, p); err != nil {
+				return err // compare has made one of the same configuration
+			}
+		}
+	}
+	r.engine.mu.Lock()
+	r.cfg, r.build, r.pipelines, r.destinations, r.sources = c.cfg, c.build, c.pipelines, c.destinations, c.sources
+	r.engine.mu.Unlock()
+	r.engine.host.EndUnused()
+	r.start()
+	return nil
+}
+
+// compare makes what the configuration asks for and does not run yet, and starts nothing.
+func (r *running) compare(cfg *config.Config) (c *change, err error) {
+	c = &change{
+		cfg: cfg, build: newBuilder(cfg, r.engine.o.Logger),
+		pipelines: map[string]*polling{}, destinations: map[string]*delivering{}, sources: map[string]*opened{},
+	}
+	defer func() {
+		if err != nil {
+			for id, d := range c.destinations {
+				if r.destinations[id] != d {
+					_ = d.to.Close() // it was never used
+				}
+			}
+		}
+	}()
+	for _, d := range cfg.Destinations {
+		if now := r.destinations[d.ID()]; now != nil && sameDestination(now.config, d) {
+			c.destinations[d.ID()] = now
+			continue
+		}
+		to, err := destination.Open(d.Type, d.Config)
+		if err != nil {
+			return c, fmt.Errorf("destination %s: %w", d.ID(), err)
+		}
+		c.destinations[d.ID()] = &delivering{config: d, to: to}
+	}
+	for _, s := range cfg.Sources {
+		if now := r.sources[s.ID()]; now != nil && sameSource(now.config, s) {
+			c.sources[s.ID()] = now
+			continue
+		}
+		c.sources[s.ID()] = &opened{config: s}
+	}
+	for _, p := range cfg.Pipelines {
+		sum, err := c.build.fingerprint(p)
+		if err != nil {
+			return c, err
+		}
+		now := r.pipelines[p.Name]
+		if now != nil && now.fingerprint == sum && now.source == c.sources[p.Source] {
+			c.pipelines[p.Name] = now
+			continue
+		}
+		made := &polling{config: p, fingerprint: sum, source: c.sources[p.Source]}
+		if err := r.makePipeline(c.build, made); err != nil {
+			return c, err
+		}
+		made.pipeline = nil // what it asks may not be open yet
+		c.pipelines[p.Name] = made
+	}
+	for name, p := range r.pipelines {
+		if c.pipelines[name] != p {
+			c.stopPipelines = append(c.stopPipelines, p)
+		}
+	}
+	for id, d := range r.destinations {
+		if c.destinations[id] != d {
+			c.stopDestinations = append(c.stopDestinations, d)
+		}
+	}
+	for id, s := range r.sources {
+		if c.sources[id] != s {
+			c.closeSources = append(c.closeSources, s)
+		}
+	}
+	return c, nil
+}
+
+func sameDestination(a, b config.Destination) bool {
+	return a.Parallel == b.Parallel && a.OnReject == b.OnReject && a.Timeout == b.Timeout && bytes.Equal(a.Config, b.Config)
+}
+
+func sameSource(a, b config.Source) bool {
+	return a.Adapter == b.Adapter && a.Isolate == b.Isolate && bytes.Equal(a.Config, b.Config)
+}
+
+func (r *running) makePipeline(b *builder, p *polling) error {
+	c, err := b.pipeline(p.config)
+	if err != nil {
+		return err
+	}
+	c.Source, c.Claim, c.Limits, c.Secret, c.Hurry = p.source.source, r.state.Claim, r.state.Limits(), r.state.Secret(), r.hurry
+	p.pipeline, err = pipeline.New(c)
+	return err
+}
+
+// start starts every loop that does not run and that nobody paused.
+func (r *running) start() {
+	for id, d := range r.destinations {
+		if d.stop == nil && !r.isPaused(store.Destination, id) {
+			r.startDestination(d)
+		}
+	}
+	for name, p := range r.pipelines {
+		if p.stop == nil && !r.isPaused(store.Pipeline, name) {
+			r.startPipeline(p)
+		}
+	}
+}
+
+func (r *running) startPipeline(p *polling) {
+	ctx, cancel := context.WithCancel(r.ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		p.pipeline.Run(ctx)
+	}()
+	p.stop = func() {
+		cancel()
+		<-ended
+	}
+}
+
+func (r *running) startDestination(d *delivering) {
+	id := d.config.ID()
+	loop := delivery.New(delivery.Config{
+		Name: id, Parallel: d.config.Parallel, OnReject: delivery.OnReject(d.config.OnReject), Timeout: d.config.Timeout,
+		Grace: r.engine.o.Grace, Destination: d.to, Logger: r.engine.o.Logger, Secret: r.state.Secret(),
+		Attach: func(ctx context.Context) (store.Outbox, error) { return r.state.Attach(ctx, id) },
+	})
+	ctx, cancel := context.WithCancel(r.ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- loop.Run(ctx) }()
+	r.engine.mu.Lock()
+	d.loop = loop
+	r.engine.mu.Unlock()
+	d.stop = func() error {
+		cancel()
+		return <-ended
+	}
+}
+
+// stopAll stops loops, all at once, and waits for their ends. They can be started again.
+func (r *running) stopAll(pipelines []*polling, destinations []*delivering) error {
+	var stopping sync.WaitGroup
+	errs := make([]error, len(destinations))
+	for _, p := range pipelines {
+		if p.stop != nil {
+			stopping.Go(p.stop)
+		}
+	}
+	for i, d := range destinations {
+		if d.stop != nil {
+			stopping.Go(func() { errs[i] = d.stop() })
+		}
+	}
+	stopping.Wait()
+	for _, p := range pipelines {
+		p.stop = nil
+	}
+	for _, d := range destinations {
+		d.stop = nil
+	}
+	return errors.Join(errs...)
+}
+
+// end stops everything.
+func (r *running) end() error {
+	var pipelines []*polling
+	var destinations []*delivering
+	var closers []io.Closer
+	sources := map[string]*host.Source{}
+	for _, p := range r.pipelines {
+		pipelines = append(pipelines, p)
+	}
+	for _, d := range r.destinations {
+		destinations, closers = append(destinations, d), append(closers, d.to)
+	}
+	for id, s := range r.sources {
+		sources[id] = s.source
+	}
+	errs := []error{r.stopAll(pipelines, destinations)}
+	closeAll(r.ctx, sources)
+	for _, c := range closers {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// rename moves state to the names that the moved blocks tell, while nothing has it. What was moved before stays.
+func (r *running) rename(ctx context.Context, cfg *config.Config) error {
+	for _, m := range cfg.Moves {
+		if r.cfg != nil && slices.Contains(r.cfg.Moves, m) {
+			continue // done, or there was nothing to move: state that came since belongs to a loop that runs
+		}
+		moved, err := r.state.Admin().Rename(ctx, store.Kind(m.Kind), m.From, m.To)
+		switch {
+		case errors.Is(err, store.ErrOccupied):
+			return occupied(m)
+		case err != nil:
+			return fmt.Errorf("moving the state of %s %s to %s: %w", m.Kind, m.From, m.To, err)
+		case moved:
+			r.engine.o.Logger.Info("state was moved to another name", "kind", m.Kind, "from", m.From, "to", m.To)
+		}
+	}
+	return nil
+}
+
+func (r *running) isPaused(kind store.Kind, name string) bool {
+	_, paused := r.paused[string(kind)+" "+name]
+	return paused
+}

@@ -1,0 +1,261 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package badgerstore
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/engine/store"
+	"github.com/rounds-engine/rounds/sdk"
+)
+
+// Delivered notifications stand under the time of their delivery, and under their record. The oldest are deleted when their time is
+// over or when there are too many. Badger could let keys expire, but frees their space only where something is written among
+// them, and among old times nothing is but deletions.
+
+// accepted is an entry on its way from the outbox to the delivered ones.
+type accepted struct {
+	o    *outbox
+	at   *entryAt
+	done store.Done
+
+	version   uint64 // of the entry that the rest was made of; 0: none yet
+	committed time.Time
+	key       []byte // nil: it is not kept
+	byRef     []byte
+	value     []byte
+}
+
+// read takes the entry from the outbox, if it is there. A second reading of the same costs little.
+func (a *accepted) read(txn *badger.Txn) (there bool, err error) {
+	i, err := txn.Get(a.at.key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return false, nil
+	}
+	if err != nil || i.Version() == a.version {
+		return err == nil, err
+	}
+	a.version = i.Version()
+	if a.o.s.opt.Keep == 0 {
+		return true, firstPart(txn, i, func(b []byte) (err error) {
+			a.committed, err = entryCommitted(b)
+			return err
+		})
+	}
+	value, err := itemValue(txn, i)
+	if err != nil {
+		return false, err
+	}
+	d := newDecoderUpTo(entryForm, value)
+	var head record.Entry
+	pipeline := d.entryHead(&head)
+	if d.err != nil {
+		return false, d.err
+	}
+	if a.committed, err = entryCommitted(value); err != nil {
+		return false, err
+	}
+	a.key = keyDone(a.done.At, a.at.item.seq)
+	a.byRef = append(prefixDoneRef(pipeline, head.Ref), a.key[1:]...)
+	a.value = encodeDone(&a.done, a.done.At.Add(a.o.s.opt.Keep), a.o.destination, value)
+	return true, nil
+}
+
+// keep puts an entry among the delivered ones, if such are kept.
+func (t *tx) keep(a *accepted) {
+	if a.key == nil {
+		return
+	}
+	t.set(a.key, a.value)
+	t.set(a.byRef, nil)
+	t.history[a.o.destination] += doneSize(len(a.value))
+}
+
+// doneSize is what a delivered entry takes, with the keys that lead to it.
+func doneSize(value int) int64 { return int64(value + 2*(1+doneLen) + 4 + 16 + 64) }
+
+// Delivered implements store.Admin. The token is the place of the one given last.
+func (a admin) Delivered(ctx context.Context, f store.Filter, newest bool, token []byte, limit int) (
+	delivered []store.Delivered, next []byte, err error,
+) {
+	m, err := a.s.matcher(f)
+	if err != nil {
+		return nil, nil, err
+	}
+	if token != nil && len(token) != doneLen {
+		return nil, nil, errToken
+	}
+	prefix := []byte{doneKey}
+	if m.byRef {
+		prefix = prefixDoneRef(m.pipeline, f.Ref)
+	}
+	// The listing goes from one place to another, both inclusive.
+	from, to := bytes.Repeat([]byte{0}, doneLen), bytes.Repeat([]byte{0xff}, doneLen)
+	if !f.From.IsZero() {
+		from = keyDone(f.From, 0)[1:]
+	}
+	if !f.To.IsZero() {
+		to = keyDone(f.To, 0)[1:]
+	}
+	if newest {
+		from, to = to, from
+	}
+	if token != nil {
+		from = token
+	}
+	limit = max(limit, 1)
+	err = a.s.view(ctx, func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, Reverse: newest})
+		defer it.Close()
+		var last []byte
+		for it.Seek(append(bytes.Clone(prefix), from...)); it.Valid(); it.Next() {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			key := it.Item().Key()
+			if len(key) != len(prefix)+doneLen {
+				return errCorrupt
+			}
+			place := key[len(prefix):]
+			if beyond := bytes.Compare(place, to); newest && beyond < 0 || !newest && beyond > 0 {
+				return nil
+			}
+			if bytes.Equal(place, token) {
+				continue
+			}
+			i := it.Item()
+			if m.byRef {
+				if i, err = txn.Get(append([]byte{doneKey}, place...)); errors.Is(err, badger.ErrKeyNotFound) {
+					continue // its time is over, or it was dropped
+				} else if err != nil {
+					return err
+				}
+			}
+			done, pipeline, destination, err := a.s.readDone(txn, i)
+			if err != nil {
+				return err
+			}
+			if !m.matches(pipeline, destination, done.ID, done.At, done.Ref) {
+				continue
+			}
+			if len(delivered) == limit {
+				next = last
+				return nil
+			}
+			done.Seq = binary.BigEndian.Uint64(place[8:])
+			delivered, last = append(delivered, done), bytes.Clone(place)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return delivered, next, nil
+}
+
+func (s *Store) readDone(txn *badger.Txn, i *badger.Item) (done store.Delivered, pipeline, destination uint32, err error) {
+	value, err := itemValue(txn, i)
+	if err != nil {
+		return done, 0, 0, err
+	}
+	done, pipeline, destination, err = decodeDone(value)
+	s.mu.RLock()
+	done.Pipeline, done.Destination = s.names.name(pipeline), s.names.name(destination)
+	s.mu.RUnlock()
+	return done, pipeline, destination, err
+}
+
+// matcher is a filter with numbers for names, 0 for one that the state does not know.
+type matcher struct {
+	store.Filter
+	pipeline, destination uint32
+	byRef                 bool
+}
+
+var errRefAlone = errors.New("a record is asked for without its pipeline")
+
+func (s *Store) matcher(f store.Filter) (matcher, error) {
+	m := matcher{Filter: f}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	m.pipeline, _ = s.names.id(pipelineName, f.Pipeline)
+	m.destination, _ = s.names.id(destinationName, f.Destination)
+	if m.byRef = f.Ref != (sdk.Ref{}); m.byRef && f.Pipeline == "" {
+		return m, errRefAlone
+	}
+	return m, nil
+}
+
+func (m *matcher) matches(pipeline, destination uint32, id string, at time.Time, ref sdk.Ref) bool {
+	return (m.Pipeline == "" || m.pipeline == pipeline) && (m.Destination == "" || m.destination == destination) &&
+		(m.ID == "" || m.ID == id) && (!m.byRef || m.Ref == ref) &&
+		(m.From.IsZero() || !at.Before(m.From)) && (m.To.IsZero() || at.Before(m.To))
+}
+
+// trim drops delivered ones whose time is over, and the oldest when there are more than KeepBytes.
+func (s *Store) trim(ctx context.Context) error {
+	for more := true; more; {
+		err := s.do(ctx, &request{size: trimAtATime * 128, apply: func(t *tx) (err error) {
+			more, err = t.trim(time.Now())
+			return err
+		}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// trim drops some, and says whether there may be more to drop.
+func (t *tx) trim(now time.Time) (more bool, err error) {
+	size := int64(0)
+	for _, n := range t.s.history {
+		size += n
+	}
+	it := t.txn.NewIterator(badger.IteratorOptions{Prefix: []byte{doneKey}})
+	defer it.Close()
+	var keys [][]byte
+	for it.Rewind(); it.Valid() && len(keys) < 2*trimAtATime; it.Next() {
+		var head doneHead
+		if err := firstPart(t.txn, it.Item(), head.decode); err != nil {
+			return false, err
+		}
+		over := now.After(head.until) || t.s.opt.Keep > 0 && now.Sub(head.at) > t.s.opt.Keep
+		if !over && size <= t.s.opt.KeepBytes {
+			break
+		}
+		n, err := valueSize(it.Item())
+		if err != nil {
+			return false, err
+		}
+		size -= doneSize(n)
+		t.history[head.destination] -= doneSize(n)
+		key := it.Item().KeyCopy(nil)
+		keys = append(keys, key, append(prefixDoneRef(head.pipeline, head.ref), key[1:]...))
+	}
+	for _, key := range keys {
+		t.delete(key)
+	}
+	return len(keys) == 2*trimAtATime, nil
+}
+
+// valueSize is the length of a value, with its parts.
+func valueSize(i *badger.Item) (n int, err error) {
+	err = i.Value(func(b []byte) error {
+		if n = len(b); n == 0 || b[0] != valueInParts {
+			return nil
+		}
+		_, size, err := readStub(b)
+		n = int(size)
+		return err
+	})
+	return n, err
+}
