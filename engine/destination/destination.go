@@ -29,6 +29,9 @@ var (
 	_ Destination          = (*kafka)(nil)
 	_ Destination          = (*natsStream)(nil)
 	_ Destination          = (*stdout)(nil)
+	_ Prober               = (*kafka)(nil)
+	_ Prober               = (*natsStream)(nil)
+	_ Prober               = (*webhook)(nil)
 )
 
 // config is a type's configuration, a struct with tags of package schema.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 	"golang.org/x/sync/semaphore"
@@ -107,7 +108,7 @@ func isTopic(s string) bool {
 }
 
 func (c *kafkaConfig) open() Destination {
-	return &kafka{options: c.options, pending: map[string]*produced{}, batches: semaphore.NewWeighted(allBatches)}
+	return &kafka{options: c.options, topic: c.Topic, pending: map[string]*produced{}, batches: semaphore.NewWeighted(allBatches)}
 }
 
 // kafka produces with the client's idempotence, so that what the client repeats by itself stands in the topic once. An attempt that
@@ -115,6 +116,7 @@ func (c *kafkaConfig) open() Destination {
 // be lost; the next attempt waits for the same record.
 type kafka struct {
 	options []kgo.Opt
+	topic   string
 	reached atomic.Bool         // a broker has answered since the last trouble
 	batches *semaphore.Weighted // held by one for a record among others, whole for a record alone
 
@@ -159,6 +161,31 @@ func (k *kafka) Send(ctx context.Context, n delivery.Notification) error {
 		return canceled(ctx)
 	}
 	return e
+}
+
+// Probe asks a broker for the topic.
+func (k *kafka) Probe(ctx context.Context) error {
+	client, err := k.opened()
+	if err != nil {
+		return err
+	}
+	if err := client.Ping(ctx); err != nil {
+		return kafkaError(err)
+	}
+	topic := kmsg.NewMetadataRequestTopic()
+	topic.Topic = &k.topic
+	q := kmsg.NewPtrMetadataRequest()
+	q.Topics = []kmsg.MetadataRequestTopic{topic}
+	answer, err := q.RequestWith(ctx, client)
+	if err == nil {
+		for _, t := range answer.Topics {
+			err = errors.Join(err, kerr.ErrorForCode(t.ErrorCode))
+		}
+	}
+	if err != nil {
+		return kafkaError(err)
+	}
+	return nil
 }
 
 // produce returns the client's error for the record of a notification, or that of ctx.

@@ -134,6 +134,12 @@ func (d *natsStream) Send(ctx context.Context, n delivery.Notification) error {
 	return natsError(err)
 }
 
+// Probe connects. Whether a stream takes the subject is not asked, as not every user may.
+func (d *natsStream) Probe(ctx context.Context) error {
+	_, err := d.connected(ctx)
+	return err
+}
+
 // connected returns the connection, which one of those that wait for it makes.
 func (d *natsStream) connected(ctx context.Context) (*natsLink, error) {
 	d.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/rounds-engine/rounds/engine/delivery"
+	"github.com/rounds-engine/rounds/engine/record"
 )
 
 const (
@@ -83,6 +85,20 @@ func (w *webhook) request(ctx context.Context, method string, to *url.URL, heade
 	e.Detail = strings.ToValidUTF8(string(answer), "\uFFFD")
 	e.After = retryAfter(resp.Header, time.Now())
 	return nil, e
+}
+
+// Probe asks for the challenge, where there is one; else it asks what may be sent, which changes nothing. Any answer shows that the
+// receiver is reached: what it says of a request that is no notification tells nothing of one.
+func (w *webhook) Probe(ctx context.Context) error {
+	if w.challenge != nil {
+		return w.challenge.ask(ctx, w)
+	}
+	_, err := w.request(ctx, http.MethodOptions, w.url, http.Header{"User-Agent": w.header["User-Agent"]}, nil)
+	var e *record.SendError
+	if errors.As(err, &e) && strings.HasPrefix(e.Code, "http_") {
+		return nil
+	}
+	return err
 }
 
 // sign sets the headers of Standard Webhooks 1.0. Without keys there is an id and a timestamp all the same.
