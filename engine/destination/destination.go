@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Rounds authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package destination holds the types of destination: webhook, file, stdout, a file each. What they share is a
+// Package destination holds the types of destination: webhook, nats, kafka, file, stdout, a file or more each. What they share is a
 // configuration described by tags and the promise of delivery.Destination: Send returns nil only when the receiver has
 // taken the notification over.
 package destination

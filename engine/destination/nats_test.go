@@ -249,7 +249,7 @@ func operated(t *testing.T) (*server.Server, string) {
 
 func TestNATSOverTLSWithACertificate(t *testing.T) {
 	ours, other := newAuthority(t), newAuthority(t)
-	s := startNATS(t, server.Options{TLSConfig: ours.server("nats.example"), TLSTimeout: 5})
+	s := startNATS(t, server.Options{TLSConfig: ours.server("nats.example"), TLSTimeout: 20})
 	cert, key := ours.issue("rounds")
 	plain := startNATS(t, server.Options{})
 	send := func(to string, tls map[string]any) *record.SendError {
