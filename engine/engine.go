@@ -42,11 +42,13 @@ type Engine struct {
 	host  *host.Host
 	saved *savedState
 	began time.Time
+	observed
 
 	changing sync.Mutex // held while loops are started and stopped
 	mu       sync.RWMutex
 	running  *running // nil: it does not run
 	reloaded *operate.Reloaded
+	loaded   time.Time // when the configuration that runs was read
 }
 
 // New makes an engine. Nothing is started and nothing is written yet.
@@ -83,6 +85,7 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config, read func(context.
 		return errors.Join(err, r.end())
 	}
 	e.o.Logger.Info("running", "pipelines", len(cfg.Pipelines), "sources", len(cfg.Sources), "destinations", len(cfg.Destinations))
+	e.watch(ctx)
 	admin, err := operate.Serve(e, e.o.StateDir)
 	if err != nil {
 		e.o.Logger.Warn("no command can reach this engine", "error", err)
@@ -120,7 +123,7 @@ func (e *Engine) begin(ctx context.Context, r *running, cfg *config.Config) erro
 		return err
 	}
 	e.mu.Lock()
-	e.running = r
+	e.running, e.loaded = r, time.Now()
 	e.mu.Unlock()
 	return nil
 }

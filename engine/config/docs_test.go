@@ -71,6 +71,7 @@ func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(dir, "client_key"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
+	write(t, filepath.Join(dir, "his-ca.pem"), string(ca))
 	o := options(dir)
 	o.Values = []config.Value{{Name: "lab_token", Text: "x"}}
 	o.Adapters = documented{}
@@ -86,7 +87,7 @@ func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
 		config.WriteDiagnostics(&out, files, diags, false, 0)
 		t.Fatal(out.String())
 	}
-	if len(c.Sources) != 5 || len(c.Destinations) != 7 || len(c.Pipelines) != 5 || len(c.Tables) != 2 || len(c.Moves) != 1 {
+	if len(c.Sources) != 5 || len(c.Destinations) != 9 || len(c.Pipelines) != 5 || len(c.Tables) != 2 || len(c.Moves) != 1 {
 		t.Errorf("%d sources, %d destinations, %d pipelines, %d tables, %d moves",
 			len(c.Sources), len(c.Destinations), len(c.Pipelines), len(c.Tables), len(c.Moves))
 	}

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The Rounds authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package destination holds the types of destination: webhook, nats, kafka, file, stdout, a file or more each. What they share is a
-// configuration described by tags and the promise of delivery.Destination: Send returns nil only when the receiver has
+// Package destination holds the types of destination: webhook, mllp, nats, kafka, exec, file, stdout, a few files each. What they share
+// is a configuration described by tags and the promise of delivery.Destination: Send returns nil only when the receiver has
 // taken the notification over.
 package destination
 
@@ -25,6 +25,8 @@ type Destination interface {
 var (
 	_ delivery.Destination = Destination(nil)
 	_ Destination          = (*webhook)(nil)
+	_ Destination          = (*mllp)(nil)
+	_ Destination          = (*program)(nil)
 	_ Destination          = (*file)(nil)
 	_ Destination          = (*kafka)(nil)
 	_ Destination          = (*natsStream)(nil)
@@ -50,14 +52,18 @@ type Prober interface {
 }
 
 // Types are the types of destination.
-var Types = []string{"file", "kafka", "nats", "stdout", "webhook"}
+var Types = []string{"exec", "file", "kafka", "mllp", "nats", "stdout", "webhook"}
 
 func newConfig(typ string) (config, error) {
 	switch typ {
+	case "exec":
+		return &execConfig{}, nil
 	case "file":
 		return &fileConfig{}, nil
 	case "kafka":
 		return &kafkaConfig{}, nil
+	case "mllp":
+		return &mllpConfig{}, nil
 	case "nats":
 		return &natsConfig{}, nil
 	case "stdout":
@@ -97,6 +103,16 @@ func Open(typ string, config []byte) (Destination, error) {
 		return nil, err
 	}
 	return c.open(), nil
+}
+
+// CheckBody says what a destination of this type could not send of a notification's body; "" if it can send it. It goes on "an
+// object that …", and holds nothing of the body.
+func CheckBody(typ string, body []byte) string {
+	if typ != "mllp" {
+		return ""
+	}
+	_, problem := parseMessage(body)
+	return problem
 }
 
 func parse(typ string, data []byte) (config, error) {

@@ -109,6 +109,23 @@ func TestAWrongConfigurationNamesTheAttributeAndNoValue(t *testing.T) {
 		{"nats", `{"servers":["nats://x"],"subject":"x","auth":{"kind":"nkey","seed":"hush"}}`, "auth.nkey.seed"},
 		{"nats", `{"servers":["nats://x"],"subject":"x","auth":{"kind":"credentials","credentials":"hush"}}`, "auth.credentials.credentials"},
 		{"nats", `{"servers":["nats://x"],"subject":"x","tls":{"ca":"hush"}}`, "tls.ca"},
+		{"exec", `{}`, "command"},
+		{"exec", `{"command":[]}`, "command"},
+		{"exec", `{"command":["","hush"]}`, "command"},
+		{"exec", `{"command":["hush","hu\u0000sh"]}`, "command"},
+		{"exec", `{"command":["hush"],"environment":{"A=hush":"hush"}}`, "environment"},
+		{"exec", `{"command":["hush"],"environment":{"ROUNDS_hush":"hush"}}`, "environment"},
+		{"exec", `{"command":["hush"],"environment":{"A":"hush\u0000"}}`, "environment"},
+		{"mllp", `{}`, "address"},
+		{"mllp", `{"address":"hush"}`, "address"},
+		{"mllp", `{"address":":2575"}`, "address"},
+		{"mllp", `{"address":"hush:0"}`, "address"},
+		{"mllp", `{"address":"hush:hl7"}`, "address"},
+		{"mllp", `{"address":"mllp://hush:2575"}`, "address"},
+		{"mllp", `{"address":"hush:2575","tls":{"ca":"hush"}}`, "tls.ca"},
+		{"mllp", `{"address":"hush:2575","tls":{"cert":"hush"}}`, "tls.key"},
+		{"mllp", `{"address":"hush:2575","tls":{"key":"hush"}}`, "tls.cert"},
+		{"mllp", `{"address":"hush:2575","tls":{"cert":"hush","key":"hush"}}`, "tls.cert"},
 	} {
 		_, err := destination.Open(c.typ, json.RawMessage(c.config))
 		var e *schema.Error

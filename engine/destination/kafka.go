@@ -206,6 +206,9 @@ func (k *kafka) produce(ctx context.Context, client *kgo.Client, n delivery.Noti
 			{Key: "rounds-id", Value: []byte(n.ID)}, {Key: "rounds-pipeline", Value: []byte(n.Pipeline)},
 			{Key: "rounds-deliver", Value: []byte(n.Deliver)}, {Key: "content-type", Value: []byte("application/json")},
 		}}
+		if n.Trace != "" {
+			r.Headers = append(r.Headers, kgo.RecordHeader{Key: "traceparent", Value: []byte(n.Trace)})
+		}
 		if n.Key != "" {
 			r.Key = []byte(n.Key)
 		}

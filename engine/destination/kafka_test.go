@@ -58,7 +58,7 @@ func produced(t testing.TB, c *kfake.Cluster, topic string, n int) (all []*kgo.R
 	return all
 }
 
-func header(r *kgo.Record, key string) string {
+func headerOf(r *kgo.Record, key string) string {
 	i := slices.IndexFunc(r.Headers, func(h kgo.RecordHeader) bool { return h.Key == key })
 	if i < 0 {
 		return ""
@@ -87,8 +87,8 @@ func TestKafkaKeepsTheOrderOfEachKey(t *testing.T) {
 				if string(r.Value) != fmt.Sprint(next[key]) || r.Partition != partition[key] {
 					t.Fatalf("%s has %s in partition %d, where %d in partition %d is to come", key, r.Value, r.Partition, next[key], partition[key])
 				}
-				if header(r, "rounds-id") != fmt.Sprintf("%s-%s", key, r.Value) || header(r, "rounds-pipeline") != "p" ||
-					header(r, "rounds-deliver") != "d" || header(r, "content-type") != "application/json" {
+				if headerOf(r, "rounds-id") != fmt.Sprintf("%s-%s", key, r.Value) || headerOf(r, "rounds-pipeline") != "p" ||
+					headerOf(r, "rounds-deliver") != "d" || headerOf(r, "content-type") != "application/json" {
 					t.Errorf("headers are %v", r.Headers)
 				}
 				next[key]++

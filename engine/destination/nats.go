@@ -116,6 +116,9 @@ func (d *natsStream) Send(ctx context.Context, n delivery.Notification) error {
 	m.Header = nats.Header{
 		"Content-Type": {"application/json"}, "Rounds-Pipeline": {n.Pipeline}, "Rounds-Deliver": {n.Deliver},
 	}
+	if n.Trace != "" {
+		m.Header["traceparent"] = []string{n.Trace}
+	}
 	options := []jetstream.PublishOpt{jetstream.WithMsgID(n.ID), jetstream.WithRetryAttempts(0)}
 	if d.stream != "" {
 		options = append(options, jetstream.WithExpectStream(d.stream))

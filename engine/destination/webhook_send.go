@@ -43,9 +43,12 @@ func (w *webhook) Send(ctx context.Context, n delivery.Notification) error {
 	if err := w.challenge.pass(ctx, w); err != nil {
 		return err
 	}
-	header := make(http.Header, len(w.header)+3)
+	header := make(http.Header, len(w.header)+4)
 	maps.Copy(header, w.header)
 	w.sign(header, n, time.Now())
+	if n.Trace != "" {
+		header["Traceparent"] = []string{n.Trace}
+	}
 	_, err := w.request(ctx, http.MethodPost, w.url, header, n.Body)
 	return err
 }
