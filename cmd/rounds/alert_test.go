@@ -21,6 +21,7 @@ import (
 const oncallHCL = `
 destination "webhook" "oncall" {
   url = env("ONCALL_URL")
+  allow_private = true
 }
 `
 
