@@ -21,6 +21,7 @@ import (
 	"github.com/rounds-engine/rounds/engine/operate"
 	"github.com/rounds-engine/rounds/engine/store"
 	"github.com/rounds-engine/rounds/engine/store/badgerstore"
+	"github.com/rounds-engine/rounds/engine/web"
 )
 
 // Options is what an engine needs beside its configuration.
@@ -47,6 +48,11 @@ type Engine struct {
 	mu       sync.RWMutex
 	running  *running // nil: it does not run
 	reloaded *operate.Reloaded
+
+	listening *listening // nil: it answers nobody over HTTP
+	samples   *web.Samples
+	sampling  bool // samples are taken, as from when there was a page
+	sampler   sync.WaitGroup
 }
 
 // New makes an engine. Nothing is started and nothing is written yet.
@@ -54,6 +60,7 @@ func New(o Options) *Engine {
 	saved := new(savedState)
 	return &Engine{
 		o: o, saved: saved, host: host.New(host.Options{Logger: o.Logger, Bundled: o.Bundled, State: saved}), began: time.Now(),
+		samples: web.NewSamples(),
 	}
 }
 
@@ -79,9 +86,17 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config, read func(context.
 	defer stop()
 	r := newRunning(ctx, e, state)
 	r.read = read
+	next, err := e.bind(cfg.Web, nil)
+	if err != nil {
+		return err
+	}
 	if err := e.begin(ctx, r, cfg); err != nil {
+		next.unbind(nil)
 		return errors.Join(err, r.end())
 	}
+	e.changing.Lock()
+	e.listen(ctx, next)
+	e.changing.Unlock()
 	e.o.Logger.Info("running", "pipelines", len(cfg.Pipelines), "sources", len(cfg.Sources), "destinations", len(cfg.Destinations))
 	admin, err := operate.Serve(e, e.o.StateDir)
 	if err != nil {
@@ -100,6 +115,8 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config, read func(context.
 	stop()
 	e.changing.Lock()
 	defer e.changing.Unlock()
+	e.listen(ctx, nil)
+	e.sampler.Wait()
 	e.mu.Lock()
 	e.running = nil
 	e.mu.Unlock()
