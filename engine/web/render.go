@@ -79,7 +79,7 @@ var functions = template.FuncMap{
 	"pretty":  pretty,
 	"short":   func(id string) string { return id[:min(len(id), 12)] },
 	"stamp":   func(now, at time.Time) stamp { return stamp{now, at} },
-	"plural": plural,
+	"plural":  plural,
 }
 
 func plural(n int, one, many string) string {
@@ -138,6 +138,8 @@ func span(d time.Duration) string {
 	switch d = max(d, 0); {
 	case d < time.Minute:
 		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d >= 10*time.Minute && d < time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
 	case d < time.Hour:
 		return fmt.Sprintf("%d min %02d s", int(d.Minutes()), int(d.Seconds())%60)
 	case d < 48*time.Hour:

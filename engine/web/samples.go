@@ -16,7 +16,7 @@ import (
 
 const (
 	sampleEvery = 10 * time.Second
-	slots       = 360 // minutes that are kept
+	slots       = 361 // minutes that are kept: six hours, and the one that is not over
 )
 
 // Samples are numbers of the last six hours, by the minute, in memory only: what the charts show. For more there are metrics.
@@ -209,7 +209,7 @@ func (s *Samples) draw(c chart, key string, leave int, format func(float64) stri
 	most, last := 0.0, math.NaN()
 	for m := s.minute - slots + 1; m <= s.minute-int64(leave); m++ {
 		v := float64(t[(m+slots)%slots])
-		if len(values) == 0 && math.IsNaN(v) && s.minute-m >= leastWidth {
+		if len(values) == 0 && math.IsNaN(v) && s.minute-m > leastWidth {
 			continue // from before the first sample
 		}
 		values = append(values, v)
