@@ -101,7 +101,7 @@ func (s *Site) attempt(r *http.Request, p *playgroundPage) (err error) {
 	if at := place.FindStringSubmatch(rest); at != nil {
 		lines := strings.Split(script, "\n")
 		if n, err := strconv.Atoi(at[1]); err == nil && n >= 1 && n <= len(lines) {
-			p.Line, p.Source = n, strings.TrimRight(lines[n-1], "\r")
+			p.Line, p.Source = n, strings.TrimSpace(lines[n-1])
 		}
 	}
 	return nil

@@ -342,7 +342,7 @@ func TestPlaygroundTriesWhatStandsInTheForm(t *testing.T) {
 	})
 	r.Header.Set("HX-Request", "true")
 	w := b.do(r)
-	holds(t, w, `data-line="2"`, "<code>  two</code>")
+	holds(t, w, `data-line="2"`, "<code>two</code>")
 	if strings.Contains(w.Body.String(), "<html") {
 		t.Error("htmx gets a whole page")
 	}
