@@ -43,11 +43,13 @@ type Engine struct {
 	host  *host.Host
 	saved *savedState
 	began time.Time
+	observed
 
 	changing sync.Mutex // held while loops are started and stopped
 	mu       sync.RWMutex
 	running  *running // nil: it does not run
 	reloaded *operate.Reloaded
+	loaded   time.Time // when the configuration that runs was read
 
 	listening *listening // nil: it answers nobody over HTTP
 	samples   *web.Samples
@@ -71,6 +73,14 @@ func (e *Engine) Close() error { return e.host.Close() }
 // are on their way may end within Options.Grace, and the rest stays in the state for the next run. Read reads the configuration again,
 // for Reload, with an error that shows every mistake; nil: it can't be.
 func (e *Engine) Run(ctx context.Context, cfg *config.Config, read func(context.Context) (*config.Config, error)) (err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer func() {
+		stop()
+		e.mute(ctx)
+	}()
+	if err := e.speak(ctx, cfg.Web); err != nil { // first, as health is asked for while the state is opened
+		return err
+	}
 	state, err := badgerstore.Open(e.o.StateDir, badgerstore.Options{
 		Logger: e.o.Logger, EncryptionKey: e.o.StateKey, Keep: cfg.History.Keep, KeepBytes: cfg.History.Bytes,
 	})
@@ -82,22 +92,13 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config, read func(context.
 	if len(e.o.StateKey) == 0 {
 		e.o.Logger.Warn("the state is not encrypted on disk; it holds patients' data, so keep it on an encrypted volume", "directory", e.o.StateDir)
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	r := newRunning(ctx, e, state)
 	r.read = read
-	next, err := e.bind(cfg.Web, nil)
-	if err != nil {
-		return err
-	}
 	if err := e.begin(ctx, r, cfg); err != nil {
-		next.unbind(nil)
 		return errors.Join(err, r.end())
 	}
-	e.changing.Lock()
-	e.listen(ctx, next)
-	e.changing.Unlock()
 	e.o.Logger.Info("running", "pipelines", len(cfg.Pipelines), "sources", len(cfg.Sources), "destinations", len(cfg.Destinations))
+	e.watch(ctx)
 	admin, err := operate.Serve(e, e.o.StateDir)
 	if err != nil {
 		e.o.Logger.Warn("no command can reach this engine", "error", err)
@@ -113,10 +114,9 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config, read func(context.
 	}
 	e.o.Logger.Info("stopping: no more polls; deliveries that are on their way may end, the rest is kept for the next run")
 	stop()
+	e.mute(ctx)
 	e.changing.Lock()
 	defer e.changing.Unlock()
-	e.listen(ctx, nil)
-	e.sampler.Wait()
 	e.mu.Lock()
 	e.running = nil
 	e.mu.Unlock()
@@ -137,7 +137,7 @@ func (e *Engine) begin(ctx context.Context, r *running, cfg *config.Config) erro
 		return err
 	}
 	e.mu.Lock()
-	e.running = r
+	e.running, e.loaded = r, time.Now()
 	e.mu.Unlock()
 	return nil
 }

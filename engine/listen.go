@@ -34,7 +34,32 @@ type listening struct {
 }
 
 // public is what is answered to anybody, by path: health and metrics.
-func (e *Engine) public() map[string]http.Handler { return nil }
+func (e *Engine) public() map[string]http.Handler {
+	all := map[string]http.Handler{"/healthz": e.Live(), "/readyz": e.Ready()}
+	if e.metrics != nil {
+		all["/metrics"] = e.metrics.Handler()
+	}
+	return all
+}
+
+// speak begins to listen as a web block says, if there is one.
+func (e *Engine) speak(ctx context.Context, w *config.Web) error {
+	e.changing.Lock()
+	defer e.changing.Unlock()
+	next, err := e.bind(w, nil)
+	if err == nil {
+		e.listen(ctx, next)
+	}
+	return err
+}
+
+// mute ends that; ctx, which samples are taken until, is done. Nothing of the page looks at the state any more then.
+func (e *Engine) mute(ctx context.Context) {
+	e.changing.Lock()
+	defer e.changing.Unlock()
+	e.listen(ctx, nil)
+	e.sampler.Wait()
+}
 
 // bind takes the address of a web block, or goes on with that of the listener before. Nothing is answered yet.
 func (e *Engine) bind(w *config.Web, before *listening) (*listening, error) {
