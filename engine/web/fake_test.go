@@ -38,6 +38,7 @@ type engine struct {
 	dead           []operate.DeadLetter
 	page           int // dead letters that one answer holds at most
 	refuse         map[string]error
+	panics         string // the call that does
 	filter         operate.Filter
 	trial          operate.Trial
 	tried          operate.TriedContent
@@ -62,6 +63,9 @@ func (e *engine) note(ctx context.Context, call string) error {
 	defer e.mu.Unlock()
 	e.calls = append(e.calls, call)
 	e.actors = append(e.actors, operate.Actor(ctx))
+	if call == e.panics {
+		panic(canary)
+	}
 	return e.refuse[call]
 }
 
@@ -185,7 +189,9 @@ type browser struct {
 func open(t *testing.T, o web.Options) *browser {
 	t.Helper()
 	e := newEngine()
-	o.Logger = slog.New(slog.DiscardHandler)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
 	if o.Samples == nil {
 		o.Samples = web.NewSamples()
 	}

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"runtime/debug"
 	"time"
 
 	"github.com/rounds-engine/rounds/engine/operate"
@@ -94,6 +95,12 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
+	defer func() {
+		if v := recover(); v != nil { // net/http would print its value, which may quote a record; a stack holds none
+			s.o.Logger.Error("a web page failed by a defect, please report it", "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+			http.Error(w, "This page failed by a defect of Rounds. The log of the engine says where.", http.StatusInternalServerError)
+		}
+	}()
 	if !s.ours(r.Host) {
 		http.Error(w, "This page is not known by that name. Ask for it by the address that it listens on, or by a name of its certificate.",
 			http.StatusMisdirectedRequest)

@@ -4,9 +4,11 @@
 package web_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -220,6 +222,20 @@ func TestErrorsHaveTheirStatus(t *testing.T) {
 			t.Errorf("%v: %d, want %d", x.err, w.Code, x.want)
 		}
 		holds(t, w, "for a person")
+	}
+}
+
+func TestInvariant6ADefectOfAPageShowsNoContent(t *testing.T) {
+	var logged bytes.Buffer
+	b := open(t, web.Options{Token: token, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+	b.post("/login", url.Values{"token": {token}})
+	b.engine.panics = "dead letter"
+	w := b.get("/dead/dead1")
+	if w.Code != http.StatusInternalServerError || !strings.Contains(logged.String(), "DeadLetter") {
+		t.Errorf("it is answered by %d, and the log has: %s", w.Code, logged.String())
+	}
+	if all := w.Body.String() + logged.String(); strings.Contains(all, "Canary") {
+		t.Errorf("the value of the panic is shown: %s", all)
 	}
 }
 
