@@ -20,7 +20,7 @@ import (
 
 const oncallHCL = `
 destination "webhook" "oncall" {
-  url = env("ONCALL_URL")
+  url           = env("ONCALL_URL")
   allow_private = true
 }
 `

@@ -7,6 +7,7 @@ package badgerstore_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,7 +109,9 @@ func TestHistoryEndsWithItsTime(t *testing.T) {
 		s := open(t, dir, badgerstore.Options{Keep: keep})
 		f, o := claim(t, s), attach(t, s)
 		for i, before := range ago {
-			must(t, f.Commit(t.Context(), batchOf(f, i, 1, 1, true)))
+			b := batchOf(f, i, 1, 1, true)
+			b.Entries[0].Key = strings.Repeat("k", 600_000) // it does not end in the first part of the value
+			must(t, f.Commit(t.Context(), b))
 			must(t, o.Ack(t.Context(), store.Done{EntryID: oldest(t, o, 1)[0], At: time.Now().Add(-before), Code: before.String()}))
 		}
 		must(t, s.Close())
