@@ -49,10 +49,16 @@ func (e *Engine) reload(ctx context.Context, r *running) (*operate.Reloaded, err
 	if err != nil {
 		return nil, err
 	}
-	before := r.units()
-	if err := r.apply(r.ctx, cfg); err != nil {
+	next, err := e.bind(cfg.Web, e.listening)
+	if err != nil {
 		return nil, err
 	}
+	before := r.units()
+	if err := r.apply(r.ctx, cfg); err != nil {
+		next.unbind(e.listening)
+		return nil, err
+	}
+	e.listen(r.ctx, next)
 	after := r.units()
 	done := &operate.Reloaded{Time: time.Now()}
 	for name, unit := range after {
