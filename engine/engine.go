@@ -43,10 +43,11 @@ type Engine struct {
 	saved *savedState
 	began time.Time
 
-	changing sync.Mutex // held while loops are started and stopped
-	mu       sync.RWMutex
-	running  *running // nil: it does not run
-	reloaded *operate.Reloaded
+	reloading sync.Mutex // held from the reading of a configuration until it runs; before changing
+	changing  sync.Mutex // held while loops are started and stopped; before mu
+	mu        sync.RWMutex
+	running   *running // nil: it does not run
+	reloaded  *operate.Reloaded
 }
 
 // New makes an engine. Nothing is started and nothing is written yet.
@@ -79,16 +80,16 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config, read func(context.
 	defer stop()
 	r := newRunning(ctx, e, state)
 	r.read = read
-	if err := e.begin(ctx, r, cfg); err != nil {
-		return errors.Join(err, r.end())
-	}
-	e.o.Logger.Info("running", "pipelines", len(cfg.Pipelines), "sources", len(cfg.Sources), "destinations", len(cfg.Destinations))
-	admin, err := operate.Serve(e, e.o.StateDir)
+	admin, err := operate.Serve(e, e.o.StateDir) // until it has begun, and once it ends, it says so
 	if err != nil {
 		e.o.Logger.Warn("no command can reach this engine", "error", err)
 	} else {
 		defer func() { err = errors.Join(err, admin.Close()) }()
 	}
+	if err := e.begin(ctx, r, cfg); err != nil {
+		return errors.Join(err, r.end())
+	}
+	e.o.Logger.Info("running", "pipelines", len(cfg.Pipelines), "sources", len(cfg.Sources), "destinations", len(cfg.Destinations))
 	var broken error
 	select {
 	case <-ctx.Done():
