@@ -31,6 +31,7 @@ type Options struct {
 	Adapters []string      // names of the bundled adapters
 	Grace    time.Duration // how long sends that are on their way may go on after a stop; zero: 10 s
 	Logger   *slog.Logger
+	Version  string // of the program, for its status
 }
 
 // Overdue polls start at this rate, so that a thousand pipelines after a long stop don't all poll in one second.

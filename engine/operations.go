@@ -385,7 +385,7 @@ func (e *Engine) Status(ctx context.Context) (*operate.Status, error) {
 		Pipelines: []operate.PipelineStatus{}, Sources: []operate.SourceStatus{}, Destinations: []operate.DestinationStatus{},
 	}
 	if !r.offline {
-		st.PID, st.Started = os.Getpid(), e.began
+		st.Version, st.PID, st.Started = e.o.Version, os.Getpid(), e.began
 	}
 	for _, p := range r.pipelines {
 		st.Pipelines = append(st.Pipelines, r.pipelineStatus(p, positions[p.config.Name], dead[p.config.Name]))
