@@ -173,7 +173,8 @@ func (s *Store) readDone(txn *badger.Txn, i *badger.Item) (done store.Delivered,
 	return done, pipeline, destination, err
 }
 
-// matcher is a filter with numbers for names, 0 for one that the state does not know.
+// matcher is a filter with numbers for names, 0 for one that the state does not know. A dead letter without a notification has 0 for
+// its destination too, which matches none.
 type matcher struct {
 	store.Filter
 	pipeline, destination uint32
@@ -195,7 +196,7 @@ func (s *Store) matcher(f store.Filter) (matcher, error) {
 }
 
 func (m *matcher) matches(pipeline, destination uint32, id string, at time.Time, ref sdk.Ref) bool {
-	return (m.Pipeline == "" || m.pipeline == pipeline) && (m.Destination == "" || m.destination == destination) &&
+	return (m.Pipeline == "" || m.pipeline == pipeline) && (m.Destination == "" || m.destination != 0 && m.destination == destination) &&
 		(m.ID == "" || m.ID == id) && (!m.byRef || m.Ref == ref) &&
 		(m.From.IsZero() || !at.Before(m.From)) && (m.To.IsZero() || at.Before(m.To))
 }
