@@ -63,7 +63,7 @@ func pages(t testing.TB) map[string]string {
 		t.Fatal(err)
 	}
 	all := map[string]string{}
-	for _, name := range append(names, "../README.md", "../CHANGELOG.md", example+"/README.md") {
+	for _, name := range append(names, "../README.md", "../CHANGELOG.md", "../SECURITY.md", example+"/README.md") {
 		all[name] = read(t, name)
 	}
 	return all
@@ -343,4 +343,32 @@ func constant(x ast.Expr) (string, bool) {
 		return left + right, ok1 && ok2 && x.Op == token.ADD
 	}
 	return "", false
+}
+
+// TestTheTestsThatThePagesNameAreThere, as a promise that names its proof is worth no more than that.
+func TestTheTestsThatThePagesNameAreThere(t *testing.T) {
+	there := map[string]bool{}
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.HasSuffix(path, "_test.go") {
+			for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(read(t, path), -1) {
+				there[m[1]] = true
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for page, text := range pages(t) {
+		for _, m := range regexp.MustCompile("`(Test[A-Z]\\w+)`").FindAllStringSubmatch(text, -1) {
+			named++
+			if !there[m[1]] {
+				t.Errorf("%s names %s, which is not there", page, m[1])
+			}
+		}
+	}
+	if named < 30 {
+		t.Errorf("only %d tests are named", named)
+	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/engine/delivery"
+	"github.com/rounds-engine/rounds/engine/destination"
 	"github.com/rounds-engine/rounds/engine/jsonschema"
 	"github.com/rounds-engine/rounds/engine/pipeline"
 	"github.com/rounds-engine/rounds/engine/record"
@@ -24,11 +25,11 @@ import (
 
 // builder makes what the loops run of a configuration. A mapping that several pipelines use is compiled once.
 type builder struct {
-	cfg      *config.Config
-	log      *slog.Logger
-	onReject map[string]string
-	mappings map[[2]string]mapping // by script and schema
-	text     *string               // of the scripts, in place of what their files hold; nil: that
+	cfg          *config.Config
+	log          *slog.Logger
+	destinations map[string]config.Destination
+	mappings     map[[3]string]mapping // by script, schema and type of destination
+	text         *string               // of the scripts, in place of what their files hold; nil: that
 }
 
 // mapping is a compiled script with the schema of what it returns.
@@ -38,23 +39,24 @@ type mapping struct {
 }
 
 func newBuilder(cfg *config.Config, log *slog.Logger) *builder {
-	b := &builder{cfg: cfg, log: log, onReject: map[string]string{}, mappings: map[[2]string]mapping{}}
+	b := &builder{cfg: cfg, log: log, destinations: map[string]config.Destination{}, mappings: map[[3]string]mapping{}}
 	for _, d := range cfg.Destinations {
-		b.onReject[d.ID()] = d.OnReject
+		b.destinations[d.ID()] = d
 	}
 	return b
 }
 
 // mapping compiles what a deliver block maps with.
 func (b *builder) mapping(d config.Deliver) (m mapping, err error) {
-	key := [2]string{d.Script, d.Schema}
+	typ := b.destinations[d.Destination].Type
+	key := [3]string{d.Script, d.Schema, typ}
 	m, known := b.mappings[key]
 	if known {
 		return m, nil
 	}
 	o := script.Options{Root: b.cfg.Dir, Tables: b.cfg.Tables, TableDefaults: b.cfg.TableDefaults, Text: b.text}
 	var schema [sha256.Size]byte
-	if o.Check, schema, err = checkWith(d.Schema, b.cfg.Dir); err != nil {
+	if o.Check, schema, err = checkWith(d.Schema, b.cfg.Dir, typ); err != nil {
 		return m, err
 	}
 	if m.script, err = script.Compile(d.Script, o); err != nil {
@@ -132,8 +134,8 @@ func (b *builder) named(name string) (pipeline.Config, error) {
 
 // keepsRecords says whether the record is kept with each notification for a destination: to be mapped again if that is refused, or to
 // be shown beside what was made of it.
-func (b *builder) keepsRecords(destination string) bool {
-	return b.cfg.History.Keep > 0 || b.onReject[destination] == string(delivery.DeadLetter)
+func (b *builder) keepsRecords(id string) bool {
+	return b.cfg.History.Keep > 0 || b.destinations[id].OnReject == string(delivery.DeadLetter)
 }
 
 // fetchOf hands over a fetch; an expression that is not given must not become an interface that is not nil.
@@ -159,25 +161,31 @@ func mapWith(s *script.Script) func(context.Context, *record.Record, pipeline.Ma
 		body, err := s.Map(ctx, r, script.Context(c))
 		var failed *script.Error
 		if errors.As(err, &failed) {
-			return nil, &pipeline.MapError{Text: failed.Error(), Detail: failed.Detail, TimedOut: failed.TimedOut}
+			return nil, &pipeline.MapError{Text: failed.Error(), Detail: failed.Detail, TimedOut: failed.TimedOut, Abandoned: failed.Abandoned}
 		}
 		return body, err
 	}
 }
 
-// checkWith lets a script's result be checked by a schema, if there is one.
-func checkWith(name, dir string) (check func([]byte, func(string) bool) *script.Refusal, sum [sha256.Size]byte, err error) {
-	if name == "" {
-		return nil, sum, nil
-	}
-	schema, err := jsonschema.Compile(name, dir)
-	if err != nil {
-		return nil, sum, err
+// checkWith lets a script's result be checked by the type of its destination, and by a schema, if there is one.
+func checkWith(name, dir, typ string) (check func([]byte, func(string) bool) *script.Refusal, sum [sha256.Size]byte, err error) {
+	var schema *jsonschema.Schema
+	if name != "" {
+		if schema, err = jsonschema.Compile(name, dir); err != nil {
+			return nil, sum, err
+		}
+		sum = schema.Sum()
 	}
 	return func(body []byte, authors func(string) bool) *script.Refusal {
+		if problem := destination.CheckBody(typ, body); problem != "" {
+			return &script.Refusal{Text: problem}
+		}
+		if schema == nil {
+			return nil
+		}
 		if invalid := schema.Check(body, authors); invalid != nil {
 			return &script.Refusal{Text: invalid.Text, Detail: invalid.Detail}
 		}
 		return nil
-	}, schema.Sum(), nil
+	}, sum, nil
 }

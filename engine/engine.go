@@ -43,12 +43,14 @@ type Engine struct {
 	host  *host.Host
 	saved *savedState
 	began time.Time
+	observed
 
 	reloading sync.Mutex // held from the reading of a configuration until it runs; before changing
 	changing  sync.Mutex // held while loops are started and stopped; before mu
 	mu        sync.RWMutex
 	running   *running // nil: it does not run
 	reloaded  *operate.Reloaded
+	loaded    time.Time // when the configuration that runs was read
 }
 
 // New makes an engine. Nothing is started and nothing is written yet.
@@ -91,6 +93,7 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config, read func(context.
 		return errors.Join(err, r.end())
 	}
 	e.o.Logger.Info("running", "pipelines", len(cfg.Pipelines), "sources", len(cfg.Sources), "destinations", len(cfg.Destinations))
+	e.watch(ctx)
 	var broken error
 	select {
 	case <-ctx.Done():
@@ -122,7 +125,7 @@ func (e *Engine) begin(ctx context.Context, r *running, cfg *config.Config) erro
 		return err
 	}
 	e.mu.Lock()
-	e.running = r
+	e.running, e.loaded = r, time.Now()
 	e.mu.Unlock()
 	return nil
 }

@@ -35,6 +35,9 @@ func (e *Engine) Reload(ctx context.Context) (*operate.Reloaded, error) {
 	}
 	e.mu.Lock()
 	e.reloaded = done
+	if err == nil {
+		e.loaded = done.Time
+	}
 	e.mu.Unlock()
 	if err != nil {
 		return nil, refusal(operate.ErrInvalid, "the configuration can't be used, and the one before goes on:\n%s", done.Error)

@@ -226,6 +226,7 @@ func (r *running) makePipeline(b *builder, p *polling) error {
 		return err
 	}
 	c.Claim, c.Limits, c.Secret, c.Hurry = r.state.Claim, r.state.Limits(), r.state.Secret(), r.hurry
+	c.Meter, c.Tracer = r.engine.pipelineMeter(c.Name, c.SourceName, c.Delivers), r.engine.tracer
 	p.pipeline, err = pipeline.New(c)
 	return err
 }
@@ -263,6 +264,7 @@ func (r *running) startDestination(d *delivering) {
 		Name: id, Parallel: d.config.Parallel, OnReject: delivery.OnReject(d.config.OnReject), Timeout: d.config.Timeout,
 		Grace: r.engine.o.Grace, Destination: d.to, Logger: r.engine.o.Logger, Secret: r.state.Secret(),
 		Attach: func(ctx context.Context) (store.Outbox, error) { return r.state.Attach(ctx, id) },
+		Meter:  r.engine.destinationMeter(id), Tracer: r.engine.tracer,
 	})
 	ctx, cancel := context.WithCancel(r.ctx)
 	ended := make(chan error, 1)

@@ -612,3 +612,451 @@ declare module "rounds/redox" {
    */
   export function identifiers(byType: { [type: string]: string | number | null | undefined }): Required<Identifier>[];
 }
+
+declare module "rounds/hl7v2" {
+  /** What is written as text: true and false as Y and N. The text "" in quotation marks, two of them, is HL7's null, which deletes. */
+  type Text = string | number | boolean | null | undefined;
+  /** An instant (RFC 3339, a Date), a local time, a date, or HL7's own form; see timestamp. */
+  type Time = string | Date | null | undefined;
+  interface Subcomponents {
+    [number: number]: Text | Date;
+  }
+  interface Components {
+    [number: number]: Text | Date | Subcomponents;
+  }
+  /** A field: a value, its components by name or number, or a list of these, which are repetitions. */
+  type Field<T = Components> = Text | Date | T | readonly (Text | Date | T)[];
+  interface Fields {
+    [number: number]: Field;
+  }
+
+  /** A code of a coding system. */
+  export interface CE extends Components {
+    code?: Text;
+    text?: Text;
+    system?: Text;
+    alternateCode?: Text;
+    alternateText?: Text;
+    alternateSystem?: Text;
+  }
+  /** An identifier and who gave it. */
+  export interface CX extends Components {
+    id?: Text;
+    checkDigit?: Text;
+    checkDigitScheme?: Text;
+    authority?: Text | HD;
+    type?: Text;
+    facility?: Text | HD;
+    effective?: Time;
+    expires?: Time;
+  }
+  /** An identifier of an appointment or order. */
+  export interface EI extends Components {
+    id?: Text;
+    namespace?: Text;
+    universalID?: Text;
+    universalIDType?: Text;
+  }
+  /** An authority: a namespace, or an identifier that is unique everywhere. */
+  export interface HD extends Subcomponents {
+    namespace?: Text;
+    universalID?: Text;
+    universalIDType?: Text;
+  }
+  /** A place. */
+  export interface PL extends Components {
+    pointOfCare?: Text;
+    room?: Text;
+    bed?: Text;
+    facility?: Text | HD;
+    status?: Text;
+    type?: Text;
+    building?: Text;
+    floor?: Text;
+    description?: Text;
+  }
+  /** When, and how long. */
+  export interface TQ extends Components {
+    quantity?: Text;
+    interval?: Text;
+    duration?: Text;
+    start?: Time;
+    end?: Time;
+    priority?: Text;
+  }
+  /** An address. */
+  export interface XAD extends Components {
+    street?: Text;
+    other?: Text;
+    city?: Text;
+    state?: Text;
+    zip?: Text;
+    country?: Text;
+    type?: Text;
+    otherGeographic?: Text;
+    county?: Text;
+  }
+  /** A person with an identifier, such as a doctor. */
+  export interface XCN extends Components {
+    id?: Text;
+    family?: Text;
+    given?: Text;
+    middle?: Text;
+    suffix?: Text;
+    prefix?: Text;
+    degree?: Text;
+    source?: Text;
+    authority?: Text | HD;
+    nameType?: Text;
+    idType?: Text;
+    facility?: Text | HD;
+  }
+  /** An organisation. */
+  export interface XON extends Components {
+    name?: Text;
+    typeCode?: Text;
+    id?: Text;
+    authority?: Text | HD;
+    idType?: Text;
+  }
+  /** A person's name. */
+  export interface XPN extends Components {
+    family?: Text;
+    given?: Text;
+    middle?: Text;
+    suffix?: Text;
+    prefix?: Text;
+    degree?: Text;
+    type?: Text;
+  }
+  /** A telephone number or e-mail address. */
+  export interface XTN extends Components {
+    number?: Text;
+    use?: Text;
+    equipment?: Text;
+    email?: Text;
+    countryCode?: Text;
+    areaCode?: Text;
+    localNumber?: Text;
+    extension?: Text;
+    text?: Text;
+  }
+  /** Message header. MSH-9 is set by the builder, MSH-10 by the destination. */
+  export interface MSH extends Fields {
+    sendingApplication?: Field<HD>;
+    sendingFacility?: Field<HD>;
+    receivingApplication?: Field<HD>;
+    receivingFacility?: Field<HD>;
+    time?: Time;
+    security?: Field;
+    processingID?: Field;
+    version?: Field;
+    sequenceNumber?: Field;
+    acceptAck?: Field;
+    applicationAck?: Field;
+    country?: Field;
+    charset?: Field;
+    language?: Field<CE>;
+    profile?: Field<EI>;
+  }
+  /** Event type. */
+  export interface EVN extends Fields {
+    event?: Field;
+    recorded?: Time;
+    planned?: Time;
+    reason?: Field;
+    operator?: Field<XCN>;
+    occurred?: Time;
+    facility?: Field<HD>;
+  }
+  /** Patient identification. */
+  export interface PID extends Fields {
+    setID?: Field;
+    patientID?: Field<CX>;
+    identifiers?: Field<CX>;
+    alternateIDs?: Field<CX>;
+    name?: Field<XPN>;
+    motherMaidenName?: Field<XPN>;
+    birthDate?: Time;
+    sex?: Field;
+    alias?: Field<XPN>;
+    race?: Field<CE>;
+    address?: Field<XAD>;
+    county?: Field;
+    homePhone?: Field<XTN>;
+    businessPhone?: Field<XTN>;
+    language?: Field<CE>;
+    maritalStatus?: Field<CE>;
+    religion?: Field<CE>;
+    account?: Field<CX>;
+    ssn?: Field;
+    ethnicGroup?: Field<CE>;
+    birthPlace?: Field;
+    multipleBirth?: Field;
+    birthOrder?: Field;
+    citizenship?: Field<CE>;
+    nationality?: Field<CE>;
+    died?: Time;
+    deceased?: Field;
+  }
+  /** Additional demographics. */
+  export interface PD1 extends Fields {
+    primaryFacility?: Field<XON>;
+    primaryCareProvider?: Field<XCN>;
+  }
+  /** Next of kin. */
+  export interface NK1 extends Fields {
+    setID?: Field;
+    name?: Field<XPN>;
+    relationship?: Field<CE>;
+    address?: Field<XAD>;
+    phone?: Field<XTN>;
+    businessPhone?: Field<XTN>;
+    role?: Field<CE>;
+  }
+  /** Patient visit. */
+  export interface PV1 extends Fields {
+    setID?: Field;
+    patientClass?: Field;
+    location?: Field<PL>;
+    admissionType?: Field;
+    preadmitNumber?: Field<CX>;
+    priorLocation?: Field<PL>;
+    attendingDoctor?: Field<XCN>;
+    referringDoctor?: Field<XCN>;
+    consultingDoctor?: Field<XCN>;
+    hospitalService?: Field;
+    admitSource?: Field;
+    admittingDoctor?: Field<XCN>;
+    patientType?: Field;
+    visitNumber?: Field<CX>;
+    dischargeDisposition?: Field;
+    dischargedTo?: Field;
+    admitted?: Time;
+    discharged?: Time;
+    alternateVisitID?: Field<CX>;
+  }
+  /** Whom the patient was merged from. */
+  export interface MRG extends Fields {
+    identifiers?: Field<CX>;
+    alternateIDs?: Field<CX>;
+    account?: Field<CX>;
+    patientID?: Field<CX>;
+    visitNumber?: Field<CX>;
+    alternateVisitID?: Field<CX>;
+    name?: Field<XPN>;
+  }
+  /** Scheduling activity. */
+  export interface SCH extends Fields {
+    placerID?: Field<EI>;
+    fillerID?: Field<EI>;
+    occurrence?: Field;
+    placerGroup?: Field<EI>;
+    scheduleID?: Field<CE>;
+    eventReason?: Field<CE>;
+    reason?: Field<CE>;
+    type?: Field<CE>;
+    duration?: Field;
+    durationUnits?: Field<CE>;
+    timing?: Field<TQ>;
+    placerContact?: Field<XCN>;
+    placerPhone?: Field<XTN>;
+    placerAddress?: Field<XAD>;
+    placerLocation?: Field<PL>;
+    fillerContact?: Field<XCN>;
+    fillerPhone?: Field<XTN>;
+    fillerAddress?: Field<XAD>;
+    fillerLocation?: Field<PL>;
+    enteredBy?: Field<XCN>;
+    enteredByPhone?: Field<XTN>;
+    enteredByLocation?: Field<PL>;
+    parentPlacerID?: Field<EI>;
+    parentFillerID?: Field<EI>;
+    status?: Field<CE>;
+    placerOrder?: Field<EI>;
+    fillerOrder?: Field<EI>;
+  }
+  /** Resource group. */
+  export interface RGS extends Fields {
+    setID?: Field;
+    action?: Field;
+    groupID?: Field<CE>;
+  }
+  /** Service of an appointment. */
+  export interface AIS extends Fields {
+    setID?: Field;
+    action?: Field;
+    service?: Field<CE>;
+    start?: Time;
+    startOffset?: Field;
+    startOffsetUnits?: Field<CE>;
+    duration?: Field;
+    durationUnits?: Field<CE>;
+    substitution?: Field;
+    status?: Field<CE>;
+  }
+  /** General resource. */
+  export interface AIG extends Fields {
+    setID?: Field;
+    action?: Field;
+    resource?: Field<CE>;
+    type?: Field<CE>;
+    group?: Field<CE>;
+    quantity?: Field;
+    quantityUnits?: Field<CE>;
+    start?: Time;
+    startOffset?: Field;
+    startOffsetUnits?: Field<CE>;
+    duration?: Field;
+    durationUnits?: Field<CE>;
+    substitution?: Field;
+    status?: Field<CE>;
+  }
+  /** Place of an appointment. */
+  export interface AIL extends Fields {
+    setID?: Field;
+    action?: Field;
+    location?: Field<PL>;
+    type?: Field<CE>;
+    group?: Field<CE>;
+    start?: Time;
+    startOffset?: Field;
+    startOffsetUnits?: Field<CE>;
+    duration?: Field;
+    durationUnits?: Field<CE>;
+    substitution?: Field;
+    status?: Field<CE>;
+  }
+  /** Person of an appointment. */
+  export interface AIP extends Fields {
+    setID?: Field;
+    action?: Field;
+    person?: Field<XCN>;
+    role?: Field<CE>;
+    group?: Field<CE>;
+    start?: Time;
+    startOffset?: Field;
+    startOffsetUnits?: Field<CE>;
+    duration?: Field;
+    durationUnits?: Field<CE>;
+    substitution?: Field;
+    status?: Field<CE>;
+  }
+  /** Note. */
+  export interface NTE extends Fields {
+    setID?: Field;
+    source?: Field;
+    comment?: Field;
+    type?: Field<CE>;
+  }
+  /** Allergy. */
+  export interface AL1 extends Fields {
+    setID?: Field;
+    type?: Field<CE>;
+    allergen?: Field<CE>;
+    severity?: Field<CE>;
+    reaction?: Field;
+    identified?: Time;
+  }
+  /** Diagnosis. */
+  export interface DG1 extends Fields {
+    setID?: Field;
+    codingMethod?: Field;
+    diagnosis?: Field<CE>;
+    description?: Field;
+    time?: Time;
+    type?: Field;
+  }
+  /** Observation. */
+  export interface OBX extends Fields {
+    setID?: Field;
+    valueType?: Field;
+    observation?: Field<CE>;
+    subID?: Field;
+    value?: Field;
+    units?: Field<CE>;
+    range?: Field;
+    flags?: Field;
+    status?: Field;
+    time?: Time;
+  }
+  /** Guarantor. */
+  export interface GT1 extends Fields {
+    setID?: Field;
+  }
+  /** Insurance. */
+  export interface IN1 extends Fields {
+    setID?: Field;
+  }
+
+  /** What a destination of type mllp sends: a text for each segment. */
+  export interface Message {
+    hl7: string[];
+  }
+  type Several<T> = T | readonly T[] | null;
+  interface Parts {
+    /** Name of the time zone in which times are told, and in which those without an offset are. Without it: UTC. */
+    zone?: string;
+    MSH?: MSH | null;
+    PD1?: PD1 | null;
+    PV2?: Fields | null;
+    OBX?: Several<OBX>;
+    DG1?: Several<DG1>;
+    [segment: `Z${string}`]: Several<Fields> | undefined;
+  }
+  interface Appointment extends Parts {
+    SCH: SCH;
+    NTE?: Several<NTE | string>;
+    PID?: PID | null;
+    PV1?: PV1 | null;
+    RGS?: RGS | null;
+    AIS?: Several<AIS>;
+    AIG?: Several<AIG>;
+    AIL?: Several<AIL>;
+    AIP?: Several<AIP>;
+  }
+  interface Person extends Parts {
+    EVN?: EVN | null;
+    PID: PID;
+    NK1?: Several<NK1>;
+    PV1?: PV1 | null;
+    AL1?: Several<AL1>;
+    GT1?: Several<GT1>;
+    IN1?: Several<IN1>;
+  }
+  interface Visit extends Person {
+    PV1: PV1;
+  }
+  interface Merge extends Pick<Person, "zone" | "MSH" | "EVN" | "PID" | "PD1" | "PV1"> {
+    MRG: MRG;
+    [segment: `Z${string}`]: Several<Fields> | undefined;
+  }
+
+  /** An appointment was booked (S12), rescheduled (S13), modified (S14), cancelled (S15), deleted (S17), or nobody came (S26). */
+  export const SIU: { readonly [event in "S12" | "S13" | "S14" | "S15" | "S17" | "S26"]: (parts: Appointment) => Message };
+
+  /**
+   * Patient administration: admission (A01), transfer (A02), discharge (A03), registration (A04), pre-admission (A05), update (A08),
+   * cancelled admission (A11), transfer (A12), discharge (A13) and pre-admission (A38), a person added (A28) and updated (A31), patients
+   * merged (A40).
+   */
+  export const ADT: {
+    readonly [event in "A01" | "A02" | "A03" | "A04" | "A05" | "A08" | "A11" | "A12" | "A13" | "A38"]: (parts: Visit) => Message;
+  } & { readonly [event in "A28" | "A31"]: (parts: Person) => Message } & { readonly A40: (parts: Merge) => Message };
+
+  /** A message of any type, its segments in the order in which they are sent. */
+  export function message(parts: {
+    type: readonly [code: string, event?: string, structure?: string];
+    zone?: string;
+    segments: readonly [readonly ["MSH", MSH], ...(readonly [name: string, fields: Fields])[]];
+  }): Message;
+
+  /**
+   * A time as HL7 writes it: 20260714093000-0400. An instant is told in the zone, which is UTC if none is given. A time without an offset
+   * is one in the zone, and stays without an offset if none is given; a date stays a date.
+   */
+  export function timestamp(time: Time, zone?: string): string;
+
+  /** Text as it stands in a field, its delimiters and control characters as escape sequences. Fields are escaped by the builders. */
+  export function escape(text: string): string;
+}

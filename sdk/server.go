@@ -76,11 +76,13 @@ func (s *server) Describe(context.Context, *pb.DescribeRequest) (*pb.DescribeRes
 }
 
 func (s *server) Validate(_ context.Context, r *pb.ValidateRequest) (*pb.ValidateResponse, error) {
+	hideMemory() // a configuration holds secrets
 	_, err := s.adapter.decode(r.GetConfig())
 	return &pb.ValidateResponse{}, err
 }
 
 func (s *server) Open(ctx context.Context, r *pb.OpenRequest) (_ *pb.OpenResponse, err error) {
+	hideMemory()
 	config, err := s.adapter.decode(r.GetConfig())
 	if err != nil {
 		return nil, err

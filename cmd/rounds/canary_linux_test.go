@@ -11,11 +11,13 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -278,7 +280,10 @@ func TestInvariant6NothingThatMustNotGetOutGetsOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := []string{"LEDGER=" + ledger, "EHR_URL=" + url, "CREDENTIALS_DIRECTORY=" + dir + "/secrets", "OTHERS_SECRET=" + canaryToken}
+	env := []string{"LEDGER=" + ledger, "EHR_URL=" + url, "CREDENTIALS_DIRECTORY=" + dir + "/secrets", "OTHERS_SECRET=" + canaryToken,
+		"OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20" + canaryToken}
+	traces := &collector{}
+	env = append(env, traces.env(t)...)
 	for _, format := range []string{"text", "json"} {
 		p := startRun(t, dir, env, "--log-format", format)
 		if format == "text" {
@@ -290,6 +295,10 @@ func TestInvariant6NothingThatMustNotGetOutGetsOut(t *testing.T) {
 		p.stop()
 		noCanary(t, "the log", p.log.String())
 		noCanary(t, "stdout", p.stdout.String())
+	}
+	noCanary(t, "a trace", traces.raw.String())
+	if len(traces.spans) == 0 {
+		t.Error("nothing was traced")
 	}
 	err = filepath.WalkDir(filepath.Join(dir, "state"), func(path string, _ fs.DirEntry, err error) error {
 		noCanary(t, "the name of a file", path)
@@ -353,9 +362,10 @@ func lookAtProcesses(t *testing.T, p *process) {
 		t.Error("no adapter runs")
 	}
 	for i, pid := range append(adapters, p.cmd.Process.Pid) {
+		noCoreDump(t, pid)
 		for _, file := range []string{"cmdline", "comm", "environ"} {
-			if file == "environ" && i == len(adapters) {
-				continue // the engine's is what the test gave it
+			if file == "environ" && (i == len(adapters) || os.Geteuid() != 0) {
+				continue // the engine's is what the test gave it; and an adapter's only root can read, once it has secrets
 			}
 			data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), file))
 			if err != nil {
@@ -364,4 +374,69 @@ func lookAtProcesses(t *testing.T, p *process) {
 			noCanary(t, file, string(data))
 		}
 	}
+	err := filepath.WalkDir(p.temp, func(path string, entry fs.DirEntry, err error) error {
+		noCanary(t, "the name of a temporary file", path)
+		if err == nil && entry.Type().IsRegular() {
+			t.Errorf("there is a temporary file: %s", path)
+		}
+		return nil // what ends meanwhile takes its socket along
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestInvariant6ACrashShowsNoContent ends an engine that holds records and secrets the way that shows most of it.
+func TestInvariant6ACrashShowsNoContent(t *testing.T) {
+	t.Parallel()
+	asked := make(chan struct{}, 1)
+	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.URL.Path, "/patient/") {
+			answerText("application/json", "["+canaryItem+"]")(w, r)
+			return
+		}
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+		<-r.Context().Done() // so that the record is being worked on
+	}))
+	hcl := strings.NewReplacer("NAME", "good", "AUTH", `auth "bearer" { token = secret("token") }`, "DELIVERS",
+		"deliver \"to\" {\n    to  = destination.stdout.good\n    map = \"good.js\"\n  }\n").Replace(canarySourceHCL) +
+		"destination \"stdout\" \"good\" {}\n"
+	dir := write(t, map[string]string{"main.hcl": hcl, "good.js": "export default ({ change, fetched }) => ({ change, fetched });",
+		"secrets/token": canaryToken, "secrets/query": canaryQuery})
+	temp, err := os.MkdirTemp("", "rt") // not t.TempDir: sockets have short paths
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(temp) })
+	// The shell allows core dumps as far as it may.
+	c := exec.Command("/bin/sh", "-c", `ulimit -S -c "$(ulimit -H -c)"; exec "$@"`, "sh", binary, "run", "--state", dir+"/state", dir)
+	c.Env = append(os.Environ(), "EHR_URL="+url, "CREDENTIALS_DIRECTORY="+dir+"/secrets", "GOTRACEBACK=crash", "TMPDIR="+temp)
+	c.Dir = t.TempDir() // where a core dump would be
+	log := &output{}
+	c.Stdout, c.Stderr = log, log
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-asked:
+	case <-time.After(30 * time.Second):
+		t.Error("no patient was asked for")
+	}
+	if err := c.Process.Signal(syscall.SIGQUIT); err != nil {
+		t.Error(err)
+	}
+	_ = c.Wait() // it crashed
+	if status := c.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.CoreDump() {
+		t.Errorf("the engine ended with %v", c.ProcessState)
+	}
+	if left, err := os.ReadDir(c.Dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if !strings.Contains(log.String(), "engine/pipeline.(*window).enrich") {
+		t.Errorf("the engine did not say where it was:\n%s", log)
+	}
+	noCanary(t, "the crash", log.String())
 }

@@ -66,6 +66,8 @@ func TestTheFirstPipelineOfTheReadmeWorks(t *testing.T) {
 // examples run each directory of examples/ as its README says.
 var examples = map[string]func(t *testing.T, dir string){
 	"cookbook":        runCookbook,
+	"hl7v2-siu":       runHL7,
+	"deploy":          runDeployed,
 	"quickstart":      runQuickstart,
 	"adapter-minimal": runAdapterMinimal,
 }

@@ -4,6 +4,8 @@
 package main_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -29,6 +31,9 @@ func TestAnEngineWhoseStateTakesNoMoreWritesEnds(t *testing.T) {
 	p := startRun(t, dir, c.env())
 	p.eventually(20*time.Second, "polled", func() bool { return c.polls() > 0 })
 	open, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), "fd"))
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+		t.Skip("how many files an engine has open is for root to see")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/rounds-engine/rounds/sdk"
 )
 
 // Exit codes.
@@ -29,6 +31,10 @@ const (
 func main() {
 	// One zone for logs wherever the process runs.
 	time.Local = time.UTC
+	noCoreDump()
+	if os.Getenv(sdk.CookieVariable) == "" { // an adapter hides itself when it gets a secret: until then the engine sets it up
+		hideMemory()
+	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -19,7 +19,9 @@ import (
 
 	"github.com/rounds-engine/rounds/engine"
 	"github.com/rounds-engine/rounds/engine/config"
+	"github.com/rounds-engine/rounds/engine/metrics"
 	"github.com/rounds-engine/rounds/engine/operate"
+	"github.com/rounds-engine/rounds/engine/tracing"
 )
 
 func newRunCommand() *cobra.Command {
@@ -44,6 +46,12 @@ that has a mistake changes nothing.`,
 			if err != nil {
 				return &failure{err}
 			}
+			tracer, endTraces, err := tracing.Start(c.Context(), version, log)
+			if err != nil {
+				return &failure{err}
+			}
+			defer endTraces()
+			e.Observe(metrics.New(version), tracer)
 			return finish(e, func() error {
 				cfg, err := load(c.Context(), e, pathOf(args), values, c.ErrOrStderr())
 				switch {

@@ -12,8 +12,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by a release build: -ldflags "-X main.version=1.2.3".
-var version = "dev"
+// version and commit are set by a release build: -ldflags "-X main.version=1.2.3 -X main.commit=…" (.goreleaser.yaml). Such a
+// build leaves out what Go would record of the repository, so that it is the same from an archive of the sources.
+var version, commit = "dev", ""
 
 func newVersionCommand() *cobra.Command {
 	var asJSON bool
@@ -41,6 +42,9 @@ func newVersionCommand() *cobra.Command {
 
 // revision is the commit that the binary was built from, if the build recorded it.
 func revision() string {
+	if commit != "" {
+		return commit
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return ""

@@ -64,6 +64,7 @@ func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
 	server.Close()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	write(t, filepath.Join(dir, "lab-ca.pem"), string(ca))
+	write(t, filepath.Join(dir, "his-ca.pem"), string(ca))
 	o := options(dir)
 	o.Values = []config.Value{{Name: "lab_token", Text: "x"}}
 	o.Adapters = documented{}
@@ -79,7 +80,7 @@ func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
 		config.WriteDiagnostics(&out, files, diags, false, 0)
 		t.Fatal(out.String())
 	}
-	if len(c.Sources) != 5 || len(c.Destinations) != 4 || len(c.Pipelines) != 5 || len(c.Tables) != 2 || len(c.Moves) != 1 {
+	if len(c.Sources) != 5 || len(c.Destinations) != 6 || len(c.Pipelines) != 5 || len(c.Tables) != 2 || len(c.Moves) != 1 {
 		t.Errorf("%d sources, %d destinations, %d pipelines, %d tables, %d moves",
 			len(c.Sources), len(c.Destinations), len(c.Pipelines), len(c.Tables), len(c.Moves))
 	}

@@ -52,7 +52,7 @@ var destinationAttributes = []schema.Attribute{
 	{Name: "parallel", Type: schema.Integer, Default: fmt.Sprint(defaultParallel),
 		Doc: fmt.Sprintf("Notifications in flight at the same time, each of another ordering key; from 1 to %d.", maxParallel)},
 	{Name: "on_reject", Type: schema.String, Default: defaultOnReject, Values: []string{"pause", "dead_letter"},
-		Doc: "What a refusal (HTTP 4xx, with exceptions) does: pause holds what has the same ordering key until a person decides, " +
+		Doc: "What a refusal (HTTP 4xx, with exceptions; AE, AR of HL7; exit code 65) does: pause holds what has the same ordering key until a person decides, " +
 			"dead_letter keeps the notification with its cause and goes on."},
 	{Name: "timeout", Type: schema.Duration, Default: defaultSendTimeout, Doc: "Time for one notification to be accepted, at least 1s."},
 }

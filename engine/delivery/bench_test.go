@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rounds-engine/rounds/engine/delivery"
+	"github.com/rounds-engine/rounds/engine/metrics"
 	"github.com/rounds-engine/rounds/engine/store"
 )
 
@@ -23,7 +24,7 @@ func (c *countdown) Send(context.Context, delivery.Notification) error {
 }
 
 // drain delivers what fill put into the outbox, over and over, and tells the cost per notification.
-func drain(b *testing.B, total int, attach func() (func(context.Context) (store.Outbox, error), func() int)) {
+func drain(b *testing.B, total int, attach func() (func(context.Context) (store.Outbox, error), func() int), meter ...delivery.Meter) {
 	b.ReportAllocs()
 	for b.Loop() {
 		b.StopTimer()
@@ -32,7 +33,11 @@ func drain(b *testing.B, total int, attach func() (func(context.Context) (store.
 		for range total {
 			to.left <- struct{}{}
 		}
-		loop := delivery.New(delivery.Config{Name: "bench", Parallel: 16, Attach: open, Destination: to})
+		c := delivery.Config{Name: "bench", Parallel: 16, Attach: open, Destination: to}
+		if len(meter) > 0 {
+			c.Meter = meter[0]
+		}
+		loop := delivery.New(c)
 		ctx, cancel := context.WithCancel(context.Background())
 		b.StartTimer()
 		done := make(chan error, 1)
@@ -58,6 +63,17 @@ func BenchmarkLoop20000EntriesIn4000Lanes(b *testing.B) {
 		}
 		return box.Attach, box.left
 	})
+}
+
+// BenchmarkLoopMetered is the one above, counted.
+func BenchmarkLoopMetered(b *testing.B) {
+	drain(b, 20_000, func() (func(context.Context) (store.Outbox, error), func() int) {
+		box := newOutbox()
+		for i := range 20_000 {
+			box.add(patient(i*7%4000), 1)
+		}
+		return box.Attach, box.left
+	}, metrics.New("1").Destination("bench"))
 }
 
 func BenchmarkLoop20000EntriesInOneLane(b *testing.B) {

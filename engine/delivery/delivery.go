@@ -15,6 +15,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
 	"github.com/rounds-engine/rounds/engine/store"
 )
 
@@ -33,6 +36,7 @@ type Notification struct {
 	Deliver  string // label of the deliver block
 	Body     []byte // JSON; must not be changed
 	Attempt  int    // from 1
+	Trace    string // W3C traceparent of the attempt; empty: it is not traced
 }
 
 // OnReject says what becomes of a notification that the receiver refuses for itself.
@@ -54,7 +58,9 @@ type Config struct {
 	Attach      func(context.Context) (store.Outbox, error)
 	Destination Destination
 	Logger      *slog.Logger
-	Secret      []byte // key of the names of records in logs
+	Secret      []byte       // key of the names of records in logs
+	Meter       Meter        // nil: nothing is counted
+	Tracer      trace.Tracer // nil: nothing is traced
 }
 
 // State is what a loop is doing.
@@ -124,6 +130,12 @@ func New(cfg Config) *Loop {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Meter == nil {
+		cfg.Meter = unmetered{}
+	}
+	if cfg.Tracer == nil {
+		cfg.Tracer = noop.NewTracerProvider().Tracer("")
 	}
 	return &Loop{
 		cfg:     cfg,

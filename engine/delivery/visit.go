@@ -67,15 +67,21 @@ func (s *session) deliver(work context.Context, ln *lane, e *record.Entry, epoch
 	l := s.loop
 	id := store.EntryID{Lane: ln.name, Seq: e.Seq, ID: e.ID}
 	attempts := max(e.Attempts, ln.attempts) + 1
+	work, span := l.span(work, e, attempts)
+	defer span.End()
+	began := time.Now()
 	err := l.send(work, e, attempts)
 	at := time.Now()
+	took := at.Sub(began)
 	if err == nil {
+		l.cfg.Meter.Attempted(took, nil)
 		l.worksAgain(epoch)
 		done := store.Done{EntryID: id, At: at, Code: "accepted"}
-		if err := s.settle(work, func(c context.Context) error { return s.outbox.Ack(c, done) }); err != nil {
+		if err := s.acknowledge(work, done); err != nil {
 			return result{lane: ln, end: broken, err: err, owed: &done}, false
 		}
 		l.delivered.Add(1)
+		l.cfg.Meter.Delivered(e.Pipeline, e.Time, e.Committed, at)
 		l.recovers(ln)
 		return result{}, true
 	}
@@ -84,6 +90,8 @@ func (s *session) deliver(work context.Context, ln *lane, e *record.Entry, epoch
 	if cause.Verdict == record.Retry && work.Err() != nil {
 		return result{lane: ln, end: more}, false // it was cancelled, which says nothing about the receiver
 	}
+	l.cfg.Meter.Attempted(took, cause)
+	refused(span, cause)
 	switch cause.Verdict {
 	case record.Reject:
 		l.worksAgain(epoch)
@@ -145,6 +153,7 @@ func (s *session) bury(
 		return err
 	}
 	s.loop.buried.Add(1)
+	s.loop.cfg.Meter.DeadLetter(e.Pipeline)
 	if attrs := s.loop.refusal(e, cause, a.Attempts); attrs != nil {
 		s.loop.log.Error("the receiver refuses a notification; it became a dead letter", attrs...)
 	}
@@ -191,7 +200,7 @@ func (l *Loop) send(work context.Context, e *record.Entry, attempt int) (err err
 		}
 	}()
 	return l.cfg.Destination.Send(ctx, Notification{
-		ID: e.ID, Pipeline: e.Pipeline, Deliver: e.Deliver, Body: e.Body, Attempt: attempt,
+		ID: e.ID, Pipeline: e.Pipeline, Deliver: e.Deliver, Body: e.Body, Attempt: attempt, Trace: record.TraceOf(work),
 	})
 }
 

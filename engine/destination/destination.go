@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Rounds authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package destination holds the types of destination: webhook, file, stdout, a file each. What they share is a
+// Package destination holds the types of destination: webhook, mllp, exec, file, stdout, a file each. What they share is a
 // configuration described by tags and the promise of delivery.Destination: Send returns nil only when the receiver has
 // taken the notification over.
 package destination
@@ -25,6 +25,8 @@ type Destination interface {
 var (
 	_ delivery.Destination = Destination(nil)
 	_ Destination          = (*webhook)(nil)
+	_ Destination          = (*mllp)(nil)
+	_ Destination          = (*program)(nil)
 	_ Destination          = (*file)(nil)
 	_ Destination          = (*stdout)(nil)
 )
@@ -45,12 +47,16 @@ type Prober interface {
 }
 
 // Types are the types of destination.
-var Types = []string{"file", "stdout", "webhook"}
+var Types = []string{"exec", "file", "mllp", "stdout", "webhook"}
 
 func newConfig(typ string) (config, error) {
 	switch typ {
+	case "exec":
+		return &execConfig{}, nil
 	case "file":
 		return &fileConfig{}, nil
+	case "mllp":
+		return &mllpConfig{}, nil
 	case "stdout":
 		return &stdoutConfig{}, nil
 	case "webhook":
@@ -88,6 +94,16 @@ func Open(typ string, config []byte) (Destination, error) {
 		return nil, err
 	}
 	return c.open(), nil
+}
+
+// CheckBody says what a destination of this type could not send of a notification's body; "" if it can send it. It goes on "an
+// object that …", and holds nothing of the body.
+func CheckBody(typ string, body []byte) string {
+	if typ != "mllp" {
+		return ""
+	}
+	_, problem := parseMessage(body)
+	return problem
 }
 
 func parse(typ string, data []byte) (config, error) {

@@ -55,6 +55,23 @@ func TestAWrongConfigurationNamesTheAttributeAndNoValue(t *testing.T) {
 		{"file", `{"path":""}`, "path"},
 		{"file", `{"path":"hush/"}`, "path"},
 		{"stdout", `{"path":"hush"}`, "path"},
+		{"exec", `{}`, "command"},
+		{"exec", `{"command":[]}`, "command"},
+		{"exec", `{"command":["","hush"]}`, "command"},
+		{"exec", `{"command":["hush","hu\u0000sh"]}`, "command"},
+		{"exec", `{"command":["hush"],"environment":{"A=hush":"hush"}}`, "environment"},
+		{"exec", `{"command":["hush"],"environment":{"ROUNDS_hush":"hush"}}`, "environment"},
+		{"exec", `{"command":["hush"],"environment":{"A":"hush\u0000"}}`, "environment"},
+		{"mllp", `{}`, "address"},
+		{"mllp", `{"address":"hush"}`, "address"},
+		{"mllp", `{"address":":2575"}`, "address"},
+		{"mllp", `{"address":"hush:0"}`, "address"},
+		{"mllp", `{"address":"hush:hl7"}`, "address"},
+		{"mllp", `{"address":"mllp://hush:2575"}`, "address"},
+		{"mllp", `{"address":"hush:2575","tls":{"ca":"hush"}}`, "tls.ca"},
+		{"mllp", `{"address":"hush:2575","tls":{"cert":"hush"}}`, "tls.key"},
+		{"mllp", `{"address":"hush:2575","tls":{"key":"hush"}}`, "tls.cert"},
+		{"mllp", `{"address":"hush:2575","tls":{"cert":"hush","key":"hush"}}`, "tls.cert"},
 	} {
 		_, err := destination.Open(c.typ, json.RawMessage(c.config))
 		var e *schema.Error
@@ -69,7 +86,7 @@ func TestAWrongConfigurationNamesTheAttributeAndNoValue(t *testing.T) {
 			t.Errorf("%s %s: Check finds nothing", c.typ, c.config)
 		}
 	}
-	if _, err := destination.Open("fax", []byte(`{}`)); err == nil || !strings.Contains(err.Error(), "file, stdout, webhook") {
+	if _, err := destination.Open("fax", []byte(`{}`)); err == nil || !strings.Contains(err.Error(), strings.Join(destination.Types, ", ")) {
 		t.Errorf("an unknown type: %v", err)
 	}
 }

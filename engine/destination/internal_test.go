@@ -4,10 +4,13 @@
 package destination
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -205,5 +208,104 @@ func TestFileIsOpenedAnewAfterAFailedWrite(t *testing.T) {
 	got, err := os.ReadFile(path)
 	if err != nil || string(got) != `{"id":"n","pipeline":"","deliver":"","body":1}`+"\n" {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// FuzzAcknowledgement: whatever a receiver sends, in whatever pieces, reading it ends within its bounds, and an answer counts as one
+// only if it has one of the codes of an acknowledgement.
+func FuzzAcknowledgement(f *testing.F) {
+	f.Add([]byte("\x0bMSH|^~\\&|A|B|C|D|2026||ACK|1|P|2.5\rMSA|AA|1\r\x1c\r"), 1)
+	f.Add([]byte("\x0bMSH|^~\\&|A\rMSA|AE|1|no||5|207^x\rERR|PID^1^3^101&x\rERR||PID^1|103\x1c\r\x0b"), 7)
+	f.Add([]byte("\r\n\x0b\x0bMSH$%^*!#$\r\nMSA$CR$\x1c\x1c\r"), 3)
+	f.Add([]byte("HTTP/1.1 200 OK\r\n\r\n\x1c\r"), 100)
+	f.Fuzz(func(t *testing.T, sent []byte, piece int) {
+		piece = max(1, piece%len(append(sent, 0)))
+		in := bufio.NewReaderSize(&pieces{sent, piece}, 16)
+		whole := bufio.NewReader(bytes.NewReader(sent))
+		for total := 0; ; {
+			const limit = 200
+			data, read, err := readFrame(in, limit)
+			again, readAgain, errAgain := readFrame(whole, limit)
+			if !bytes.Equal(data, again) || read != readAgain || (err == nil) != (errAgain == nil) {
+				t.Fatalf("in pieces it is %q (%v), in one %q (%v)", data, err, again, errAgain)
+			}
+			if total += read; read > limit || total > len(sent) {
+				t.Fatalf("%d bytes read of %d", total, len(sent))
+			}
+			if err != nil {
+				return
+			}
+			if !bytes.Contains(sent, []byte(frameEnd)) || bytes.IndexByte(data, frameStart) >= 0 {
+				t.Fatalf("%q is no frame's content", data)
+			}
+			a, ok := parseAck(data)
+			if ok && (len(a.code) != 2 || !bytes.Contains(data, []byte(a.control)) || a.cause != "" && causes[a.cause] == "") {
+				t.Fatalf("%q gives %+v", data, a)
+			}
+		}
+	})
+}
+
+// pieces reads a few bytes at a time.
+type pieces struct {
+	rest []byte
+	size int
+}
+
+func (p *pieces) Read(buf []byte) (int, error) {
+	if len(p.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(buf, p.rest[:min(p.size, len(p.rest))])
+	p.rest = p.rest[n:]
+	return n, nil
+}
+
+// A connection on which nothing is sent is closed: by and by, when the receiver closes it, and when it says what nobody asked.
+func TestMLLPLetsGoOfConnectionsThatRest(t *testing.T) {
+	for name, c := range map[string]struct {
+		rest time.Duration
+		do   func(net.Conn)
+	}{
+		"its time is over":        {10 * time.Millisecond, func(net.Conn) {}},
+		"the receiver closed it":  {time.Hour, func(c net.Conn) { c.Close() }},
+		"the receiver says more":  {time.Hour, func(c net.Conn) { c.Write([]byte("\r\n")) }},
+		"the receiver is half up": {time.Hour, func(c net.Conn) { c.(*net.TCPConn).CloseWrite() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				defer conn.Close()
+				in := bufio.NewReader(conn)
+				in.ReadString('\r')
+				c.do(conn)
+				io.Copy(io.Discard, in)
+			}()
+			m := &mllp{address: l.Addr().String(), rest: c.rest}
+			defer m.Close()
+			conn, err := m.take(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.give(conn)
+			if _, err := conn.Write([]byte("x\r")); err != nil {
+				t.Fatal(err)
+			}
+			<-ended // as the other side has closed it
+			<-conn.watching
+			if len(m.idle) > 0 {
+				t.Error("it is kept")
+			}
+		})
 	}
 }

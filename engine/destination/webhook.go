@@ -165,11 +165,14 @@ type webhook struct {
 func (w *webhook) Send(ctx context.Context, n delivery.Notification) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	header := make(http.Header, len(w.header)+3)
+	header := make(http.Header, len(w.header)+4)
 	for name, values := range w.header {
 		header[name] = values
 	}
 	w.sign(header, n, time.Now())
+	if n.Trace != "" {
+		header["Traceparent"] = []string{n.Trace}
+	}
 	req := (&http.Request{
 		Method: http.MethodPost, URL: w.url, Host: w.url.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,

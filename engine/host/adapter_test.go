@@ -21,6 +21,7 @@ import (
 
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/rounds-engine/rounds/engine/host"
 	"github.com/rounds-engine/rounds/sdk"
@@ -119,6 +120,8 @@ func (s *testSource) Poll(ctx context.Context, q sdk.Query) (page sdk.Page, err 
 	switch q.Feed {
 	case "pid":
 		answer = strconv.Itoa(os.Getpid())
+	case "trace":
+		answer = strings.Join(metadata.ValueFromIncomingContext(ctx, "traceparent"), " ")
 	case "environment":
 		answer = strings.Join(os.Environ(), "\n")
 	case "state":

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/rounds-engine/rounds/engine/host"
+	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/sdk"
 )
 
@@ -94,6 +95,19 @@ func within(t testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+func TestAnAdapterIsToldTheSpanThatCallsIt(t *testing.T) {
+	h, _, _ := newHost(t)
+	s := h.Open(test, "test.one", []byte(`{}`), false)
+	if got := ask(t, s, "trace"); got != "" {
+		t.Errorf("a call that is in no trace came with %q", got)
+	}
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	page, err := s.Poll(record.InTrace(t.Context(), parent), sdk.Query{Feed: "trace"})
+	if err != nil || string(page.Cursor) != parent {
+		t.Errorf("got %q, %v", page.Cursor, err)
+	}
 }
 
 func TestAnAdapterDescribesItselfAndChecksConfigurations(t *testing.T) {

@@ -17,7 +17,9 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 
+	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/schema"
 )
@@ -70,8 +72,10 @@ func launch(p *process) (*instance, error) {
 		StartTimeout: p.host.t.start,
 		SyncStdout:   &p.stderr, // what an adapter prints is no more fit for a log than its stderr
 		SyncStderr:   &p.stderr,
-		GRPCDialOptions: []grpc.DialOption{grpc.WithDefaultCallOptions(
-			grpc.MaxCallRecvMsgSize(sdk.MaxMessage), grpc.MaxCallSendMsgSize(sdk.MaxMessage))},
+		GRPCDialOptions: []grpc.DialOption{
+			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(sdk.MaxMessage), grpc.MaxCallSendMsgSize(sdk.MaxMessage)),
+			grpc.WithUnaryInterceptor(inTrace),
+		},
 		// Not Managed: go-plugin never forgets a managed client, one for each restart. Host.Close ends all.
 		Logger: hclog.NewNullLogger(),
 	})
@@ -116,6 +120,16 @@ func (i *instance) connect(p *process) error {
 	}
 	done()
 	return sdk.Retryable("adapter %s started and then failed to tell about itself: %v", a.Name, err)
+}
+
+// inTrace tells the adapter the span that calls it, as OpenTelemetry does.
+func inTrace(
+	ctx context.Context, method string, request, answer any, conn *grpc.ClientConn, call grpc.UnaryInvoker, o ...grpc.CallOption,
+) error {
+	if parent := record.TraceOf(ctx); parent != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, "traceparent", parent)
+	}
+	return call(ctx, method, request, answer, conn, o...)
 }
 
 // watch waits for the program's end.

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -78,6 +79,9 @@ func surroundings(t testing.TB, pid string) string {
 	all := ""
 	for _, file := range []string{"environ", "cmdline"} {
 		text, err := os.ReadFile("/proc/" + pid + "/" + file)
+		if errors.Is(err, fs.ErrPermission) && file == "environ" && os.Geteuid() != 0 {
+			continue // an adapter that has a configuration shows it to root only
+		}
 		if err != nil || len(text) == 0 {
 			t.Fatalf("%s: %v", file, err)
 		}

@@ -7,7 +7,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"runtime/debug"
 	"time"
 )
 
@@ -93,7 +95,19 @@ func Handler(e Engine) http.Handler {
 		}
 		w.Header().Set(backupTrailer, backupWhole)
 	})
-	return mux
+	return contained(mux)
+}
+
+// contained answers for a call that panics. net/http would print the panic's value, which may quote a record; a stack holds none.
+func contained(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if v := recover(); v != nil {
+				refuse(w, fmt.Errorf("internal error (%T), please report it with this stack:\n%s", v, debug.Stack()))
+			}
+		}()
+		h.ServeHTTP(w, r)
+	})
 }
 
 // What follows a backup says whether it is whole.

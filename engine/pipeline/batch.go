@@ -11,6 +11,9 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/engine/store"
@@ -128,7 +131,9 @@ func (w *window) sample(ctx context.Context, counts []int, some []*item) {
 }
 
 // mapAll runs the mappings of a batch, Parallel at a time. The error is one that is not of the record.
-func (w *window) mapAll(ctx context.Context, batch []*item) error {
+func (w *window) mapAll(ctx context.Context, batch []*item) (err error) {
+	ctx, span := w.span(ctx, "map", attribute.Int("rounds.records", len(batch)))
+	defer func() { end(span, err) }()
 	var group sync.WaitGroup
 	errs := make(chan error, w.Parallel)
 	todo := make(chan *item, len(batch))
@@ -180,15 +185,20 @@ func (w *window) mapItem(ctx context.Context, it *item) error {
 			continue
 		case !wanted: // as when the mapping gives nothing
 			out.unwanted = true
+			w.Meter.Unwanted(d.Name)
 			it.pass(w.mapStep(i))
 			continue
 		}
 		var body []byte
 		try := func() (err error) {
+			began := time.Now()
 			body, err = d.Map(ctx, it.rec, MapContext{
 				Pipeline: w.Name, Source: w.SourceName, Deliver: d.Name, Now: w.begin, Attempt: w.attempts[it.row.Ref] + 1,
 				Previous: it.before,
 			})
+			if ctx.Err() == nil {
+				w.Meter.Mapped(d.Name, mapping(body, err), time.Since(began))
+			}
 			return err
 		}
 		err = contain(try)
@@ -346,6 +356,7 @@ func (w *window) render(it *item) store.Batch {
 			e := record.Entry{
 				ID: notificationID(w.Name, &it.row, d), Pipeline: w.Name, Deliver: d.Name, Destination: d.Destination, Key: out.key,
 				Ref: it.row.Ref, Version: it.row.Version, Generation: it.row.Generation, Time: it.row.Time, Committed: w.begin, Body: out.body,
+				Trace: w.trace,
 			}
 			if d.KeepRecord {
 				e.Record, e.Previous = recordOf(it), previousOf(it)

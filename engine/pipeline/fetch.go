@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/rawjson"
@@ -294,10 +296,16 @@ func (w *window) fetchApart(ctx context.Context, refs []sdk.Ref, witnesses []sdk
 }
 
 // fetch makes one call to the adapter.
-func (w *window) fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error) {
+func (w *window) fetch(ctx context.Context, refs []sdk.Ref) (_ []sdk.Result, err error) {
+	ctx, span := w.span(ctx, "fetch", attribute.StringSlice("rounds.resources", resources(refs)), attribute.Int("rounds.records", len(refs)))
+	defer func() { end(span, err) }()
 	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
 	defer cancel()
+	began := time.Now()
 	results, err := w.Source.Fetch(ctx, refs)
+	if !stopped(ctx) {
+		w.answered(refs, results, err, time.Since(began))
+	}
 	if err != nil {
 		return nil, ofRecord(safe(err))
 	}

@@ -16,6 +16,9 @@ import (
 	"runtime/debug"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/engine/store"
 	"github.com/rounds-engine/rounds/sdk"
@@ -107,6 +110,7 @@ type MapContext struct {
 type MapError struct {
 	Text, Detail string
 	TimedOut     bool
+	Abandoned    bool // the call has not ended and keeps a processor busy
 }
 
 func (e *MapError) Error() string { return e.Text }
@@ -135,6 +139,8 @@ type Config struct {
 	Parallel int    // mappings at a time
 	Hurry    Limiter
 	Logger   *slog.Logger
+	Meter    Meter        // nil: nothing is counted
+	Tracer   trace.Tracer // nil: nothing is traced
 }
 
 const (
@@ -172,6 +178,12 @@ type Pipeline struct {
 func New(c Config) (*Pipeline, error) {
 	if c.Every <= 0 || c.Timeout <= 0 || c.Parallel <= 0 || len(c.Delivers) == 0 {
 		return nil, fmt.Errorf("pipeline %s: every, timeout and parallel have to be positive, and a deliver block is needed", c.Name)
+	}
+	if c.Meter == nil {
+		c.Meter = unmetered{}
+	}
+	if c.Tracer == nil {
+		c.Tracer = noop.NewTracerProvider().Tracer("")
 	}
 	levels, err := fetchLevels(c.Fetches)
 	if err != nil {

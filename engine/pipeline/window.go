@@ -9,6 +9,9 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+
+	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/engine/store"
 	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/rawjson"
@@ -31,6 +34,8 @@ type window struct {
 	ahead   func() error            // waits for the fetches of the next batch; nil: there were none yet
 	fetched *cache
 	stats   *stats
+	told    stats  // what the meter knows of them
+	trace   string // traceparent of the window's span; empty: it is not traced
 }
 
 type stats struct {
@@ -38,12 +43,17 @@ type stats struct {
 }
 
 // window reads until the feed has no further page. Everything that was committed on the way stays, also when it fails.
-func (p *Pipeline) window(ctx context.Context) (stats, error) {
+func (p *Pipeline) window(ctx context.Context) (_ stats, err error) {
+	ctx, span := p.span(ctx, "window")
+	defer func() { end(span, err) }()
 	info, err := p.describe(ctx)
 	if err != nil {
 		return stats{}, err
 	}
-	w := &window{Pipeline: p, info: info, begin: time.Now(), ignore: rawjson.ParsePaths(info.Ignore), fetched: newCache(fetchCache), stats: new(stats)}
+	w := &window{
+		Pipeline: p, info: info, begin: time.Now(), ignore: rawjson.ParsePaths(info.Ignore), fetched: newCache(fetchCache), stats: new(stats),
+		trace: record.TraceOf(ctx),
+	}
 	if err := w.start(ctx); err != nil {
 		return stats{}, err
 	}
@@ -51,6 +61,8 @@ func (p *Pipeline) window(ctx context.Context) (stats, error) {
 	if err == nil {
 		clear(p.attempts)
 	}
+	w.tell()
+	w.stats.describe(span)
 	w.report(ctx, err)
 	return *w.stats, err
 }
@@ -60,8 +72,12 @@ func (p *Pipeline) window(ctx context.Context) (stats, error) {
 func (p *Pipeline) describe(ctx context.Context) (sdk.Feed, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
+	began := time.Now()
 	info, err := p.Source.Feed(ctx, p.Feed)
 	if err != nil {
+		if !stopped(ctx) { // a source that can't be opened can't be polled
+			p.Meter.Polled(time.Since(began), 0, 0, sdk.CodeOf(err))
+		}
 		return info, safe(err)
 	}
 	if info.Class != sdk.Scan && p.Confirm != "" {
@@ -202,6 +218,7 @@ func (w *window) read(ctx context.Context) error {
 		if err := w.process(ctx, fresh, next); err != nil {
 			return err
 		}
+		w.tell()
 		if err := w.ack(ctx, page); err != nil {
 			return err
 		}
@@ -246,14 +263,21 @@ func (w *window) lostPlace(ctx context.Context, pos store.Position, failure erro
 }
 
 // poll asks for the page at pos.
-func (w *window) poll(ctx context.Context, pos store.Position) (sdk.Page, error) {
+func (w *window) poll(ctx context.Context, pos store.Position) (page sdk.Page, err error) {
+	ctx, span := w.span(ctx, "poll")
+	defer func() { end(span, err) }()
 	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
 	defer cancel()
 	query := sdk.Query{
 		Feed: w.Feed, Watermark: pos.Watermark, Cursor: pos.Cursor, Start: sdk.Start{At: pos.Start}, Overlap: w.Overlap, Recover: w.recover,
 	}
 	w.recover = true
-	page, err := w.Source.Poll(ctx, query)
+	began := time.Now()
+	page, err = w.Source.Poll(ctx, query)
+	if !stopped(ctx) {
+		w.Meter.Polled(time.Since(began), page.Calls, page.Wait, sdk.CodeOf(err))
+	}
+	span.SetAttributes(attribute.Int("rounds.changes", len(page.Changes)), attribute.Int("rounds.calls", page.Calls))
 	if err != nil {
 		return page, safe(err)
 	}
@@ -305,11 +329,17 @@ func (w *window) ack(ctx context.Context, page sdk.Page) error {
 }
 
 // commit writes a batch on top of the last one. A commit that began is not cut off by the stop.
-func (w *window) commit(ctx context.Context, b store.Batch) error {
+func (w *window) commit(ctx context.Context, b store.Batch) (err error) {
+	ctx, span := w.span(ctx, "commit", attribute.Int("rounds.rows", len(b.Rows)), attribute.Int("rounds.notifications", len(b.Entries)),
+		attribute.Int("rounds.dead_letters", len(b.Dead)))
+	defer func() { end(span, err) }()
 	b.Base, b.Scan = w.feed.Position().Commit, w.scan.number
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitLimit)
 	defer cancel()
-	return w.feed.Commit(ctx, b)
+	began := time.Now()
+	err = w.feed.Commit(ctx, b)
+	w.committed(&b, time.Since(began), err)
+	return err
 }
 
 // report logs one line a window: at info when something happened, else at debug.

@@ -83,8 +83,10 @@ func (s *Script) run(ctx context.Context, now time.Time, seed uint64, use func(*
 		return err
 	}
 	// Where it is can't be seen, as its runtime is still at work. To try again would start another: it has not TimedOut.
-	return s.fail(s.export, fmt.Sprintf("took longer than the limit of %v; look for a very long array or string, a large BigInt, or for "+
+	e := s.fail(s.export, fmt.Sprintf("took longer than the limit of %v; look for a very long array or string, a large BigInt, or for "+
 		"many matches of a regular expression that backtracks; it has not ended yet and keeps a processor busy", TimeLimit))
+	e.Abandoned = true
+	return e
 }
 
 // abandonedLimit is how many abandoned calls of a script may run on before it is called no more.

@@ -24,7 +24,9 @@ type Error struct {
 	Text   string // may be logged: no content of a record
 	// TimedOut says that the call took too long and was stopped, which on a machine under load may befall any mapping once.
 	TimedOut bool
-	Detail   string // what was thrown and the JavaScript stack; may hold content of a record; never logged; bounded
+	// Abandoned says that the call took too long and could not be stopped: it keeps a processor busy until it ends.
+	Abandoned bool
+	Detail    string // what was thrown and the JavaScript stack; may hold content of a record; never logged; bounded
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Text) }

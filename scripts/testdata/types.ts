@@ -3,6 +3,7 @@
 
 // What the declarations must take, and, marked, what they must refuse. Read by the compiler only (check-types.sh).
 import type { Change, Context, Mapping, Record } from "rounds";
+import { ADT, escape, message, SIU, timestamp } from "rounds/hl7v2";
 import { eventType, identifiers, Notes, oldDateTime, Order, PatientAdmin, Results, Scheduling } from "rounds/redox";
 import { format, parse, toUTC } from "rounds/time";
 
@@ -134,3 +135,32 @@ Scheduling.New({ Visit: {}, Meta: { EventType: "New" } });
 Scheduling.Arrival({ Visit: {} });
 // @ts-expect-error there is no console
 console.log(1);
+
+export const siu: Mapping<Appointment, Fetched> = ({ change, fetched }) =>
+  SIU.S12({
+    zone: "America/New_York",
+    MSH: { sendingApplication: "ROUNDS", sendingFacility: { namespace: "N", universalID: "1.2" }, 21: null },
+    SCH: { fillerID: change.id, timing: { start: change.data.start, end: change.data.end }, status: { code: "Booked", 3: "HL70278" } },
+    PID: {
+      identifiers: [{ id: fetched.patient?.id, authority: { namespace: "CLINIC" }, type: "MR" }, "78"],
+      name: { family: fetched.patient?.name.last }, birthDate: new Date(0), 30: false,
+    },
+    NTE: ["first", { comment: "second" }],
+    AIP: [{ person: { id: 7 } }],
+    ZPI: { 1: escape("a|b"), 2: { 1: { 2: timestamp(change.time) } } },
+  });
+export const merge: Mapping = () => ADT.A40({ PID: { identifiers: "1", name: "Doe" }, MRG: { identifiers: ["2"] }, ZPI: [{ 1: 1 }] });
+export const person: Mapping = () => ADT.A28({ PID: { identifiers: "1", name: "Doe" } });
+export const other: Mapping = () => message({ type: ["MDM", "T02", "MDM_T02"], segments: [["MSH", {}], ["TXA", { 2: "CN" }]] });
+// @ts-expect-error a visit's event needs the visit
+export const noVisit: Mapping = () => ADT.A01({ PID: { identifiers: "1", name: "Doe" } });
+// @ts-expect-error there is no such field
+export const noField: Mapping = () => SIU.S12({ SCH: { filler: "1" } });
+// @ts-expect-error the destination gives the control id
+export const noControl: Mapping = () => SIU.S12({ MSH: { controlID: "1" }, SCH: { fillerID: "1" } });
+// @ts-expect-error an appointment is needed
+export const noAppointment: Mapping = () => SIU.S15({});
+// @ts-expect-error MSH comes first
+export const noHeader: Mapping = () => message({ type: ["MDM"], segments: [["PID", {}]] });
+// @ts-expect-error a time is text or a Date
+export const noTime = timestamp(5);

@@ -25,11 +25,16 @@ const (
 
 var errBackup = errors.New("the backup is damaged or was cut off: take another one")
 
-// Backup implements store.Admin. A backup of an encrypted state is encrypted by the same key, and can be restored with no other.
+// Backup implements store.Admin. A backup of an encrypted state is encrypted by the same key, and can be restored with no other. As
+// long as it takes, what is deleted stays on disk, and Close waits for it: ctx should bound what w may take.
 func (a admin) Backup(ctx context.Context, w io.Writer) error {
 	out, err := beginBackup(w, a.s.opt.EncryptionKey)
 	if err != nil {
 		return fmt.Errorf("write the backup: %w", err)
+	}
+	err = a.s.view(ctx, func(*badger.Txn) error { return checkBlocks(a.s.db) }) // else what is damaged would be left out in silence
+	if err != nil {
+		return fmt.Errorf("%w: restore the state from an earlier backup", err)
 	}
 	return a.s.view(ctx, func(txn *badger.Txn) error { // which sees the state as it is now, whatever is written meanwhile
 		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 16})
@@ -96,8 +101,8 @@ func openBackup(r io.Reader, key []byte) (stream io.Reader, stateFormat int, err
 	}
 	switch {
 	case stateFormat > format:
-		return nil, 0, fmt.Errorf("the backup is of a state of format %d, and this rounds knows formats up to %d: use the rounds that made it, or a newer one",
-			stateFormat, format)
+		return nil, 0, fmt.Errorf("the backup is of a state of format %d, and this rounds knows formats up to %d: "+
+			"use the rounds that made it, or a newer one", stateFormat, format)
 	case how == backupPlain:
 		key = nil // it is that of the state which is made
 	case how == backupSealed && len(key) == 0:

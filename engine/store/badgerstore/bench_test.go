@@ -58,43 +58,47 @@ func BenchmarkSeen256(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*256), "ns/ref")
 }
 
-// Acknowledging with 16 lanes in flight; the figure of 1 is that of a lane alone.
+// Acknowledging with 16 lanes in flight; the figure of 1 is that of a lane alone. With history, what was acknowledged is kept.
 func BenchmarkAck(b *testing.B) {
-	for _, parallel := range []int{1, 16} {
-		b.Run(strconv.Itoa(parallel), func(b *testing.B) {
-			s := open(b, b.TempDir(), badgerstore.Options{})
-			fill(b, s, b.N)
-			o := attach(b, s)
-			ids := make(chan store.EntryID, b.N)
-			for token, more := []byte(nil), true; more; more = token != nil {
-				lanes, next, err := o.Lanes(b.Context(), token, 1024)
-				must(b, err)
-				for _, lane := range lanes {
-					head, err := o.Head(b.Context(), lane, 100)
-					must(b, err)
-					for _, e := range head {
-						ids <- store.EntryID{Lane: lane, Seq: e.Seq, ID: e.ID}
-					}
+	for name, keep := range map[string]time.Duration{"plain": 0, "history": time.Hour} {
+		for _, parallel := range []int{1, 16} {
+			b.Run(fmt.Sprint(name, "-", parallel), func(b *testing.B) { ack(b, keep, parallel) })
+		}
+	}
+}
+
+func ack(b *testing.B, keep time.Duration, parallel int) {
+	s := open(b, b.TempDir(), badgerstore.Options{Keep: keep})
+	fill(b, s, b.N)
+	o := attach(b, s)
+	ids := make(chan store.EntryID, b.N)
+	for token, more := []byte(nil), true; more; more = token != nil {
+		lanes, next, err := o.Lanes(b.Context(), token, 1024)
+		must(b, err)
+		for _, lane := range lanes {
+			head, err := o.Head(b.Context(), lane, 100)
+			must(b, err)
+			for _, e := range head {
+				ids <- store.EntryID{Lane: lane, Seq: e.Seq, ID: e.ID}
+			}
+		}
+		token = next
+	}
+	close(ids)
+	b.ResetTimer()
+	cpu := cpuTime()
+	var all sync.WaitGroup
+	for range parallel {
+		all.Go(func() {
+			for id := range ids {
+				if err := o.Ack(b.Context(), done(id)...); err != nil {
+					b.Error(err)
 				}
-				token = next
 			}
-			close(ids)
-			b.ResetTimer()
-			cpu := cpuTime()
-			var all sync.WaitGroup
-			for range parallel {
-				all.Go(func() {
-					for id := range ids {
-						if err := o.Ack(b.Context(), done(id)...); err != nil {
-							b.Error(err)
-						}
-					}
-				})
-			}
-			all.Wait()
-			b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/float64(b.N), "cpu-ns/op")
 		})
 	}
+	all.Wait()
+	b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/float64(b.N), "cpu-ns/op")
 }
 
 func cpuTime() time.Duration {

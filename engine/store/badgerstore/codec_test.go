@@ -4,8 +4,12 @@
 package badgerstore
 
 import (
+	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
+	"io"
 	"reflect"
 	"testing"
 	"time"
@@ -18,11 +22,21 @@ import (
 // Whatever is on disk is decoded or refused, and what is decoded is what was encoded.
 func FuzzDecode(f *testing.F) {
 	ref := sdk.Ref{Kind: "k", ID: "i", Args: "a"}
-	entry := record.Entry{ID: "n", Key: "x", Ref: ref, Body: []byte("b"), Record: []byte("r"), Committed: time.Unix(1, 2)}
+	entry := record.Entry{
+		ID: "n", Key: "x", Ref: ref, Body: []byte("b"), Record: []byte("r"), Previous: []byte("p"), Committed: time.Unix(1, 2),
+		Time: time.Unix(3, 4), Trace: "00-1-2-01", Tries: []record.Try{{At: time.Unix(5, 6), Code: "http_503"}},
+	}
+	first, err := hex.DecodeString("010000070176000000000000000000000000")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(first)
 	f.Add(encodeRow(&store.Row{Ref: ref, Generation: 3, Hash: [16]byte{1}, Time: time.Unix(5, 6), Recent: []uint64{1, 2}}))
 	f.Add(encodeRow(&store.Row{Ref: ref, Generation: 3, Key: "x", Snapshot: []byte(`{"change":{}}`)}))
 	f.Add(encodeEntry(&entry, 7))
 	f.Add(encodeDead(&record.DeadLetter{ID: "d", Ref: ref, Entry: &entry}, 1, 2))
+	f.Add(encodeDone(&store.Done{At: time.Unix(7, 8), Code: "c"}, time.Unix(9, 0), 3, encodeEntry(&entry, 7)))
+	f.Add(encodePause(&store.Pause{Since: time.Unix(7, 8), Why: "why"}))
 	f.Add(encodePosition(&store.Position{Watermark: []byte("w"), Started: true, Commit: 9}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if r, err := decodeRow(b); err == nil {
@@ -53,6 +67,32 @@ func FuzzDecode(f *testing.F) {
 			again, err := decodePosition(encodePosition(&p))
 			if err != nil || !reflect.DeepEqual(p, again) {
 				t.Errorf("position %+v became %+v, %v", p, again, err)
+			}
+		}
+		if d, p, to, err := decodeDone(b); err == nil {
+			var head doneHead
+			if err := head.decode(b); err != nil || head.pipeline != p || head.destination != to || head.ref != d.Ref || !head.at.Equal(d.At) {
+				t.Errorf("delivered %+v has the head %+v, %v", d, head, err)
+			}
+			done := store.Done{At: d.At, Code: d.Code}
+			again, q, toward, err := decodeDone(encodeDone(&done, head.until, to, encodeEntry(&d.Entry, p)))
+			if err != nil || p != q || to != toward || !reflect.DeepEqual(d, again) {
+				t.Errorf("delivered %+v became %+v, %v", d, again, err)
+			}
+		}
+		if e, _, err := decodeEntry(b); err == nil {
+			if committed, err := entryCommitted(b); err != nil || !committed.Equal(e.Committed) {
+				t.Errorf("committed at %v, %v, want %v", committed, err, e.Committed)
+			}
+		}
+		if p, err := decodePause(b); err == nil {
+			if again, err := decodePause(encodePause(&p)); err != nil || p != again {
+				t.Errorf("pause %+v became %+v, %v", p, again, err)
+			}
+		}
+		if l, p, _, err := decodeDead(b); err == nil {
+			if of, err := deadPipeline(b); err != nil || of != p {
+				t.Errorf("dead letter %q of pipeline %d is counted for %d, %v", l.ID, p, of, err)
 			}
 		}
 		_, _, _ = readStub(b)
@@ -92,4 +132,62 @@ func TestCutValuesAreRefused(t *testing.T) {
 	if _, _, err := decodeEntry(append(whole, 0)); err == nil {
 		t.Error("a byte too many was taken")
 	}
+}
+
+// Whatever is taken for a backup, it is one that was sealed, or it is refused; and what was sealed is read without a panic.
+func FuzzBackup(f *testing.F) {
+	seal := func(content []byte) []byte {
+		var b bytes.Buffer
+		w, err := beginBackup(&b, nil)
+		if err != nil {
+			f.Fatal(err)
+		}
+		if _, err := w.Write(content); err != nil || w.Close() != nil {
+			f.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	good := seal([]byte("\x02k1\x03v1v\x01k\x00"))
+	f.Add(good)
+	f.Add(good[:len(good)-1])
+	f.Add([]byte("\x02k1\x03v1v\x01k\x00"))
+	f.Add([]byte("rounds backup, format 1, of state format 2, not encrypted\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if stream, _, err := openBackup(bytes.NewReader(data), nil); err == nil {
+			content, err := io.ReadAll(stream)
+			if err == nil && !bytes.Equal(sealed(t, data, content), data) {
+				t.Errorf("%d bytes were read from what was not sealed", len(content))
+			}
+		}
+		for in := bufio.NewReader(bytes.NewReader(data)); ; {
+			key, value, err := next(in)
+			if err != nil {
+				return
+			}
+			if len(key) == 0 || len(value) > 1<<20 {
+				t.Fatalf("a key of %d bytes, a value of %d", len(key), len(value))
+			}
+		}
+	})
+}
+
+// sealed writes content behind the head of a backup, cut as that is.
+func sealed(t *testing.T, backup, content []byte) []byte {
+	t.Helper()
+	n := bytes.IndexByte(backup, '\n') + 1 + saltLen
+	b := bytes.NewBuffer(bytes.Clone(backup[:n]))
+	w, err := newSealer(b, nil, backup[:n])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rest, last := backup[n:], false; !last; {
+		size := int(binary.BigEndian.Uint32(rest)) - sha256.Size
+		rest = rest[4+size+sha256.Size:]
+		last = len(rest) == 0
+		w.buf, content = append(w.buf[:0], content[:size]...), content[size:]
+		if err := w.flush(last); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.Bytes()
 }

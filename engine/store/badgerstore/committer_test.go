@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/engine/store"
@@ -164,6 +165,24 @@ func TestNoCommitWhenTheDiskIsNearlyFull(t *testing.T) {
 	free.Store(0) // what waits can still leave
 	must(t, o.Ack(t.Context(), done(oldest(t, o, 9)...)...))
 	must(t, o.Bury(t.Context(), oldest(t, o, 1)[0], record.Cause{}, instant))
+}
+
+// A backlog that leaves while the disk is nearly full must not fill it with what is kept of it.
+func TestNoHistoryWhenTheDiskIsNearlyFull(t *testing.T) {
+	var free atomic.Uint64
+	free.Store(1 << 40)
+	s := open(t, t.TempDir(), badgerstore.Options{Keep: time.Hour, FreeSpace: func(string) (uint64, error) { return free.Load(), nil }})
+	fill(t, s, 10)
+	o := attach(t, s)
+	must(t, o.Ack(t.Context(), done(oldest(t, o, 3)...)...))
+	badgerstore.LookAtSpace(s)
+	free.Store(0)
+	must(t, o.Ack(t.Context(), done(oldest(t, o, 4)...)...))
+	free.Store(1 << 40)
+	must(t, o.Ack(t.Context(), done(oldest(t, o, 2)...)...))
+	if n, left := len(delivered(t, s, store.Filter{})), len(oldest(t, o, 10)); n != 5 || left != 1 {
+		t.Errorf("%d are kept and %d are left, want 5 and 1", n, left)
+	}
 }
 
 // A large value is stored in parts; they go when it goes, and those of a batch that never came go too.

@@ -62,7 +62,7 @@ const (
 // load commits and acknowledges until it is killed. It says what it knows to be done, a line each: "c PIPELINE COMMIT" after
 // a commit, "t ID" before an entry is acknowledged or buried, "a ID" after it. Half of what a batch holds is large.
 func load(dir string) {
-	s, err := badgerstore.Open(dir, badgerstore.Options{})
+	s, err := badgerstore.Open(dir, badgerstore.Options{Keep: time.Hour})
 	check(err)
 	ctx := context.Background()
 	var mu sync.Mutex
@@ -181,7 +181,7 @@ func TestInvariant1And3SurviveAKill(t *testing.T) {
 
 func verifyAfterKill(t *testing.T, dir string, committed map[string]uint64, tried, done map[string]bool) {
 	t.Helper()
-	s, err := badgerstore.Open(dir, badgerstore.Options{})
+	s, err := badgerstore.Open(dir, badgerstore.Options{Keep: time.Hour})
 	must(t, err)
 	defer func() { must(t, s.Close()) }()
 	ctx := t.Context()
@@ -216,9 +216,19 @@ func verifyAfterKill(t *testing.T, dir string, committed map[string]uint64, trie
 		}
 	}
 
+	accepted := map[string]bool{}
+	for _, d := range delivered(t, s, store.Filter{}) {
+		if accepted[d.ID] || there[d.ID] || dead[d.ID] {
+			t.Errorf("%s was delivered, and is elsewhere too", d.ID)
+		}
+		accepted[d.ID] = true
+	}
 	for id := range done {
 		if there[id] {
 			t.Errorf("%s was acknowledged and came again", id)
+		}
+		if !accepted[id] && !dead[id] {
+			t.Errorf("%s was acknowledged or buried, and is neither kept nor dead", id)
 		}
 	}
 	for p := range crashPipelines {

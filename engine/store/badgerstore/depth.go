@@ -52,8 +52,8 @@ func (d *depth) oldest() time.Time {
 	return time.Unix(slices.Min(slices.Collect(maps.Keys(d.seconds))), 0).UTC()
 }
 
-// count counts what waits, what is dead, what was delivered. Stored numbers would not do: a loss of power may undo acknowledgements and keep what
-// was committed after them, when Badger began a new log in between.
+// count counts what waits, what is dead, what was delivered. Stored numbers would not do: a loss of power may undo
+// acknowledgements and keep what was committed after them, when Badger began a new log in between.
 func (s *Store) count(txn *badger.Txn) error {
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{entryKey}})
 	defer it.Close()

@@ -7,6 +7,7 @@ import (
 	"context"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -14,6 +15,8 @@ import (
 // What maintain does when it is time, at once.
 
 func Flatten(s *Store) error { return s.flatten() }
+
+func Trim(s *Store) error { return s.trim(context.Background()) }
 
 func Sweep(s *Store) error { return s.sweep(context.Background()) }
 
@@ -41,10 +44,19 @@ func Waiting(s *Store, n int) {
 }
 
 // Parts counts the parts of large values.
-func Parts(t testing.TB, s *Store) (n int) {
+func Parts(t testing.TB, s *Store) int {
+	t.Helper()
+	return Keys(t, s, partKey)
+}
+
+// LookAtSpace lets the next write look for free space. The committer has to be idle.
+func LookAtSpace(s *Store) { s.spaceAt = time.Time{} }
+
+// Keys counts the keys of a kind.
+func Keys(t testing.TB, s *Store, kind byte) (n int) {
 	t.Helper()
 	err := s.view(t.Context(), func(txn *badger.Txn) error {
-		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{partKey}})
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{kind}})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
 			n++

@@ -69,9 +69,9 @@ func (a *accepted) read(txn *badger.Txn) (there bool, err error) {
 	return true, nil
 }
 
-// keep puts an entry among the delivered ones, if such are kept.
+// keep puts an entry among the delivered ones, if such are kept and there is room.
 func (t *tx) keep(a *accepted) {
-	if a.key == nil {
+	if a.key == nil || t.s.checkSpace() != nil { // what waits has to leave also where nothing more can be kept
 		return
 	}
 	t.set(a.key, a.value)

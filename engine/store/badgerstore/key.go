@@ -26,15 +26,6 @@ const (
 	keyText     = "Hello Badger"
 )
 
-// Encrypted says whether the state in dir is encrypted.
-func Encrypted(dir string) (bool, error) {
-	plain, found, err := registryOpens(dir, nil)
-	if err == nil && !found {
-		err = fmt.Errorf("there is no state in %s", dir)
-	}
-	return !plain, err
-}
-
 // checkKey says what is wrong with a key.
 func checkKey(dir string, key []byte) error {
 	switch len(key) {

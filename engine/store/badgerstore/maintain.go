@@ -24,9 +24,9 @@ const (
 	trimAtATime  = 1024
 )
 
-// maintain keeps the directory small: it sweeps parts of values that are gone, drops old delivered notifications, and compacts when there is nothing else to
-// do. Badger compacts as it is written to, which bounds a queue that is written and emptied all the time; but when a large
-// backlog was worked off and few writes come after it, what was deleted would lie on disk for long.
+// maintain keeps the directory small: it sweeps parts of values that are gone, drops old delivered notifications, and compacts
+// when there is nothing else to do. Badger compacts as it is written to, which bounds a queue that is written and emptied all
+// the time; but when a large backlog was worked off and few writes come after it, what was deleted would lie on disk for long.
 func (s *Store) maintain() {
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()

@@ -8,7 +8,9 @@ package badgerstore
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +22,14 @@ func FreeSpace(dir string) (uint64, error) {
 		return 0, err
 	}
 	return uint64(max(s.Bavail, 0)) * uint64(s.Bsize), nil //nolint:unconvert // the types differ by system
+}
+
+// onDisk is what a file takes on disk: Badger's are sparse.
+func onDisk(f fs.FileInfo) int64 {
+	if s, ok := f.Sys().(*syscall.Stat_t); ok {
+		return s.Blocks * 512
+	}
+	return f.Size()
 }
 
 // locked tells whether Badger has dir open, in this or another process: it locks the directory.

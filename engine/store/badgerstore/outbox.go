@@ -123,33 +123,33 @@ func (o *outbox) decode(value []byte, seq uint64) (record.Entry, error) {
 	return e, nil
 }
 
-// Ack implements store.Outbox. What takes time is done here, in the caller's goroutine.
+// Ack implements store.Outbox.
 func (o *outbox) Ack(ctx context.Context, done ...store.Done) error {
 	if len(done) > o.s.limits.Items {
 		return store.ErrTooLarge
 	}
 	list := make([]*accepted, 0, len(done))
 	places := make([]*entryAt, 0, len(done))
-	size := 0
-	err := o.s.view(ctx, func(txn *badger.Txn) error {
-		for _, d := range done {
-			at := o.at(d.EntryID)
-			if at == nil {
-				continue
-			}
-			a := &accepted{o: o, at: at, done: d}
-			there, err := a.read(txn)
-			if err != nil {
-				return err
-			}
-			if there {
-				list, places, size = append(list, a), append(places, at), size+256+len(a.value)
-			}
+	for _, d := range done {
+		if at := o.at(d.EntryID); at != nil {
+			list, places = append(list, &accepted{o: o, at: at, done: d}), append(places, at)
 		}
-		return nil
-	})
-	if err != nil {
-		return err
+	}
+	size := 128 * len(list)
+	if o.s.opt.Keep > 0 {
+		// What takes time is done here, in the caller's goroutine, and shows how much there is to write.
+		err := o.s.view(ctx, func(txn *badger.Txn) error {
+			for _, a := range list {
+				if _, err := a.read(txn); err != nil {
+					return err
+				}
+				size += 256 + len(a.value)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return o.s.do(ctx, &request{size: size,
 		apply: func(t *tx) error {

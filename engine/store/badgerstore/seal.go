@@ -175,7 +175,8 @@ func (u *unsealer) next() error {
 	return errBackup
 }
 
-var errBackupKey = errors.New("the backup can't be read with this key: give the key that its state had when it was taken; if this is the key, the backup is damaged")
+var errBackupKey = errors.New("the backup can't be read with this key: give the key that its state had when it was taken; " +
+	"if this is the key, the backup is damaged")
 
 // cutOff tells the end of the backup from errors of reading it.
 func cutOff(err error) error {

@@ -52,11 +52,13 @@ type Options struct {
 	// Existing asks for a state that was made before; without one, Open fails and leaves nothing behind.
 	Existing bool
 	// ReadOnly changes no file, and implies Existing: Claim gives a handle that only reads, whatever writes fails. The state
-	// must have been closed by whoever wrote it last, since what a kill left has to be mended by writing (ErrNotClosed).
+	// must have been closed by whoever wrote it last, since what a kill left has to be mended by writing (ErrNotClosed). One of an
+	// older format is read, and stays of that format.
 	ReadOnly bool
 	// Limits lower the limits of the store, for tests; zero fields leave them.
 	Limits store.Limits
-	// EncryptionKey of 16, 24 or 32 bytes encrypts the state at rest. It must be given when the state is made, and ever after.
+	// EncryptionKey of 16, 24 or 32 bytes encrypts the state at rest, and its backups. It must be given when the state is made, and
+	// ever after; Rekey changes it.
 	EncryptionKey []byte
 	// Keep is how long delivered notifications are kept: 0, not at all; those that are there already stay for the time that held
 	// when they were delivered. When it is shortened, the shorter time holds for them too.

@@ -138,7 +138,9 @@ func deliveredPlace(d store.Delivered) string { return place(uint64(d.At.UnixNan
 
 // keep puts an entry among the delivered ones. The caller holds the lock.
 func (s *Store) keep(d store.Delivered) {
-	i, _ := slices.BinarySearchFunc(s.done, deliveredPlace(d), func(d store.Delivered, at string) int { return cmp.Compare(deliveredPlace(d), at) })
+	i, _ := slices.BinarySearchFunc(s.done, deliveredPlace(d), func(d store.Delivered, at string) int {
+		return cmp.Compare(deliveredPlace(d), at)
+	})
 	s.done = slices.Insert(s.done, i, d)
 	s.forget()
 }

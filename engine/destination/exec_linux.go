@@ -1,0 +1,20 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package destination
+
+import (
+	"os/exec"
+
+	"golang.org/x/sys/unix"
+)
+
+// reap waits for the program's end, calls ended, and ends what the program has started. All that comes before the program's id is given
+// back: until then its group's id can't be another's.
+func reap(cmd *exec.Cmd, ended func()) {
+	for unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+	}
+	ended()
+	killGroup(cmd.Process.Pid)
+	_ = cmd.Wait() // its error says less than the state
+}

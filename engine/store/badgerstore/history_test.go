@@ -1,0 +1,127 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build unix
+
+package badgerstore_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/rounds-engine/rounds/engine/store"
+	"github.com/rounds-engine/rounds/engine/store/badgerstore"
+)
+
+// Much more is delivered than may be kept. What is kept is the newest, and the directory is not larger than the bound says.
+func TestHistoryStaysBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 200 MB")
+	}
+	const total, step, records = 60_000, 250, 5000
+	const bound = 16 << 20
+	const beside = 45 << 20 // what a state takes that keeps nothing: see TestStateStaysBounded
+	dir := t.TempDir()
+	s := open(t, dir, badgerstore.Options{Keep: 24 * time.Hour, KeepBytes: bound})
+	f, o := claim(t, s), attach(t, s)
+	var peak, raw int64
+	for i := 0; i < total; i += step {
+		b := batchOf(f, i%records, step, uint64(i/records+1), true)
+		raw += int64(b.Size())
+		must(t, f.Commit(t.Context(), b))
+		must(t, o.Ack(t.Context(), done(oldest(t, o, step)...)...))
+		if i%(8*step) == 0 { // many times a minute, as it is here
+			must(t, badgerstore.Trim(s))
+			disk, _ := used(t, dir)
+			peak = max(peak, disk)
+		}
+	}
+	must(t, badgerstore.Trim(s))
+	must(t, badgerstore.Flatten(s))
+	disk, _ := used(t, dir)
+	kept := delivered(t, s, store.Filter{})
+	size := int64(0)
+	for i := range kept {
+		size += int64(len(kept[i].Body))
+	}
+	t.Logf("%d MiB passed; %d are kept of %d, %d MiB; %d MiB on disk, %d at most, %d in tables after compaction",
+		raw>>20, len(kept), total, size>>20, disk>>20, peak>>20, tables(t, dir)>>20)
+	if size > bound || size < bound/2 {
+		t.Errorf("%d bytes are kept, and the bound is %d", size, bound)
+	}
+	if newest := entryOf((total-1)%records, uint64((total-1)/records+1)).ID; kept[len(kept)-1].ID != newest {
+		t.Errorf("the newest is %s, want %s", kept[len(kept)-1].ID, newest)
+	}
+	if peak > bound+beside || tables(t, dir) > bound {
+		t.Errorf("%d MiB on disk at most, %d in tables", peak>>20, tables(t, dir)>>20)
+	}
+	// The index holds no more than is kept.
+	for i := range 50 {
+		for _, d := range delivered(t, s, store.Filter{Pipeline: "p", Ref: appointment(i)}) {
+			if d.Ref != appointment(i) {
+				t.Fatalf("of another record: %v", d.Ref)
+			}
+		}
+	}
+	if n := badgerstore.Keys(t, s, 'x'); n != len(kept) {
+		t.Errorf("%d in the index, %d are kept", n, len(kept))
+	}
+	must(t, s.Close())
+	if n := len(delivered(t, open(t, dir, badgerstore.Options{Keep: 24 * time.Hour, KeepBytes: bound}), store.Filter{})); n != len(kept) {
+		t.Errorf("%d are kept after a restart, %d before", n, len(kept))
+	}
+}
+
+func delivered(t testing.TB, s *badgerstore.Store, f store.Filter) (all []store.Delivered) {
+	t.Helper()
+	for token, more := []byte(nil), true; more; more = token != nil {
+		page, next, err := s.Admin().Delivered(t.Context(), f, false, token, 1000)
+		must(t, err)
+		all, token = append(all, page...), next
+	}
+	return all
+}
+
+// What is kept goes when its time is over: the time that held when it was delivered, or a shorter one that holds now. Where
+// history is off, what was kept before stays for its time.
+func TestHistoryEndsWithItsTime(t *testing.T) {
+	dir := t.TempDir()
+	check := func(keep time.Duration, want ...string) {
+		t.Helper()
+		s := open(t, dir, badgerstore.Options{Keep: keep})
+		must(t, badgerstore.Trim(s))
+		var got []string
+		for _, d := range delivered(t, s, store.Filter{}) {
+			got = append(got, d.Code)
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("with %v there are %v, want %v", keep, got, want)
+		}
+		if n := badgerstore.Keys(t, s, 'x'); n != len(want) {
+			t.Errorf("with %v: %d in the index, want %d", keep, n, len(want))
+		}
+		must(t, s.Close())
+	}
+	deliver := func(keep time.Duration, ago ...time.Duration) {
+		t.Helper()
+		s := open(t, dir, badgerstore.Options{Keep: keep})
+		f, o := claim(t, s), attach(t, s)
+		for i, before := range ago {
+			must(t, f.Commit(t.Context(), batchOf(f, i, 1, 1, true)))
+			must(t, o.Ack(t.Context(), store.Done{EntryID: oldest(t, o, 1)[0], At: time.Now().Add(-before), Code: before.String()}))
+		}
+		must(t, s.Close())
+	}
+	const hour = time.Hour
+	deliver(10*hour, 8*hour, 5*hour, 2*hour)
+	check(10*hour, "8h0m0s", "5h0m0s", "2h0m0s")
+	check(20*hour, "8h0m0s", "5h0m0s", "2h0m0s")
+	check(6*hour, "5h0m0s", "2h0m0s")
+	check(0, "5h0m0s", "2h0m0s")
+	deliver(0, hour)
+	check(0, "5h0m0s", "2h0m0s")
+	deliver(3*hour, 4*hour)
+	check(3*hour, "2h0m0s") // the time of the second was over when it came
+	check(hour)
+}
