@@ -234,6 +234,10 @@ func (r *running) destination(ctx context.Context, name string) error {
 	if names[name] {
 		return nil
 	}
+	if r.offline {
+		return refusal(operate.ErrNotFound, "nothing waits for a destination %q in the state in %s, only for: %s; to know others takes a running engine",
+			name, r.engine.o.StateDir, listed(names))
+	}
 	return refusal(operate.ErrNotFound, "there is no destination %q; there are: %s", name, listed(names))
 }
 

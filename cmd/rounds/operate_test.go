@@ -166,7 +166,7 @@ func TestAPauseLasts(t *testing.T) {
 	_, stderr = ask(t, dir, 1, "pause", "pipeline.nothing")
 	says(t, stderr, byTheState, `knows no pipeline "nothing"`, "it knows: appointments")
 	_, stderr = ask(t, dir, 1, "pause", "destination.webhook.nothing")
-	says(t, stderr, `there is no destination "webhook.nothing"`)
+	says(t, stderr, `nothing waits for a destination "webhook.nothing"`, "takes a running engine")
 	p = startRun(t, dir, c.env())
 	p.logged("msg=running")
 	if c.polls() != polls {
