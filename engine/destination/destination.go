@@ -41,11 +41,6 @@ type config interface {
 	open() Destination
 }
 
-// Prober is a destination that can be tested without being sent anything. The error may be shown.
-type Prober interface {
-	Probe(ctx context.Context) error
-}
-
 // Types are the types of destination.
 var Types = []string{"exec", "file", "mllp", "stdout", "webhook"}
 

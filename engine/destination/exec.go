@@ -95,14 +95,9 @@ func (p *program) Send(ctx context.Context, n delivery.Notification) error {
 	if ctx.Err() != nil {
 		return canceled(ctx)
 	}
-	if p.directory != "" {
-		if _, err := os.Stat(p.directory); err != nil {
-			return startError("its directory can't be used", err)
-		}
-	}
-	path, err := p.path()
+	path, err := p.ready()
 	if err != nil {
-		return startError("it can't be started", err)
+		return err
 	}
 	stderr, in, err := os.Pipe()
 	if err != nil {
@@ -153,13 +148,20 @@ func (p *program) Send(ctx context.Context, n delivery.Notification) error {
 
 func (p *program) Close() error { return nil }
 
-// path finds the program anew for each attempt: it may have been put there meanwhile.
-func (p *program) path() (string, error) {
-	path, err := exec.LookPath(p.command[0])
-	if err != nil {
-		return "", err
+// ready finds the program and its directory anew for each attempt: they may have been put there meanwhile.
+func (p *program) ready() (path string, err error) {
+	if p.directory != "" {
+		if _, err := os.Stat(p.directory); err != nil {
+			return "", startError("its directory can't be used", err)
+		}
 	}
-	return filepath.Abs(path) // else it would start at the program's own working directory
+	if path, err = exec.LookPath(p.command[0]); err == nil {
+		path, err = filepath.Abs(path) // else it would start at the program's own working directory
+	}
+	if err != nil {
+		return "", startError("it can't be started", err)
+	}
+	return path, nil
 }
 
 // exitError gives an exit code its meaning; detail is what the program said.

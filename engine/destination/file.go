@@ -48,6 +48,10 @@ type file struct {
 
 const linePrefix = `{"id":`
 
+func notRegular() error {
+	return &record.SendError{Code: "file", Text: "cannot open the file: it is not a regular file"}
+}
+
 func (f *file) Send(ctx context.Context, n delivery.Notification) error {
 	body, err := oneLine(n.Body)
 	if err != nil {
@@ -108,7 +112,7 @@ func (f *file) ready() error {
 		}
 	}
 	if err == nil && !now.Mode().IsRegular() { // a pipe would block the opening
-		return &record.SendError{Code: "file", Text: "cannot open the file: it is not a regular file"}
+		return notRegular()
 	}
 	g, err := os.OpenFile(f.path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
