@@ -103,11 +103,11 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config, read func(context.
 	}
 	e.o.Logger.Info("stopping: no more polls; deliveries that are on their way may end, the rest is kept for the next run")
 	stop()
-	e.changing.Lock()
-	defer e.changing.Unlock()
 	e.mu.Lock()
 	e.running = nil
 	e.mu.Unlock()
+	e.changing.Lock()
+	defer e.changing.Unlock()
 	return errors.Join(r.end(), broken)
 }
 

@@ -79,6 +79,9 @@ func (e *Engine) online() (*running, error) {
 
 // hold is current for what changes it: nothing else does until done.
 func (e *Engine) hold() (r *running, done func(), err error) {
+	if _, err = e.current(); err != nil { // its end may take as long as its deliveries
+		return nil, nil, err
+	}
 	e.changing.Lock()
 	if r, err = e.current(); err != nil {
 		e.changing.Unlock()
