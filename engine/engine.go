@@ -16,11 +16,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rounds-engine/rounds/engine/alert"
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/engine/host"
 	"github.com/rounds-engine/rounds/engine/operate"
 	"github.com/rounds-engine/rounds/engine/store"
 	"github.com/rounds-engine/rounds/engine/store/badgerstore"
+	"github.com/rounds-engine/rounds/engine/web"
 )
 
 // Options is what an engine needs beside its configuration.
@@ -51,6 +53,11 @@ type Engine struct {
 	running   *running // nil: it does not run
 	reloaded  *operate.Reloaded
 	loaded    time.Time // when the configuration that runs was read
+
+	listening *listening // nil: it answers nobody over HTTP
+	samples   *web.Samples
+	sampling  bool // samples are taken, as from when there was a page
+	sampler   sync.WaitGroup
 }
 
 // New makes an engine. Nothing is started and nothing is written yet.
@@ -58,6 +65,7 @@ func New(o Options) *Engine {
 	saved := new(savedState)
 	return &Engine{
 		o: o, saved: saved, host: host.New(host.Options{Logger: o.Logger, Bundled: o.Bundled, State: saved}), began: time.Now(),
+		samples: web.NewSamples(),
 	}
 }
 
@@ -68,6 +76,14 @@ func (e *Engine) Close() error { return e.host.Close() }
 // are on their way may end within Options.Grace, and the rest stays in the state for the next run. Read reads the configuration again,
 // for Reload, with an error that shows every mistake; nil: it can't be.
 func (e *Engine) Run(ctx context.Context, cfg *config.Config, read func(context.Context) (*config.Config, error)) (err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer func() {
+		stop()
+		e.mute(ctx)
+	}()
+	if err := e.speak(ctx, cfg.Web); err != nil { // first, as health is asked for while the state is opened
+		return err
+	}
 	state, err := badgerstore.Open(e.o.StateDir, badgerstore.Options{
 		Logger: e.o.Logger, EncryptionKey: e.o.StateKey, Keep: cfg.History.Keep, KeepBytes: cfg.History.Bytes,
 	})
@@ -79,8 +95,6 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config, read func(context.
 	if len(e.o.StateKey) == 0 {
 		e.o.Logger.Warn("the state is not encrypted on disk; it holds patients' data, so keep it on an encrypted volume", "directory", e.o.StateDir)
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	r := newRunning(ctx, e, state)
 	r.read = read
 	admin, err := operate.Serve(e, e.o.StateDir) // until it has begun, and once it ends, it says so
@@ -106,6 +120,7 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config, read func(context.
 	e.mu.Lock()
 	e.running = nil
 	e.mu.Unlock()
+	e.mute(ctx)
 	e.changing.Lock()
 	defer e.changing.Unlock()
 	return errors.Join(r.end(), broken)
@@ -146,6 +161,7 @@ func (e *Engine) reportOrphans(ctx context.Context, state store.Store, cfg *conf
 	if err != nil {
 		return fmt.Errorf("reading the state: %w", err)
 	}
+	delete(positions, alert.Owner)
 	for _, p := range cfg.Pipelines {
 		delete(positions, p.Name)
 	}

@@ -249,7 +249,7 @@ func (r *running) inState(ctx context.Context, pipeline string) error {
 	if _, err := r.pipeline(pipeline); err == nil {
 		return nil
 	}
-	positions, err := r.state.Admin().Positions(ctx)
+	positions, err := r.positions(ctx)
 	if err != nil {
 		return shown(err)
 	}
@@ -298,7 +298,7 @@ func (e *Engine) Position(ctx context.Context, name string) (*operate.Position, 
 	if err := r.inState(ctx, name); err != nil {
 		return nil, err
 	}
-	positions, err := r.state.Admin().Positions(ctx)
+	positions, err := r.positions(ctx)
 	if err != nil {
 		return nil, shown(err)
 	}
@@ -373,7 +373,7 @@ func (e *Engine) Status(ctx context.Context) (*operate.Status, error) {
 		return nil, err
 	}
 	admin := r.state.Admin()
-	positions, err := admin.Positions(ctx)
+	positions, err := r.positions(ctx)
 	if err != nil {
 		return nil, shown(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -63,9 +64,18 @@ func (e *Engine) Try(ctx context.Context, t operate.Trial) (*operate.TriedConten
 	if err != nil {
 		return nil, refusal(nil, "the script of pipeline %s, deliver %q can't be read", out.Pipeline, out.Deliver)
 	}
-	out.Script = string(text)
+	out.Script, out.File = string(text), filepath.Base(d.Script)
+	if file, err := filepath.Rel(r.configDir(), d.Script); err == nil {
+		out.File = filepath.ToSlash(file) // as errors name it
+	}
 	r.try(ctx, out, d, t.Script, previous, now)
 	return out, nil
+}
+
+func (r *running) configDir() string {
+	r.engine.mu.RLock()
+	defer r.engine.mu.RUnlock()
+	return r.cfg.Dir
 }
 
 // deliver finds the block that a trial is of.

@@ -63,10 +63,16 @@ func (e *Engine) reload(r *running) (*operate.Reloaded, error) {
 		return nil, err
 	}
 	defer done()
-	before := r.units()
-	if err := r.apply(r.ctx, cfg); err != nil {
+	next, err := e.bind(cfg.Web, e.listening)
+	if err != nil {
 		return nil, err
 	}
+	before := r.units()
+	if err := r.apply(r.ctx, cfg); err != nil {
+		next.unbind(e.listening)
+		return nil, err
+	}
+	e.listen(r.ctx, next)
 	after := r.units()
 	out := &operate.Reloaded{Time: time.Now()}
 	for name, unit := range after {

@@ -32,7 +32,7 @@ func TestALostMachineIsRestored(t *testing.T) {
 	go func() { changing <- c.Run(ctx, 40) }()
 	p.eventually(20*time.Second, "some arrived", func() bool { return c.Accepted() > 20 })
 	backup := filepath.Join(dir, "backup")
-	_, stderr := ask(t, dir, 0, "backup", backup)
+	_, stderr := command(t, dir, 0, "backup", backup)
 	says(t, stderr, byTheEngine, "The backup is in "+backup)
 	before := c.Accepted()
 	p.eventually(20*time.Second, "more arrived", func() bool { return c.Accepted() > before+40 })
@@ -40,9 +40,9 @@ func TestALostMachineIsRestored(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(dir, "state")); err != nil {
 		t.Fatal(err)
 	}
-	_, stderr = ask(t, dir, 0, "restore", backup)
+	_, stderr = command(t, dir, 0, "restore", backup)
 	says(t, stderr, "The state is in ")
-	_, stderr = ask(t, dir, 1, "restore", backup) // only into an empty directory
+	_, stderr = command(t, dir, 1, "restore", backup) // only into an empty directory
 	says(t, stderr, "state")
 	p = startRun(t, dir, c.env())
 	p.pollsMore(c, 2)
@@ -73,7 +73,7 @@ func TestABackupIsWholeOrNotThere(t *testing.T) {
 	restored := func(backup string) {
 		t.Helper()
 		to := t.TempDir()
-		ask(t, to, 0, "restore", backup)
+		command(t, to, 0, "restore", backup)
 		if pos := asked[operate.Position](t, to, 0, "state", "show", "appointments"); !pos.Started || len(pos.Watermark) == 0 {
 			t.Errorf("the restored state stands at %+v", pos)
 		}
@@ -83,20 +83,20 @@ func TestABackupIsWholeOrNotThere(t *testing.T) {
 	}
 	p.eventually(20*time.Second, "the history is whole", func() bool { return len(asked[[]operate.Notification](t, dir, 0, "history", "list")) == 12 })
 	backup := filepath.Join(dir, "backup")
-	stdout, _ := ask(t, dir, 0, "backup", "-")
+	stdout, _ := command(t, dir, 0, "backup", "-")
 	if err := os.WriteFile(backup, []byte(stdout), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	restored(backup)
-	ask(t, dir, 0, "backup", backup) // in the place of the one before
+	command(t, dir, 0, "backup", backup) // in the place of the one before
 	restored(backup)
 	if info, err := os.Stat(backup); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the backup: %v %v", info.Mode(), err)
 	}
-	_, stderr := ask(t, dir, 1, "backup", filepath.Join(dir, "no", "backup"))
+	_, stderr := command(t, dir, 1, "backup", filepath.Join(dir, "no", "backup"))
 	says(t, stderr, "no such file or directory")
 	p.stop()
-	_, stderr = ask(t, dir, 0, "backup", backup)
+	_, stderr = command(t, dir, 0, "backup", backup)
 	says(t, stderr, byTheState)
 	restored(backup)
 
@@ -113,15 +113,15 @@ func TestABackupIsWholeOrNotThere(t *testing.T) {
 			t.Fatal(err)
 		}
 		to := t.TempDir()
-		_, stderr := ask(t, to, 1, "restore", backup)
+		_, stderr := command(t, to, 1, "restore", backup)
 		if !strings.Contains(stderr, "Error: ") || strings.Contains(stderr, "The state is in") {
 			t.Errorf("%s: %s", name, stderr)
 		}
-		if _, stderr := ask(t, to, 1, "status"); !strings.Contains(stderr, "Error: ") {
+		if _, stderr := command(t, to, 1, "status"); !strings.Contains(stderr, "Error: ") {
 			t.Errorf("%s: what could not be restored is a state: %s", name, stderr)
 		}
 	}
-	_, stderr = ask(t, t.TempDir(), 1, "restore", filepath.Join(dir, "nothing"))
+	_, stderr = command(t, t.TempDir(), 1, "restore", filepath.Join(dir, "nothing"))
 	says(t, stderr, "there is no file")
 	left, err := filepath.Glob(filepath.Join(dir, "*.part*"))
 	if err != nil || len(left) > 0 {
@@ -141,18 +141,18 @@ func TestAnEncryptedStateIsOperatedWithItsKey(t *testing.T) {
 	key, renewed := filepath.Join(dir, "key"), filepath.Join(dir, "new")
 	p := startRun(t, dir, append(c.env(), "ROUNDS_STATE_KEY="+strings.Repeat("ab", 32)))
 	p.eventually(30*time.Second, "all arrived", func() bool { return c.Accepted() == 12 })
-	ask(t, dir, 0, "status")
+	command(t, dir, 0, "status")
 	p.stop()
-	ask(t, dir, 0, "status", "--state-key", key)
-	_, stderr := ask(t, dir, 1, "status")
+	command(t, dir, 0, "status", "--state-key", key)
+	_, stderr := command(t, dir, 1, "status")
 	says(t, stderr, "encrypted")
-	_, stderr = ask(t, dir, 1, "status", "--state-key", renewed)
+	_, stderr = command(t, dir, 1, "status", "--state-key", renewed)
 	says(t, stderr, "key")
-	ask(t, dir, 0, "state", "rekey", "--state-key", key, "--new-key", renewed)
-	ask(t, dir, 0, "status", "--state-key", renewed)
-	ask(t, dir, 1, "status", "--state-key", key)
+	command(t, dir, 0, "state", "rekey", "--state-key", key, "--new-key", renewed)
+	command(t, dir, 0, "status", "--state-key", renewed)
+	command(t, dir, 1, "status", "--state-key", key)
 	backup := filepath.Join(dir, "backup")
-	ask(t, dir, 0, "backup", backup, "--state-key", renewed)
+	command(t, dir, 0, "backup", backup, "--state-key", renewed)
 	if data, err := os.ReadFile(backup); err != nil || bytes.Contains(data, []byte(c.IDs()[0])) {
 		t.Errorf("the backup of an encrypted state can be read: %v", err)
 	}

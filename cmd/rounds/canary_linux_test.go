@@ -197,7 +197,7 @@ func canaryConfig() string {
 		if name == "buried" {
 			reject = "dead_letter"
 		}
-		fmt.Fprintf(&b, "destination \"webhook\" %q {\n  url = \"${secret(\"url\")}/%s\"\n  on_reject = %q\n"+
+		fmt.Fprintf(&b, "destination \"webhook\" %q {\n  url = \"${secret(\"url\")}/%s\"\n  allow_private = true\n  on_reject = %q\n"+
 			"  signing_secrets = [secret(\"signing\")]\n  headers = { Authorization = secret(\"header\") }\n}\n", name, name, reject)
 		delivers += deliver(name, name, "good.js")
 	}
@@ -213,7 +213,7 @@ func canaryConfig() string {
 	for _, name := range slices.Sorted(maps.Keys(badScripts)) {
 		b.WriteString(source("all_"+name, basic, deliver(name, "good", name+".js")))
 	}
-	b.WriteString("destination \"webhook\" \"good\" { url = \"${secret(\"url\")}/good\" }\nadapter \"ledger\" { path = env(\"LEDGER\") }\n")
+	b.WriteString("destination \"webhook\" \"good\" {\n  url = \"${secret(\"url\")}/good\"\n  allow_private = true\n}\nadapter \"ledger\" { path = env(\"LEDGER\") }\n")
 	for path := range leaks {
 		// A process of their own, as some end it.
 		fmt.Fprintf(&b, `
@@ -321,7 +321,7 @@ func TestInvariant6NothingThatMustNotGetOutGetsOut(t *testing.T) {
 	}
 	noCanary(t, "a trace", traces.raw.String())
 	commandsShowNothing(t, dir, byTheState)
-	shown, _ := ask(t, dir, 0, "dead", "show", asked[[]operate.DeadLetter](t, dir, 0, "dead", "list", "--pipeline", "some_patients")[0].ID)
+	shown, _ := command(t, dir, 0, "dead", "show", asked[[]operate.DeadLetter](t, dir, 0, "dead", "list", "--pipeline", "some_patients")[0].ID)
 	says(t, shown, canaryID, canaryName)
 	audit, err := os.ReadFile(filepath.Join(dir, "state", "audit.log"))
 	if err != nil || len(audit) == 0 {

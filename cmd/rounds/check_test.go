@@ -96,14 +96,14 @@ func TestAdaptersAreListedAndDescribed(t *testing.T) {
 	keep(page{First: 1, Changes: orders("A")})
 	p := startRun(t, dir, env)
 	p.eventually(20*time.Second, "the order arrived", func() bool { return c.Accepted() == 1 })
-	stdout, _ := ask(t, dir, 0, "adapter", "list")
+	stdout, _ := command(t, dir, 0, "adapter", "list")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	says(t, stdout, "ledger", self, "PID")
 	p.stop()
-	_, stderr := ask(t, dir, 1, "adapter", "list")
+	_, stderr := command(t, dir, 1, "adapter", "list")
 	says(t, stderr, byTheState, "this needs one")
 
 	for _, args := range [][]string{{"adapter", "describe", "rest"}, {"adapter", "describe", self}} {

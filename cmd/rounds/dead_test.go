@@ -56,7 +56,7 @@ func TestDeadLettersAreMappedAgain(t *testing.T) {
 	t.Parallel()
 	c, dir, p, patient, dead := brokenMapping(t)
 	n := len(dead)
-	stdout, stderr := ask(t, dir, 0, "dead", "list")
+	stdout, stderr := command(t, dir, 0, "dead", "list")
 	says(t, stderr, byTheEngine)
 	says(t, stdout, dead[0].ID, "script", "mapping.js", dead[0].Record)
 	if dead[0].Pipeline != "appointments" || dead[0].Deliver != "scheduling" || dead[0].Stage != "map" || dead[0].Kind == "" || dead[0].Attempts != 1 {
@@ -70,9 +70,9 @@ func TestDeadLettersAreMappedAgain(t *testing.T) {
 		shown.Superseded || len(shown.Body) > 0 {
 		t.Errorf("a dead letter is shown as %+v", shown)
 	}
-	stdout, _ = ask(t, dir, 0, "dead", "show", dead[0].ID)
+	stdout, _ = command(t, dir, 0, "dead", "show", dead[0].ID)
 	says(t, stdout, shown.RecordID, "no mapping for", patient, "\nrecord:\n")
-	_, stderr = ask(t, dir, 1, "dead", "show", "0123")
+	_, stderr = command(t, dir, 1, "dead", "show", "0123")
 	says(t, stderr, "there is none of that id")
 
 	// How they are chosen.
@@ -88,7 +88,7 @@ func TestDeadLettersAreMappedAgain(t *testing.T) {
 			t.Errorf("dead list %s: %d, want %d", x.args, len(got), x.want)
 		}
 	}
-	_, stderr = ask(t, dir, 1, "dead", "list", "--record", "0123456789abcdef")
+	_, stderr = command(t, dir, 1, "dead", "list", "--record", "0123456789abcdef")
 	says(t, stderr, "no such record")
 
 	// A file that is corrected is not in use before a reload.
@@ -97,20 +97,20 @@ func TestDeadLettersAreMappedAgain(t *testing.T) {
 	if got.Retried != 0 || len(got.Failed) != n || !strings.Contains(got.Failed[dead[0].ID], "it fails again, and stays") || !strings.Contains(got.Failed[dead[0].ID], "mapping.js") {
 		t.Errorf("before the reload: %+v", got)
 	}
-	ask(t, dir, 0, "reload")
+	command(t, dir, 0, "reload")
 	one := asked[handled](t, dir, 0, "dead", "retry", dead[0].ID)
 	if one.Retried != 1 || one.Notifications != 1 || one.Filtered != 0 || len(one.Failed) != 0 {
 		t.Errorf("a retry did %+v", one)
 	}
 	p.eventually(20*time.Second, "it arrived", func() bool { return c.Accepted() == 12-n+1 })
-	stdout, _ = ask(t, dir, 0, "dead", "retry", "--cause", "script", "--pipeline", "appointments")
+	stdout, _ = command(t, dir, 0, "dead", "retry", "--cause", "script", "--pipeline", "appointments")
 	says(t, stdout, fmt.Sprintf("%d retried: %d notifications are in the outbox, 0 are filtered now.", n-1, n-1))
 	p.eventually(20*time.Second, "all arrived", func() bool { return c.Accepted() == 12 })
-	stdout, _ = ask(t, dir, 0, "dead", "list")
+	stdout, _ = command(t, dir, 0, "dead", "list")
 	says(t, stdout, "There are no dead letters.")
-	stdout, _ = ask(t, dir, 0, "dead", "retry", "--all")
+	stdout, _ = command(t, dir, 0, "dead", "retry", "--all")
 	says(t, stdout, "There are none.")
-	ask(t, dir, 0, "status")
+	command(t, dir, 0, "status")
 	p.stop()
 	eachArrivedOnce(t, c)
 }
@@ -122,7 +122,7 @@ func TestASupersededDeadLetterNeedsForce(t *testing.T) {
 	n := len(dead)
 	first := asked[operate.DeadContent](t, dir, 0, "dead", "show", dead[0].ID)
 	overwrite(t, dir, "mapping.js", tellAll)
-	ask(t, dir, 0, "reload")
+	command(t, dir, 0, "reload")
 	if err := c.Move(first.RecordID, time.Hour); err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestASupersededDeadLetterNeedsForce(t *testing.T) {
 	p.eventually(20*time.Second, "it arrived", func() bool { return c.Accepted() == 12-n+2 })
 
 	overwrite(t, dir, "mapping.js", "export default () => null;")
-	ask(t, dir, 0, "reload")
+	command(t, dir, 0, "reload")
 	if got = asked[handled](t, dir, 0, "dead", "retry", dead[1].ID); got.Retried != 1 || got.Filtered != 1 || got.Notifications != 0 {
 		t.Errorf("what is filtered by now: %+v", got)
 	}
@@ -160,13 +160,13 @@ func TestASupersededDeadLetterNeedsForce(t *testing.T) {
 	if code != 0 || !strings.Contains(stdout, "1 retried: 1 notifications") || !strings.Contains(stderr, byTheState) {
 		t.Errorf("without an engine: exit code %d\n%s%s", code, stdout, stderr)
 	}
-	stdout, _ = ask(t, dir, 0, "dead", "discard", dead[3].ID)
+	stdout, _ = command(t, dir, 0, "dead", "discard", dead[3].ID)
 	says(t, stdout, "1 discarded.")
-	_, stderr = ask(t, dir, 2, "dead", "discard")
+	_, stderr = command(t, dir, 2, "dead", "discard")
 	says(t, stderr, "which ones?")
-	_, stderr = ask(t, dir, 2, "dead", "discard", dead[3].ID, "--all")
+	_, stderr = command(t, dir, 2, "dead", "discard", dead[3].ID, "--all")
 	says(t, stderr, "not both")
-	ask(t, dir, 1, "dead", "discard", dead[3].ID)
+	command(t, dir, 1, "dead", "discard", dead[3].ID)
 	p = startRun(t, dir, c.env())
 	p.eventually(20*time.Second, "what was retried without an engine arrived", func() bool { return c.Accepted() == 12-n+3 })
 	p.stop()
@@ -280,7 +280,7 @@ func TestARetryOfAllEnds(t *testing.T) {
 		p.eventually(30*time.Second, "all of the patient's are dead letters again", all)
 	}
 	c.Receiver.SetFaults(receiver.Faults{})
-	ask(t, dir, 0, "dead", "retry", "--destination", "webhook.scheduling")
+	command(t, dir, 0, "dead", "retry", "--destination", "webhook.scheduling")
 	p.eventually(20*time.Second, "all arrived", func() bool { return c.Accepted() == 12 })
 	p.stop()
 	eachArrivedOnce(t, c)

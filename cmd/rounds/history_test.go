@@ -65,7 +65,7 @@ func TestWhatHappenedToARecord(t *testing.T) {
 	if byKind := asked[operate.TraceContent](t, dir, 0, "history", "record", "--pipeline", "appointments", "--id", id, "--kind", byName.Record.Kind); byKind.Record != byName.Record {
 		t.Errorf("by its kind and id it is %+v", byKind.Record)
 	}
-	stdout, _ := ask(t, dir, 0, "history", "record", name)
+	stdout, _ := command(t, dir, 0, "history", "record", name)
 	says(t, stdout, id, name, "http_503", "webhook.scheduling")
 	notification := byName.Events[len(byName.Events)-1].ID
 	shown := asked[operate.NotificationContent](t, dir, 0, "history", "show", notification)
@@ -73,7 +73,7 @@ func TestWhatHappenedToARecord(t *testing.T) {
 		!strings.Contains(string(shown.Body), id) || !strings.Contains(string(shown.Change), id) {
 		t.Errorf("a notification is shown as %+v", shown)
 	}
-	stdout, _ = ask(t, dir, 0, "history", "show", notification)
+	stdout, _ = command(t, dir, 0, "history", "show", notification)
 	says(t, stdout, "attempt:      ", "http_503", "\nrecord:\n", "\nnotification:\n")
 
 	for _, x := range []struct {
@@ -89,7 +89,7 @@ func TestWhatHappenedToARecord(t *testing.T) {
 		{2, "history record --id 7", "which record?"},
 		{2, "history list --since yesterday", "must be an instant"},
 	} {
-		_, stderr := ask(t, dir, x.code, strings.Fields(x.args)...)
+		_, stderr := command(t, dir, x.code, strings.Fields(x.args)...)
 		says(t, stderr, x.said)
 	}
 	for args, want := range map[string]int{
@@ -104,7 +104,7 @@ func TestWhatHappenedToARecord(t *testing.T) {
 	if got := asked[operate.TraceContent](t, dir, 0, "history", "record", name); !slices.Equal(what(got), want) {
 		t.Errorf("without an engine it tells %q", what(got))
 	}
-	stdout, stderr := ask(t, dir, 0, "history", "list")
+	stdout, stderr := command(t, dir, 0, "history", "list")
 	says(t, stderr, byTheState)
 	says(t, stdout, name)
 
@@ -143,7 +143,7 @@ func TestALookThatCantBeWrittenDownIsNotShown(t *testing.T) {
 		for _, args := range [][]string{
 			{"history", "show", list[0].ID}, {"history", "record", list[0].Record}, {"history", "record", "--pipeline", "appointments", "--id", c.IDs()[0]},
 		} {
-			stdout, stderr := ask(t, dir, 1, args...)
+			stdout, stderr := command(t, dir, 1, args...)
 			says(t, stderr, "the audit log can't be written, so nothing is shown")
 			if stdout != "" {
 				t.Errorf("it shows %s", stdout)
@@ -165,10 +165,11 @@ func TestReplay(t *testing.T) {
 	}
 	overwrite(t, dir, "main.hcl", replaced(t, pipelineHCL, `start   = "now"`, fromTheBeginning)+fmt.Sprintf(`
 destination "webhook" "other" {
-  url = %q
+  url           = %q
+  allow_private = true
 }
 `, serve(t, other)))
-	ask(t, dir, 0, "reload")
+	command(t, dir, 0, "reload")
 	all := c.Received(0)
 	ids := func(received []receiver.Received) (all []string) {
 		for _, r := range received {
@@ -184,11 +185,11 @@ destination "webhook" "other" {
 	}
 	p.eventually(20*time.Second, "the history is whole", kept(12))
 
-	_, stderr := ask(t, dir, 2, "replay")
+	_, stderr := command(t, dir, 2, "replay")
 	says(t, stderr, "which ones?")
-	_, stderr = ask(t, dir, 1, "replay", "--all", "--to", "webhook.nothing")
+	_, stderr = command(t, dir, 1, "replay", "--all", "--to", "webhook.nothing")
 	says(t, stderr, `there is no destination "webhook.nothing"; there are: webhook.other, webhook.scheduling`)
-	stdout, _ := ask(t, dir, 0, "replay", "--all", "--dry-run")
+	stdout, _ := command(t, dir, 0, "replay", "--all", "--dry-run")
 	says(t, stdout, "12 notifications would be in the outbox; 0 are left out")
 	if got := asked[operate.Replayed](t, dir, 0, "replay", "--older-than", "1h"); got != (operate.Replayed{}) {
 		t.Errorf("of another time: %+v", got)
@@ -200,7 +201,7 @@ destination "webhook" "other" {
 	if !slices.Equal(ids(c.Received(0)[12:]), ids(all)) {
 		t.Error("what is replayed has other ids")
 	}
-	ask(t, dir, 0, "replay", "--record", asked[[]operate.Notification](t, dir, 0, "history", "list")[0].Record, "--until", all[0].Time.Add(time.Hour).Format(time.RFC3339),
+	command(t, dir, 0, "replay", "--record", asked[[]operate.Notification](t, dir, 0, "history", "list")[0].Record, "--until", all[0].Time.Add(time.Hour).Format(time.RFC3339),
 		"--as-new", "--to", "webhook.other")
 	p.eventually(20*time.Second, "one arrived elsewhere", func() bool { return other.Accepted() >= 1 })
 	for _, r := range other.Received(0) {
@@ -228,14 +229,14 @@ destination "webhook" "other" {
 		t.Errorf("what was superseded: %+v", got)
 	}
 	// While the destination is paused the newest generation waits there: older ones must not come after it.
-	ask(t, dir, 0, "pause", "destination.webhook.scheduling")
+	command(t, dir, 0, "pause", "destination.webhook.scheduling")
 	if got := asked[operate.Replayed](t, dir, 0, append(until, "--force")...); got.Superseded != 0 || got.Notifications != 2 {
 		t.Errorf("by force: %+v", got)
 	}
-	ask(t, dir, 0, "resume", "destination.webhook.scheduling")
+	command(t, dir, 0, "resume", "destination.webhook.scheduling")
 	p.eventually(20*time.Second, "what was forced arrived", func() bool { return c.Accepted() == 28 })
 	p.stop()
-	_, stderr = ask(t, dir, 1, "replay", "--all", "--to", "webhook.other")
+	_, stderr = command(t, dir, 1, "replay", "--all", "--to", "webhook.other")
 	says(t, stderr, byTheState, `nothing waits for a destination "webhook.other"`, "takes a running engine")
 	got := asked[operate.Replayed](t, dir, 0, "replay", "--all", "--force", "--destination", "webhook.other")
 	n := other.Accepted()
@@ -252,7 +253,8 @@ func TestReplayKeepsTheOrderOfLanes(t *testing.T) {
 	t.Parallel()
 	const two = `
 destination "webhook" "second" {
-  url = "${env("NOTIFY_URL")}/second"
+  url           = "${env("NOTIFY_URL")}/second"
+  allow_private = true
 }
 `
 	c := newClinic(t, sampleehr.Options{Load: sampleehr.Load{Appointments: 3, Patients: 1}}, receiver.Options{})
@@ -261,7 +263,7 @@ destination "webhook" "second" {
 	dir := write(t, map[string]string{"main.hcl": hcl, "mapping.js": tellAll})
 	p := startRun(t, dir, c.env())
 	p.eventually(30*time.Second, "all arrived", func() bool { return c.Accepted() == 6 })
-	ask(t, dir, 0, "pause", "destination.webhook.second")
+	command(t, dir, 0, "pause", "destination.webhook.second")
 	id := c.IDs()[0]
 	if err := c.Move(id, time.Hour); err != nil {
 		t.Fatal(err)

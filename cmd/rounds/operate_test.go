@@ -21,8 +21,8 @@ const (
 	byTheState  = "No engine is running on "
 )
 
-// ask runs an operator's command on the state in dir/state, which has to end with the code.
-func ask(t *testing.T, dir string, code int, args ...string) (stdout, stderr string) {
+// command runs an operator's command on the state in dir/state, which has to end with the code.
+func command(t *testing.T, dir string, code int, args ...string) (stdout, stderr string) {
 	t.Helper()
 	got, stdout, stderr := rounds(t, nil, append(args, "--state", filepath.Join(dir, "state"))...)
 	if got != code {
@@ -31,10 +31,10 @@ func ask(t *testing.T, dir string, code int, args ...string) (stdout, stderr str
 	return stdout, stderr
 }
 
-// asked is ask with --json.
+// asked is command with --json.
 func asked[T any](t *testing.T, dir string, code int, args ...string) T {
 	t.Helper()
-	stdout, _ := ask(t, dir, code, append(args, "--json")...)
+	stdout, _ := command(t, dir, code, append(args, "--json")...)
 	return decode[T](t, []byte(stdout))
 }
 
@@ -82,7 +82,7 @@ func TestStatus(t *testing.T) {
 	t.Parallel()
 	c, dir, p := smallClinic(t)
 	p.pollsMore(c, 1)
-	stdout, stderr := ask(t, dir, 0, "status")
+	stdout, stderr := command(t, dir, 0, "status")
 	says(t, stderr, byTheEngine)
 	says(t, stdout, "rounds dev runs since", "appointments", "rest.clinic", "open", "webhook.scheduling", "delivering")
 	st := asked[operate.Status](t, dir, 0, "status")
@@ -100,17 +100,17 @@ func TestStatus(t *testing.T) {
 	})
 	c.EHR.SetFaults(sampleehr.Faults{})
 	p.logged("the pipeline works again")
-	ask(t, dir, 0, "status")
+	command(t, dir, 0, "status")
 
 	p.stop()
-	stdout, stderr = ask(t, dir, 0, "status")
+	stdout, stderr = command(t, dir, 0, "status")
 	says(t, stderr, byTheState)
 	says(t, stdout, "appointments", "stopped")
 	st = asked[operate.Status](t, dir, 0, "status")
 	if pipe := ofPipeline(t, st, "appointments"); st.Running || pipe.State != "stopped" || pipe.LastPoll.IsZero() {
 		t.Errorf("the status of the state is %+v", st)
 	}
-	_, stderr = ask(t, t.TempDir(), 1, "status")
+	_, stderr = command(t, t.TempDir(), 1, "status")
 	says(t, stderr, "there is no state in")
 }
 
@@ -118,7 +118,7 @@ func TestStatus(t *testing.T) {
 func TestStatusOfWhatTheConfigurationNoLongerNames(t *testing.T) {
 	t.Parallel()
 	c, dir, p := smallClinic(t)
-	ask(t, dir, 0, "pause", "destination.webhook.scheduling", "--why", "moves")
+	command(t, dir, 0, "pause", "destination.webhook.scheduling", "--why", "moves")
 	if err := c.Move(c.IDs()[0], time.Hour); err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestStatusOfWhatTheConfigurationNoLongerNames(t *testing.T) {
 	overwrite(t, dir, "main.hcl", replaced(t, pipelineHCL, `"appointments" {
   poll`, `"visits" {
   poll`, `"webhook" "scheduling"`, `"webhook" "planning"`, "webhook.scheduling", "webhook.planning"))
-	ask(t, dir, 0, "reload")
+	command(t, dir, 0, "reload")
 	st := asked[operate.Status](t, dir, 3, "status")
 	if got := ofPipeline(t, st, "appointments"); got.State != "orphan" || got.LastPoll.IsZero() {
 		t.Errorf("the pipeline that is gone: %+v", got)
@@ -137,8 +137,8 @@ func TestStatusOfWhatTheConfigurationNoLongerNames(t *testing.T) {
 		t.Errorf("the destination that is gone: %+v", got)
 	}
 	// A pause can be ended without its destination.
-	ask(t, dir, 0, "resume", "destination.webhook.scheduling")
-	_, stderr := ask(t, dir, 1, "resume", "destination.webhook.nothing")
+	command(t, dir, 0, "resume", "destination.webhook.scheduling")
+	_, stderr := command(t, dir, 1, "resume", "destination.webhook.nothing")
 	says(t, stderr, `there is no destination "webhook.nothing"; there are: webhook.planning`)
 	p.stop()
 }
@@ -147,25 +147,25 @@ func TestStatusOfWhatTheConfigurationNoLongerNames(t *testing.T) {
 func TestAPauseLasts(t *testing.T) {
 	t.Parallel()
 	c, dir, p := smallClinic(t)
-	stdout, stderr := ask(t, dir, 0, "pause", "pipeline.appointments", "--why", "the EHR is being upgraded")
+	stdout, stderr := command(t, dir, 0, "pause", "pipeline.appointments", "--why", "the EHR is being upgraded")
 	says(t, stderr, byTheEngine)
 	says(t, stdout, "rounds resume pipeline.appointments")
-	ask(t, dir, 0, "pause", "pipeline.appointments") // once more changes nothing
+	command(t, dir, 0, "pause", "pipeline.appointments") // once more changes nothing
 	polls := c.polls()
 	st := asked[operate.Status](t, dir, 3, "status")
 	if got := ofPipeline(t, st, "appointments"); got.State != "paused" || got.Why != "the EHR is being upgraded" || got.Since.IsZero() || !got.NextPoll.IsZero() {
 		t.Errorf("a paused pipeline: %+v", got)
 	}
-	_, stderr = ask(t, dir, 1, "poll", "appointments")
+	_, stderr = command(t, dir, 1, "poll", "appointments")
 	says(t, stderr, "paused", "rounds resume pipeline.appointments")
 	p.stop()
-	stdout, stderr = ask(t, dir, 3, "status")
+	stdout, stderr = command(t, dir, 3, "status")
 	says(t, stderr, byTheState)
 	says(t, stdout, "paused", "the EHR is being upgraded")
 
-	_, stderr = ask(t, dir, 1, "pause", "pipeline.nothing")
+	_, stderr = command(t, dir, 1, "pause", "pipeline.nothing")
 	says(t, stderr, byTheState, `knows no pipeline "nothing"`, "it knows: appointments")
-	_, stderr = ask(t, dir, 1, "pause", "destination.webhook.nothing")
+	_, stderr = command(t, dir, 1, "pause", "destination.webhook.nothing")
 	says(t, stderr, `nothing waits for a destination "webhook.nothing"`, "takes a running engine")
 	p = startRun(t, dir, c.env())
 	p.logged("msg=running")
@@ -173,17 +173,17 @@ func TestAPauseLasts(t *testing.T) {
 		t.Error("a paused pipeline polls")
 	}
 	// What is paused is set all the same, and stays paused.
-	ask(t, dir, 0, "state", "set", "appointments", "--start", "beginning")
+	command(t, dir, 0, "state", "set", "appointments", "--start", "beginning")
 	if got := ofPipeline(t, asked[operate.Status](t, dir, 3, "status"), "appointments"); got.State != "paused" || c.polls() != polls {
 		t.Errorf("a paused pipeline whose position was set: %+v", got)
 	}
 	p.stop()
-	_, stderr = ask(t, dir, 0, "resume", "pipeline.appointments")
+	_, stderr = command(t, dir, 0, "resume", "pipeline.appointments")
 	says(t, stderr, byTheState)
 	p = startRun(t, dir, c.env())
 	p.pollsMore(c, 1)
 
-	ask(t, dir, 0, "pause", "destination.webhook.scheduling")
+	command(t, dir, 0, "pause", "destination.webhook.scheduling")
 	accepted := c.Accepted()
 	for _, id := range c.IDs() {
 		if err := c.Move(id, time.Hour); err != nil {
@@ -204,7 +204,7 @@ func TestAPauseLasts(t *testing.T) {
 	if !waits("paused")() || c.Accepted() != accepted {
 		t.Errorf("a paused destination sent %d", c.Accepted()-accepted)
 	}
-	ask(t, dir, 0, "resume", "destination.webhook.scheduling")
+	command(t, dir, 0, "resume", "destination.webhook.scheduling")
 	p.eventually(20*time.Second, "what waited arrived", func() bool { return c.Accepted() == accepted+12 })
 	p.stop()
 	eachArrivedOnce(t, c)
@@ -245,9 +245,9 @@ func TestAPersonResumesWhatPausedItself(t *testing.T) {
 		return got.State == "paused" && strings.Contains(got.Why, "401") && got.Waiting == 12
 	})
 	c.Receiver.SetFaults(receiver.Faults{})
-	ask(t, dir, 0, "resume", "destination.webhook.scheduling")
+	command(t, dir, 0, "resume", "destination.webhook.scheduling")
 	p.eventually(20*time.Second, "all arrived", func() bool { return c.Accepted() == 24 })
-	ask(t, dir, 0, "status")
+	command(t, dir, 0, "status")
 
 	a, err := c.Appointment(c.IDs()[0])
 	if err != nil {
@@ -261,9 +261,9 @@ func TestAPersonResumesWhatPausedItself(t *testing.T) {
 		return c.Accepted() == 36-held && ofDestination(t, asked[operate.Status](t, dir, 3, "status"), "webhook.scheduling").Held == 1
 	})
 	c.Receiver.SetFaults(receiver.Faults{})
-	ask(t, dir, 0, "resume", "destination.webhook.scheduling")
+	command(t, dir, 0, "resume", "destination.webhook.scheduling")
 	p.eventually(20*time.Second, "all arrived", func() bool { return c.Accepted() == 36 })
-	ask(t, dir, 0, "status")
+	command(t, dir, 0, "status")
 	p.stop()
 	eachArrivedOnce(t, c)
 }
@@ -274,7 +274,7 @@ func TestAPollThatIsAskedFor(t *testing.T) {
 	if err := c.Move(c.IDs()[0], time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	stdout, stderr := ask(t, dir, 0, "poll", "appointments")
+	stdout, stderr := command(t, dir, 0, "poll", "appointments")
 	says(t, stderr, byTheEngine)
 	says(t, stdout, " 1 new, ", " 1 notifications")
 	p.eventually(20*time.Second, "it arrived", func() bool { return c.Accepted() == 13 })
@@ -282,37 +282,37 @@ func TestAPollThatIsAskedFor(t *testing.T) {
 	if got.New != 0 || got.Seen == 0 || got.Pages != 1 {
 		t.Errorf("a poll without news: %+v", got)
 	}
-	_, stderr = ask(t, dir, 1, "poll", "appointment")
+	_, stderr = command(t, dir, 1, "poll", "appointment")
 	says(t, stderr, `there is no pipeline "appointment"; there are: appointments`)
 	c.EHR.SetFaults(sampleehr.Faults{ServerErrors: 1})
-	_, stderr = ask(t, dir, 1, "poll", "appointments")
+	_, stderr = command(t, dir, 1, "poll", "appointments")
 	says(t, stderr, "GET /appointments", "50")
 	p.stop()
-	_, stderr = ask(t, dir, 1, "poll", "appointments")
+	_, stderr = command(t, dir, 1, "poll", "appointments")
 	says(t, stderr, byTheState, "this needs one: start it with rounds run")
 }
 
 func TestWhereAPipelineStands(t *testing.T) {
 	t.Parallel()
 	c, dir, p := smallClinic(t, `every   = "1s"`, `every   = "1h"`)
-	stdout, stderr := ask(t, dir, 0, "state", "show", "appointments")
+	stdout, stderr := command(t, dir, 0, "state", "show", "appointments")
 	says(t, stderr, byTheEngine)
 	says(t, stdout, "start:      the beginning of all records", "watermark:  ")
 	pos := asked[operate.Position](t, dir, 0, "state", "show", "appointments")
 	if !pos.Started || !pos.Start.IsZero() || pos.LastPoll.IsZero() || len(pos.Watermark) == 0 || pos.HalfRead {
 		t.Errorf("a pipeline that has polled stands at %+v", pos)
 	}
-	_, stderr = ask(t, dir, 1, "state", "show", "visits")
+	_, stderr = command(t, dir, 1, "state", "show", "visits")
 	says(t, stderr, `knows no pipeline "visits"; it knows: appointments`)
 
 	// Read again from the beginning: what did not change is not delivered again.
-	stdout, _ = ask(t, dir, 0, "state", "set", "appointments", "--start", "beginning")
+	stdout, _ = command(t, dir, 0, "state", "set", "appointments", "--start", "beginning")
 	says(t, stdout, "Pipeline appointments goes on from beginning")
 	if got := asked[operate.Polled](t, dir, 0, "poll", "appointments"); got.Seen != 12 || got.New != 0 {
 		t.Errorf("a reading from the beginning again: %+v", got)
 	}
 	p.stop()
-	_, stderr = ask(t, dir, 0, "state", "set", "appointments", "--start", "2031-01-01T00:00:00Z")
+	_, stderr = command(t, dir, 0, "state", "set", "appointments", "--start", "2031-01-01T00:00:00Z")
 	says(t, stderr, byTheState)
 	pos = asked[operate.Position](t, dir, 0, "state", "show", "appointments")
 	if pos.Start.Year() != 2031 || pos.Watermark != nil || pos.Epoch != 2 {
@@ -331,10 +331,10 @@ func TestAPipelineThatNeverPolled(t *testing.T) {
 	dir := write(t, map[string]string{"main.hcl": replaced(t, pipelineHCL, `start   = "now"`, fromTheBeginning), "mapping.js": tellAll})
 	p := startRun(t, dir, c.env())
 	p.logged("the poll failed")
-	stdout, _ := ask(t, dir, 0, "state", "show", "appointments")
+	stdout, _ := command(t, dir, 0, "state", "show", "appointments")
 	says(t, stdout, "last poll:  -")
-	ask(t, dir, 0, "pause", "pipeline.appointments")
-	ask(t, dir, 0, "state", "set", "appointments", "--start", "2031-01-01T00:00:00Z")
+	command(t, dir, 0, "pause", "pipeline.appointments")
+	command(t, dir, 0, "state", "set", "appointments", "--start", "2031-01-01T00:00:00Z")
 	pos := asked[operate.Position](t, dir, 0, "state", "show", "appointments")
 	if !pos.Started || pos.Start.Year() != 2031 {
 		t.Errorf("it stands at %+v", pos)
@@ -357,11 +357,11 @@ func TestAGapIsAcceptedWhileTheEngineRuns(t *testing.T) {
 		return ofPipeline(t, asked[operate.Status](t, dir, 3, "status"), "orders").State == "gap"
 	})
 	for _, args := range [][]string{{"resume", "pipeline.orders"}, {"poll", "orders"}} {
-		_, stderr := ask(t, dir, 1, args...)
+		_, stderr := command(t, dir, 1, args...)
 		says(t, stderr, "there is a gap", advice)
 	}
-	ask(t, dir, 0, "state", "set", "orders", "--start", "beginning")
+	command(t, dir, 0, "state", "set", "orders", "--start", "beginning")
 	p.eventually(20*time.Second, "the order after the gap arrived", func() bool { return c.Accepted() == 3 })
-	ask(t, dir, 0, "status")
+	command(t, dir, 0, "status")
 	p.stop()
 }

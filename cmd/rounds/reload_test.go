@@ -30,6 +30,7 @@ var reloadHCL = func() string {
 		return fmt.Sprintf(`
 destination "webhook" %q {
   url             = "${env("NOTIFY_URL")}/%[1]s"
+  allow_private   = true
   signing_secrets = [secret("signing")]
 }
 pipeline %[1]q {
@@ -81,7 +82,7 @@ func TestAReloadChangesWhatChanged(t *testing.T) {
 			t.Fatal(err)
 		}
 		polls++
-		ask(t, dir, 0, "poll", "changed")
+		command(t, dir, 0, "poll", "changed")
 		p.eventually(20*time.Second, "it arrived", func() bool { return c.Accepted() == was+1 })
 		return string(c.Received(0)[len(c.Received(0))-1].Body)
 	}
@@ -169,7 +170,7 @@ func TestAnUnusableConfigurationChangesNothing(t *testing.T) {
 	} {
 		overwrite(t, dir, "main.hcl", x.hcl)
 		overwrite(t, dir, "mapping.js", x.script)
-		_, stderr := ask(t, dir, 1, "reload")
+		_, stderr := command(t, dir, 1, "reload")
 		says(t, stderr, x.said, "the one before goes on")
 		st := asked[operate.Status](t, dir, 3, "status")
 		if st.Reload == nil || !strings.Contains(st.Reload.Error, x.said) {
@@ -184,14 +185,14 @@ func TestAnUnusableConfigurationChangesNothing(t *testing.T) {
 	overwrite(t, dir, "mapping.js", replaced(t, tellAll, "data: change.data", "news: change.data"))
 	p.signal(syscall.SIGHUP)
 	p.logged("restarted=pipeline.appointments")
-	ask(t, dir, 0, "status")
+	command(t, dir, 0, "status")
 	if err := c.Move(c.IDs()[0], time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	p.eventually(20*time.Second, "it arrived", func() bool { return c.Accepted() == 13 })
 	says(t, string(c.Received(12)[0].Body), `"news":`)
 	p.stop()
-	_, stderr := ask(t, dir, 1, "reload")
+	_, stderr := command(t, dir, 1, "reload")
 	says(t, stderr, byTheState, "this needs one")
 }
 
@@ -210,7 +211,7 @@ moved {
 func TestStateMovesInAReload(t *testing.T) {
 	t.Parallel()
 	c, dir, p := smallClinic(t)
-	ask(t, dir, 0, "pause", "destination.webhook.scheduling")
+	command(t, dir, 0, "pause", "destination.webhook.scheduling")
 	if err := c.Move(c.IDs()[0], time.Hour); err != nil {
 		t.Fatal(err)
 	}
@@ -223,10 +224,10 @@ func TestStateMovesInAReload(t *testing.T) {
 
 	// The new name of the destination has state of its own, so that only the pipeline could be moved.
 	overwrite(t, dir, "main.hcl", good+strings.ReplaceAll(good[strings.Index(good, "\ndestination"):strings.Index(good, "\npipeline")], "scheduling", "planning"))
-	ask(t, dir, 0, "reload")
-	ask(t, dir, 0, "pause", "destination.webhook.planning")
+	command(t, dir, 0, "reload")
+	command(t, dir, 0, "pause", "destination.webhook.planning")
 	overwrite(t, dir, "main.hcl", renamed+movedHCL)
-	_, stderr := ask(t, dir, 1, "reload")
+	_, stderr := command(t, dir, 1, "reload")
 	says(t, stderr, "can't take over the state of webhook.scheduling", "the one before goes on")
 	p.pollsMore(c, 2)
 	st := asked[operate.Status](t, dir, 3, "status")
@@ -234,7 +235,7 @@ func TestStateMovesInAReload(t *testing.T) {
 		t.Errorf("a reload that could not be made left: %+v", st)
 	}
 
-	ask(t, dir, 0, "resume", "destination.webhook.planning")
+	command(t, dir, 0, "resume", "destination.webhook.planning")
 	got := asked[reloaded](t, dir, 0, "reload")
 	if !slices.Equal(got.Started, []string{"pipeline.visits"}) || !slices.Equal(got.Restarted, []string{"destination.webhook.planning"}) {
 		t.Errorf("the reload did %+v", got)
@@ -243,7 +244,7 @@ func TestStateMovesInAReload(t *testing.T) {
 	if to := ofDestination(t, st, "webhook.planning"); to.State != "paused" || to.Waiting != 1 || len(st.Pipelines) != 1 || len(st.Destinations) != 1 {
 		t.Errorf("after the move: %+v", st)
 	}
-	ask(t, dir, 0, "resume", "destination.webhook.planning")
+	command(t, dir, 0, "resume", "destination.webhook.planning")
 	p.eventually(20*time.Second, "what waited arrived", func() bool { return c.Accepted() == 13 })
 	p.pollsMore(c, 2)
 	if n := c.Accepted(); n != 13 {
@@ -269,8 +270,8 @@ source "slow" "x" {}
 	p.signal(syscall.SIGHUP)
 	p.eventually(20*time.Second, "the adapter was started", func() bool { return len(processesWith(t, p.temp)) > 2 })
 	// While the configuration is read, the rest can be operated.
-	ask(t, dir, 0, "pause", "pipeline.appointments")
-	ask(t, dir, 0, "resume", "pipeline.appointments")
+	command(t, dir, 0, "pause", "pipeline.appointments")
+	command(t, dir, 0, "resume", "pipeline.appointments")
 	p.pollsMore(c, 1)
 	begun := time.Now()
 	p.stop()

@@ -31,11 +31,11 @@ func TestTheAdminSocketIsItsOwnersAlone(t *testing.T) {
 	if !exists(socket) {
 		t.Fatal("a kill left no socket: the test is of nothing")
 	}
-	_, stderr := ask(t, dir, 0, "status") // the socket that is left leads nowhere
+	_, stderr := command(t, dir, 0, "status") // the socket that is left leads nowhere
 	says(t, stderr, byTheState)
 	p = startRun(t, dir, c.env())
 	p.logged("msg=running")
-	_, stderr = ask(t, dir, 0, "status")
+	_, stderr = command(t, dir, 0, "status")
 	says(t, stderr, byTheEngine)
 
 	// A second engine leaves the first one's socket alone.
@@ -43,7 +43,7 @@ func TestTheAdminSocketIsItsOwnersAlone(t *testing.T) {
 	if code != 1 || !strings.Contains(stderr, fmt.Sprintf("is in use by process %d", p.cmd.Process.Pid)) {
 		t.Errorf("a second engine: exit code %d\n%s", code, stderr)
 	}
-	ask(t, dir, 0, "status")
+	command(t, dir, 0, "status")
 	p.stop()
 	if exists(socket) {
 		t.Error("the socket is left after a stop")
@@ -58,10 +58,10 @@ func TestALongPathOfTheState(t *testing.T) {
 	long := filepath.Join(dir, strings.Repeat("long", 40))
 	p := start(t, c.env(), "run", "--state", filepath.Join(long, "state"), dir)
 	p.eventually(30*time.Second, "all arrived", func() bool { return c.Accepted() == 5 })
-	_, stderr := ask(t, long, 0, "status")
+	_, stderr := command(t, long, 0, "status")
 	says(t, stderr, byTheEngine)
 	p.stop()
-	_, stderr = ask(t, long, 0, "status")
+	_, stderr = command(t, long, 0, "status")
 	says(t, stderr, byTheState)
 }
 
@@ -74,12 +74,12 @@ func TestAnEngineThatStopsSaysSo(t *testing.T) {
 	p.signal(os.Interrupt)
 	p.logged("stopping")
 	for _, args := range [][]string{{"status"}, {"pause", "pipeline.appointments"}, {"poll", "appointments"}, {"reload"}, {"dead", "list"}} {
-		_, stderr := ask(t, dir, 1, args...)
+		_, stderr := command(t, dir, 1, args...)
 		says(t, stderr, byTheEngine, "the engine is starting or stopping: try again")
 	}
 	close(g.opened)
 	p.wait(20 * time.Second)
-	if _, stderr := ask(t, dir, 0, "status"); !strings.Contains(stderr, byTheState) {
+	if _, stderr := command(t, dir, 0, "status"); !strings.Contains(stderr, byTheState) {
 		t.Errorf("after the stop: %s", stderr)
 	}
 }
@@ -91,7 +91,7 @@ func TestACommandWaitsForNoBusyState(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "state", operate.SocketName)); err != nil {
 		t.Fatal(err)
 	}
-	_, stderr := ask(t, dir, 1, "status")
+	_, stderr := command(t, dir, 1, "status")
 	says(t, stderr, fmt.Sprintf("is in use by process %d", p.cmd.Process.Pid))
 	p.stop()
 }

@@ -95,7 +95,7 @@ func (p *program) Send(ctx context.Context, n delivery.Notification) error {
 	if ctx.Err() != nil {
 		return canceled(ctx)
 	}
-	path, err := p.ready()
+	path, err := p.path()
 	if err != nil {
 		return err
 	}
@@ -148,14 +148,21 @@ func (p *program) Send(ctx context.Context, n delivery.Notification) error {
 
 func (p *program) Close() error { return nil }
 
-// ready finds the program and its directory anew for each attempt: they may have been put there meanwhile.
-func (p *program) ready() (path string, err error) {
+// Probe looks whether the program is there.
+func (p *program) Probe(context.Context) error {
+	_, err := p.path()
+	return err
+}
+
+// path finds the program anew for each attempt: it may have been put there meanwhile.
+func (p *program) path() (string, error) {
 	if p.directory != "" {
 		if _, err := os.Stat(p.directory); err != nil {
 			return "", startError("its directory can't be used", err)
 		}
 	}
-	if path, err = exec.LookPath(p.command[0]); err == nil {
+	path, err := exec.LookPath(p.command[0])
+	if err == nil {
 		path, err = filepath.Abs(path) // else it would start at the program's own working directory
 	}
 	if err != nil {

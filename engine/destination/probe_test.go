@@ -4,100 +4,61 @@
 package destination_test
 
 import (
-	"net"
+	"encoding/json"
+	"io"
 	"net/http"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/rounds-engine/rounds/engine/destination"
 )
 
-func probe(t *testing.T, typ string, config map[string]any) error {
-	t.Helper()
-	d := open(t, typ, config)
-	defer d.Close()
-	return d.(destination.Prober).Probe(t.Context())
-}
-
-// nobody is an address at which nothing listens.
-func nobody(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-func TestAProbeSendsNothing(t *testing.T) {
-	never := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("a request was sent: %s %s", r.Method, r.URL) })
-	plain, secure := httptest.NewServer(never), httptest.NewTLSServer(never)
-	defer plain.Close()
-	defer secure.Close()
-	listening, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listening.Close()
-	got := make(chan int)
-	go func() {
-		c, err := listening.Accept()
-		if err != nil {
-			return
+// TestProbesReachADestinationAndSendNothing: what is wrong is told as by an attempt.
+func TestProbesReachADestinationAndSendNothing(t *testing.T) {
+	var methods []string
+	refusing := receiver(t, func(w http.ResponseWriter, r *http.Request) {
+		methods = append(methods, r.Method)
+		if r.Header.Get("Authorization") != "" || r.Header.Get("Webhook-Id") != "" {
+			t.Errorf("the probe has the headers %v", r.Header)
 		}
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-		n, _ := c.Read(make([]byte, 10))
-		got <- n
-	}()
-	dir := t.TempDir()
-	there := filepath.Join(dir, "there.jsonl")
-	if err := os.WriteFile(there, []byte("{}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, x := range map[string]struct {
+		w.WriteHeader(http.StatusMethodNotAllowed)
+	})
+	returning := &challenged{answer: func(w http.ResponseWriter, challenge string) { io.WriteString(w, challenge) }}
+	silent := &challenged{answer: func(http.ResponseWriter, string) {}}
+	nats := startNATS(t, server.Options{Authorization: "hush"})
+	kafka := startKafka(t, kfake.SeedTopics(1, "ehr"))
+	token := map[string]any{"kind": "token", "token": "hush"}
+	for _, c := range []struct {
 		typ    string
 		config map[string]any
-		want   string // of the error; empty: none
+		want   string
 	}{
-		"webhook":                  {"webhook", map[string]any{"url": plain.URL}, ""},
-		"webhook, nobody":          {"webhook", map[string]any{"url": "http://" + nobody(t) + "/secret-path"}, "connection refused"},
-		"webhook, unknown CA":      {"webhook", map[string]any{"url": secure.URL}, "signed by an unknown authority"},
-		"webhook, no TLS":          {"webhook", map[string]any{"url": strings.Replace(plain.URL, "http:", "https:", 1)}, "TLS handshake"},
-		"mllp":                     {"mllp", map[string]any{"address": listening.Addr().String()}, ""},
-		"mllp, nobody":             {"mllp", map[string]any{"address": nobody(t)}, "connection refused"},
-		"file":                     {"file", map[string]any{"path": there}, ""},
-		"file to be made":          {"file", map[string]any{"path": filepath.Join(dir, "new.jsonl")}, ""},
-		"file in no directory":     {"file", map[string]any{"path": filepath.Join(dir, "no", "new.jsonl")}, "no such file or directory"},
-		"file that is a directory": {"file", map[string]any{"path": dir}, "not a regular file"},
-		"exec":                     {"exec", map[string]any{"command": []string{self}}, ""},
-		"exec of nothing":          {"exec", map[string]any{"command": []string{"rounds-no-such-program"}}, "not in PATH"},
-		"exec in no directory":     {"exec", map[string]any{"command": []string{self}, "directory": filepath.Join(dir, "no")}, "its directory"},
+		{"webhook", map[string]any{"url": refusing, "allow_private": true, "auth": map[string]any{"kind": "bearer", "token": "hush"}}, ""},
+		{"webhook", map[string]any{"url": "http://127.0.0.1:1/", "allow_private": true}, "connection refused"},
+		{"webhook", map[string]any{"url": receiver(t, returning.ServeHTTP), "allow_private": true, "verification_token": "hush",
+			"challenge": "POST"}, ""},
+		{"webhook", map[string]any{"url": receiver(t, silent.ServeHTTP), "allow_private": true, "verification_token": "hush",
+			"challenge": "POST"}, "did not return the challenge"},
+		{"nats", map[string]any{"servers": []string{nats.ClientURL()}, "subject": "ehr", "auth": token}, ""},
+		{"nats", map[string]any{"servers": []string{nats.ClientURL()}, "subject": "ehr"}, "credentials"},
+		{"nats", map[string]any{"servers": []string{"nats://127.0.0.1:1"}, "subject": "ehr"}, "no server can be reached"},
+		{"kafka", map[string]any{"brokers": kafka.ListenAddrs(), "topic": "ehr"}, ""},
+		{"kafka", map[string]any{"brokers": kafka.ListenAddrs(), "topic": "none"}, "the topic does not exist"},
+		{"kafka", map[string]any{"brokers": []string{"127.0.0.1:1"}, "topic": "ehr"}, "connection refused"},
 	} {
-		err := probe(t, x.typ, x.config)
-		if (err == nil) != (x.want == "") || err != nil && !strings.Contains(err.Error(), x.want) {
-			t.Errorf("%s: %v, want %q", name, err, x.want)
-		}
-		if err != nil && (strings.Contains(err.Error(), "127.0.0.1") || strings.Contains(err.Error(), "secret-path")) {
-			t.Errorf("%s: the error tells an address: %v", name, err)
+		err := open(t, c.typ, c.config).(destination.Prober).Probe(t.Context())
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			shown, _ := json.Marshal(c.config)
+			t.Errorf("%s %s: %v, want %q", c.typ, shown, err, c.want)
 		}
 	}
-	if n := <-got; n != 0 {
-		t.Errorf("%d bytes were sent over MLLP", n)
+	if len(methods) != 1 || methods[0] != http.MethodOptions || returning.sent.Load()+silent.sent.Load() != 0 {
+		t.Errorf("sent: %v, %d", methods, returning.sent.Load())
 	}
-	left, err := os.ReadDir(dir)
-	if err != nil || len(left) != 1 {
-		t.Errorf("a probe left files: %v %v", left, err)
-	}
-	if data, err := os.ReadFile(there); err != nil || string(data) != "{}\n" {
-		t.Errorf("a probe changed the file: %q %v", data, err)
+	if n := kafka.PartitionInfo("ehr", 0).HighWatermark; n != 0 {
+		t.Errorf("%d records are in the topic", n)
 	}
 }

@@ -170,6 +170,11 @@ func (c *Client) Reload(ctx context.Context) (*Reloaded, error) {
 	return call[*Reloaded](ctx, c, "reload", nothing{})
 }
 
+// OpenPage implements Engine.
+func (c *Client) OpenPage(ctx context.Context) (*Link, error) {
+	return call[*Link](ctx, c, "open-page", nothing{})
+}
+
 // Backup implements Engine. What was written when it fails is not whole.
 func (c *Client) Backup(ctx context.Context, w io.Writer) error {
 	resp, err := c.post(ctx, "backup", nothing{})

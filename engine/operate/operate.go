@@ -45,6 +45,8 @@ type Engine interface {
 	Adapters(context.Context) ([]Adapter, error)
 	// Reload reads the configuration again. One that is invalid changes nothing.
 	Reload(context.Context) (*Reloaded, error)
+	// OpenPage makes a link that opens the web page once, for a short while. The error is ErrInvalid when there is no page.
+	OpenPage(context.Context) (*Link, error)
 	// Backup writes all of the state, as it is at one instant.
 	Backup(context.Context, io.Writer) error
 }
@@ -314,6 +316,7 @@ type Trial struct {
 type TriedContent struct {
 	Pipeline string          `json:"pipeline"`
 	Deliver  string          `json:"deliver"`
+	File     string          `json:"file"`   // of the script, from the directory of the configuration on
 	Script   string          `json:"script"` // text of the one that is in use
 	Change   json.RawMessage `json:"record_content"`
 	Body     json.RawMessage `json:"notification,omitempty"`
@@ -342,6 +345,11 @@ type Reloaded struct {
 	Stopped   []string  `json:"stopped,omitempty"`
 	Restarted []string  `json:"restarted,omitempty"`
 	Unchanged int       `json:"unchanged"`
+}
+
+// Link opens the web page. Whoever has it first is let in as who asked for it.
+type Link struct {
+	URL string `json:"url"`
 }
 
 type actorKey struct{}

@@ -86,6 +86,7 @@ func Handler(e Engine) http.Handler {
 	handle(mux, "try", func(ctx context.Context, in Trial) (*TriedContent, error) { return e.Try(ctx, in) })
 	handle(mux, "adapters", func(ctx context.Context, _ nothing) ([]Adapter, error) { return e.Adapters(ctx) })
 	handle(mux, "reload", func(ctx context.Context, _ nothing) (*Reloaded, error) { return e.Reload(ctx) })
+	handle(mux, "open-page", func(ctx context.Context, _ nothing) (*Link, error) { return e.OpenPage(ctx) })
 	mux.HandleFunc("POST /v1/backup", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/octet-stream")
 		w.Header().Set("Trailer", backupTrailer)
