@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rounds-engine/rounds/engine/alert"
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/engine/host"
 	"github.com/rounds-engine/rounds/engine/operate"
@@ -158,6 +159,7 @@ func (e *Engine) reportOrphans(ctx context.Context, state store.Store, cfg *conf
 	if err != nil {
 		return fmt.Errorf("reading the state: %w", err)
 	}
+	delete(positions, alert.Owner)
 	for _, p := range cfg.Pipelines {
 		delete(positions, p.Name)
 	}

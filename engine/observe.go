@@ -31,7 +31,7 @@ func (e *Engine) Observe(m *metrics.Metrics, t oteltrace.Tracer) { e.observed = 
 // pipelineMeter counts what a pipeline does, if anything is counted.
 func (e *Engine) pipelineMeter(name, source string, delivers []pipeline.Deliver) pipeline.Meter {
 	if e.metrics == nil {
-		return nil
+		return pipeline.Unmetered{}
 	}
 	names := make([]string, len(delivers))
 	for i, d := range delivers {
@@ -43,7 +43,7 @@ func (e *Engine) pipelineMeter(name, source string, delivers []pipeline.Deliver)
 // destinationMeter counts what the loop of a destination does, if anything is counted.
 func (e *Engine) destinationMeter(name string) delivery.Meter {
 	if e.metrics == nil {
-		return nil
+		return delivery.Unmetered{}
 	}
 	return e.metrics.Destination(name)
 }

@@ -207,7 +207,7 @@ func (r *running) known(ctx context.Context, t operate.Target) error {
 }
 
 func (r *running) inState(ctx context.Context, pipeline string) error {
-	positions, err := r.state.Admin().Positions(ctx)
+	positions, err := r.positions(ctx)
 	if err != nil {
 		return shown(err)
 	}
@@ -253,7 +253,7 @@ func (e *Engine) Position(ctx context.Context, name string) (*operate.Position, 
 	if err := r.inState(ctx, name); err != nil {
 		return nil, err
 	}
-	positions, err := r.state.Admin().Positions(ctx)
+	positions, err := r.positions(ctx)
 	if err != nil {
 		return nil, shown(err)
 	}
@@ -329,7 +329,7 @@ func (e *Engine) Status(ctx context.Context) (*operate.Status, error) {
 		return nil, err
 	}
 	admin := r.state.Admin()
-	positions, err := admin.Positions(ctx)
+	positions, err := r.positions(ctx)
 	if err != nil {
 		return nil, shown(err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/rounds-engine/rounds/engine/alert"
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/engine/delivery"
 	"github.com/rounds-engine/rounds/engine/destination"
@@ -42,6 +43,10 @@ type running struct {
 	destinations map[string]*delivering
 	sources      map[string]*opened
 	paused       map[string]store.Pause // by kind and name
+
+	meter      *alert.Meter
+	rules      []alert.Rule
+	stopAlerts func() // as polling.stop
 }
 
 // polling is a pipeline with its loop. A pipeline that a person paused has none.
@@ -71,6 +76,7 @@ func newRunning(ctx context.Context, e *Engine, state *badgerstore.Store) *runni
 	return &running{
 		engine: e, state: state, ctx: ctx, hurry: rate.NewLimiter(hurryPerSecond, hurryPerSecond),
 		pipelines: map[string]*polling{}, destinations: map[string]*delivering{}, sources: map[string]*opened{},
+		meter: alert.NewMeter(), stopAlerts: func() {},
 	}
 }
 
@@ -81,6 +87,7 @@ type change struct {
 	pipelines    map[string]*polling // as they will be
 	destinations map[string]*delivering
 	sources      map[string]*opened
+	rules        []alert.Rule // of alerts
 
 	stopPipelines    []*polling
 	stopDestinations []*delivering
@@ -95,6 +102,8 @@ func (r *running) apply(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	r.stopAlerts()
+	defer r.startAlerts()
 	left := r.stopAll(c.stopPipelines, c.stopDestinations)
 	if left != nil {
 		r.engine.o.Logger.Warn("deliveries were cut off, and are made again", "error", left)
@@ -132,7 +141,7 @@ func (r *running) apply(ctx context.Context, cfg *config.Config) error {
 		}
 	}
 	r.engine.mu.Lock()
-	r.cfg, r.build, r.pipelines, r.destinations, r.sources = c.cfg, c.build, c.pipelines, c.destinations, c.sources
+	r.cfg, r.build, r.rules, r.pipelines, r.destinations, r.sources = c.cfg, c.build, c.rules, c.pipelines, c.destinations, c.sources
 	r.engine.mu.Unlock()
 	r.engine.host.EndUnused()
 	r.start()
@@ -154,6 +163,9 @@ func (r *running) compare(cfg *config.Config) (c *change, err error) {
 			}
 		}
 	}()
+	if c.rules, err = c.build.alerts(); err != nil {
+		return c, err
+	}
 	for _, d := range cfg.Destinations {
 		if now := r.destinations[d.ID()]; now != nil && sameDestination(now.config, d) {
 			c.destinations[d.ID()] = now
@@ -222,6 +234,7 @@ func (r *running) makePipeline(b *builder, p *polling) error {
 	}
 	c.Source, c.Claim, c.Limits, c.Secret, c.Hurry = p.source.source, r.state.Claim, r.state.Limits(), r.state.Secret(), r.hurry
 	c.Meter, c.Tracer = r.engine.pipelineMeter(c.Name, c.SourceName, c.Delivers), r.engine.tracer
+	c.Meter = pipelineMeter{c.Meter, r.meter.Pipeline(c.Name, c.SourceName)}
 	p.pipeline, err = pipeline.New(c)
 	return err
 }
@@ -259,7 +272,7 @@ func (r *running) startDestination(d *delivering) {
 		Name: id, Parallel: d.config.Parallel, OnReject: delivery.OnReject(d.config.OnReject), Timeout: d.config.Timeout,
 		Grace: r.engine.o.Grace, Destination: d.to, Logger: r.engine.o.Logger, Secret: r.state.Secret(),
 		Attach: func(ctx context.Context) (store.Outbox, error) { return r.state.Attach(ctx, id) },
-		Meter:  r.engine.destinationMeter(id), Tracer: r.engine.tracer,
+		Meter:  destinationMeter{r.engine.destinationMeter(id), r.meter.Destination(id)}, Tracer: r.engine.tracer,
 	})
 	ctx, cancel := context.WithCancel(r.ctx)
 	ended := make(chan error, 1)
@@ -299,6 +312,7 @@ func (r *running) stopAll(pipelines []*polling, destinations []*delivering) erro
 
 // end stops everything.
 func (r *running) end() error {
+	r.stopAlerts()
 	var pipelines []*polling
 	var destinations []*delivering
 	var closers []io.Closer

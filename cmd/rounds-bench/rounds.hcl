@@ -24,8 +24,9 @@ source "rest" "ehr" {
 }
 
 destination "webhook" "receiver" {
-  url      = env("NOTIFY_URL")
-  parallel = 16
+  url           = env("NOTIFY_URL")
+  allow_private = true
+  parallel      = 16
 }
 
 pipeline "appointments" {

@@ -42,6 +42,7 @@ source "ledger" "orders" {
 
 destination "webhook" "orders" {
   url = env("NOTIFY_URL")
+  allow_private = true
 }
 
 pipeline "orders" {

@@ -195,7 +195,7 @@ func canaryConfig() string {
 		if name == "buried" {
 			reject = "dead_letter"
 		}
-		fmt.Fprintf(&b, "destination \"webhook\" %q {\n  url = \"${secret(\"url\")}/%s\"\n  on_reject = %q\n"+
+		fmt.Fprintf(&b, "destination \"webhook\" %q {\n  url = \"${secret(\"url\")}/%s\"\n  allow_private = true\n  on_reject = %q\n"+
 			"  signing_secrets = [secret(\"signing\")]\n  headers = { Authorization = secret(\"header\") }\n}\n", name, name, reject)
 		delivers += deliver(name, name, "good.js")
 	}
@@ -211,7 +211,7 @@ func canaryConfig() string {
 	for _, name := range slices.Sorted(maps.Keys(badScripts)) {
 		b.WriteString(source("all_"+name, basic, deliver(name, "good", name+".js")))
 	}
-	b.WriteString("destination \"webhook\" \"good\" { url = \"${secret(\"url\")}/good\" }\nadapter \"ledger\" { path = env(\"LEDGER\") }\n")
+	b.WriteString("destination \"webhook\" \"good\" {\n  url = \"${secret(\"url\")}/good\"\n  allow_private = true\n}\nadapter \"ledger\" { path = env(\"LEDGER\") }\n")
 	for path := range leaks {
 		// A process of their own, as some end it.
 		fmt.Fprintf(&b, `

@@ -108,7 +108,7 @@ func cook(t *testing.T, recipe string, d dish) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := []string{"EHR_URL=" + ehr, "NOTIFY_URL=" + serve(t, to), "CREDENTIALS_DIRECTORY=" + dir}
+	env := []string{"EHR_URL=" + ehr, "NOTIFY_URL=https://receiver.example", "CREDENTIALS_DIRECTORY=" + dir}
 	if code, _, stderr := rounds(t, env, append([]string{"validate", dir}, d.args...)...); code != 0 {
 		t.Fatal(stderr)
 	}
@@ -123,8 +123,10 @@ func cook(t *testing.T, recipe string, d dish) {
 	if !every.Match(hcl) {
 		t.Fatal("the recipe does not say how often")
 	}
-	put(t, dir, "main.hcl", every.ReplaceAllString(string(hcl), `every$1= "1s"`))
+	put(t, dir, "main.hcl", replaced(t, every.ReplaceAllString(string(hcl), `every$1= "1s"`),
+		`env("NOTIFY_URL")`, "env(\"NOTIFY_URL\")\n  allow_private = true"))
 
+	env[1] = "NOTIFY_URL=" + serve(t, to) // which is on this machine
 	p := startRun(t, dir, env, d.args...)
 	var want []string // notifications
 	expect := func(v visit, op string) {

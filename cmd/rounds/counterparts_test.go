@@ -112,6 +112,7 @@ source "rest" "json_server" {
 
 destination "webhook" "verifier" {
   url             = env("NOTIFY_URL")
+  allow_private   = true
   signing_secrets = [secret("old"), secret("new")]
 }
 

@@ -39,6 +39,7 @@ source "rest" "clinic" {
 
 destination "webhook" "scheduling" {
   url = env("NOTIFY_URL")
+  allow_private = true
 }
 
 pipeline "appointments" {

@@ -40,11 +40,13 @@ func TestTheFirstPipelineOfTheReadmeWorks(t *testing.T) {
 	c := newClinic(t, sampleehr.Options{Token: "token-of-the-clinic"}, receiver.Options{Secret: signingKey})
 	dir := write(t, map[string]string{"main.hcl": hcl, "appointment.js": block("js"),
 		"secrets/clinic_token": "token-of-the-clinic\n", "secrets/notify": signingKey + "\n"})
-	env := []string{"NOTIFY_URL=" + c.receiverURL, "CREDENTIALS_DIRECTORY=" + dir + "/secrets"}
+	env := []string{"NOTIFY_URL=https://receiver.example", "CREDENTIALS_DIRECTORY=" + dir + "/secrets"}
 	if code, _, stderr := rounds(t, env, "validate", dir); code != 0 {
 		t.Fatalf("README's pipeline is not valid:\n%s", stderr)
 	}
-	overwrite(t, dir, "main.hcl", replaced(t, hcl, "https://ehr.example.com/api", c.ehrURL, `"1m"`, `"1s"`))
+	overwrite(t, dir, "main.hcl", replaced(t, hcl, "https://ehr.example.com/api", c.ehrURL, `"1m"`, `"1s"`,
+		`env("NOTIFY_URL")`, "env(\"NOTIFY_URL\")\n  allow_private = true"))
+	env[0] = "NOTIFY_URL=" + c.receiverURL // which is on this machine
 	p := startRun(t, dir, env)
 	p.eventually(20*time.Second, "polled", func() bool { return c.polls() > 0 })
 	id := c.IDs()[0]
@@ -70,6 +72,7 @@ var examples = map[string]func(t *testing.T, dir string){
 	"deploy":          runDeployed,
 	"quickstart":      runQuickstart,
 	"adapter-minimal": runAdapterMinimal,
+	"message-bus":     runMessageBus,
 }
 
 func TestEachExampleRuns(t *testing.T) {

@@ -118,7 +118,8 @@ func TestTheGuideCanBeFollowed(t *testing.T) {
 	p.stop()
 
 	// Production: another EHR, with a token, and signatures.
-	overwrite(t, dir, "rounds.hcl", replaced(t, hcl[1], `"1m"`, `"1s"`))
+	overwrite(t, dir, "rounds.hcl", replaced(t, hcl[1], `"1m"`, `"1s"`,
+		`env("NOTIFY_URL")`, "env(\"NOTIFY_URL\")\n  allow_private = true"))
 	env := append(c.env(), "CREDENTIALS_DIRECTORY="+dir+"/secrets", "ROUNDS_VAR_ehr="+c.ehrURL)
 	p = startRun(t, dir, env, "--state", dir+"/production")
 	p.eventually(20*time.Second, "polled", func() bool { return c.polls() > 0 })

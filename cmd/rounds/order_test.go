@@ -181,11 +181,13 @@ source "rest" "silent" {
   }
 }
 destination "webhook" "refused" {
-  url = env("CLOSED_URL")
+  url           = env("CLOSED_URL")
+  allow_private = true
 }
 destination "webhook" "silent" {
-  url     = env("SILENT_URL")
-  timeout = "1s"
+  url           = env("SILENT_URL")
+  allow_private = true
+  timeout       = "1s"
 }
 pipeline "throws" {
   poll {

@@ -60,6 +60,7 @@ source "rest" "laboratory" {
 
 destination "webhook" "receiver" {
   url = env("NOTIFY_URL")
+  allow_private = true
 }
 
 pipeline "results" {

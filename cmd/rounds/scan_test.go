@@ -41,6 +41,7 @@ source "rest" "clinic" {
 
 destination "webhook" "slots" {
   url = env("NOTIFY_URL")
+  allow_private = true
 }
 
 pipeline "slots" {

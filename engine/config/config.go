@@ -25,6 +25,7 @@ type Config struct {
 	Tables        map[string]map[string]string // by name; what a key is translated to
 	TableDefaults map[string]string            // by name of the table: what a key is translated to that it does not have
 	Moves         []Move
+	Alerts        []Alert
 	Web           *Web // nil: it answers nobody
 	History       History
 }

@@ -5,6 +5,7 @@ package config_test
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/pem"
 	"fmt"
 	"net/http/httptest"
@@ -57,13 +58,19 @@ func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
 		write(t, filepath.Join(dir, name), "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz")
 	}
 	write(t, filepath.Join(dir, "departments.csv"), "code,name\nCARD,Cardiology\n")
-	for _, name := range []string{"lab_tenant", "lab_client"} {
+	for _, name := range []string{"lab_tenant", "lab_client", "verification_token", "receiver_token", "nats_password", "kafka_password"} {
 		write(t, filepath.Join(dir, name), "secret")
 	}
 	server := httptest.NewTLSServer(nil)
 	server.Close()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	write(t, filepath.Join(dir, "lab-ca.pem"), string(ca))
+	write(t, filepath.Join(dir, "client.pem"), string(ca))
+	key, err := x509.MarshalPKCS8PrivateKey(server.TLS.Certificates[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "client_key"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
 	write(t, filepath.Join(dir, "his-ca.pem"), string(ca))
 	o := options(dir)
 	o.Values = []config.Value{{Name: "lab_token", Text: "x"}}
@@ -80,9 +87,10 @@ func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
 		config.WriteDiagnostics(&out, files, diags, false, 0)
 		t.Fatal(out.String())
 	}
-	if len(c.Sources) != 5 || len(c.Destinations) != 6 || len(c.Pipelines) != 5 || len(c.Tables) != 2 || len(c.Moves) != 1 {
-		t.Errorf("%d sources, %d destinations, %d pipelines, %d tables, %d moves",
-			len(c.Sources), len(c.Destinations), len(c.Pipelines), len(c.Tables), len(c.Moves))
+	if len(c.Sources) != 5 || len(c.Destinations) != 9 || len(c.Pipelines) != 5 || len(c.Tables) != 2 || len(c.Moves) != 1 ||
+		len(c.Alerts) != 6 {
+		t.Errorf("%d sources, %d destinations, %d pipelines, %d tables, %d moves, %d alerts",
+			len(c.Sources), len(c.Destinations), len(c.Pipelines), len(c.Tables), len(c.Moves), len(c.Alerts))
 	}
 }
 

@@ -51,6 +51,7 @@ func Load(ctx context.Context, path string, o Options) (*Config, Files, hcl.Diag
 	l.destinations()
 	l.pipelines()
 	l.moves()
+	l.alerts()
 	l.web()
 	l.history()
 	l.config.Secrets = append(l.config.Secrets, l.outside.secretValues()...)
@@ -245,6 +246,7 @@ var kinds = map[string][]string{
 	"locals":      {},
 	"table":       {"name"},
 	"moved":       {},
+	"alert":       {"name"},
 	"web":         {},
 	"history":     {},
 }

@@ -43,16 +43,20 @@ func (l *loader) feedReference(expr hclsyntax.Expression) (id, feed string) {
 
 // destinationReference resolves destination.TYPE.NAME. It is empty when it was wrong.
 func (l *loader) destinationReference(expr hclsyntax.Expression) string {
-	const form = "destination.TYPE.NAME"
-	steps := l.steps(expr, "destination", form, func() []string { return prefixed("destination.", l.names("destination.")) })
+	return l.blockReference(expr, "destination", "destination.TYPE.NAME")
+}
+
+// blockReference resolves a reference to a block, such as pipeline.NAME. It is empty when it was wrong.
+func (l *loader) blockReference(expr hclsyntax.Expression, kind, form string) string {
+	steps := l.steps(expr, kind, form, func() []string { return prefixed(kind+".", l.names(kind+".")) })
 	if steps == nil {
 		return ""
 	}
-	if len(steps) != 3 {
-		l.errorf(expr.Range(), "Invalid reference", "A destination is referred to as %s.", form)
+	if len(steps) != strings.Count(form, ".")+1 {
+		l.errorf(expr.Range(), "Invalid reference", "A %s is referred to as %s.", kind, form)
 		return ""
 	}
-	if id := steps[1] + "." + steps[2]; l.exists(expr.Range(), "destination", id) {
+	if id := strings.Join(steps[1:], "."); l.exists(expr.Range(), kind, id) {
 		return id
 	}
 	return ""

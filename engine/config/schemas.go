@@ -21,6 +21,8 @@ const (
 	defaultListen      = "127.0.0.1:8417"
 	defaultHistory     = 7 * 24 * time.Hour
 	defaultHistoryMiB  = 1024
+	defaultErrorsOver  = "15m"
+	defaultResolved    = "5m"
 	defaultSendTimeout = "30s" // the Standard Webhooks specification gives receivers 15 to 30 seconds
 )
 
@@ -28,6 +30,8 @@ const (
 	leastEvery  = time.Second
 	maxParallel = 1024
 	leastToken  = 16
+	leastOver   = time.Minute
+	mostOver    = 24 * time.Hour
 )
 
 // Schemas describes the blocks that are the engine's own, by name. Those of a source and a destination hold the attributes that all
@@ -35,7 +39,7 @@ const (
 func Schemas() map[string]schema.Schema {
 	return map[string]schema.Schema{"adapter": adapterSchema, "source": {Attributes: sourceAttributes},
 		"destination": {Attributes: destinationAttributes}, "pipeline": pipelineSchema, "variable": variableSchema, "table": tableSchema,
-		"moved": movedSchema, "web": webSchema, "history": historySchema}
+		"moved": movedSchema, "alert": alertSchema, "web": webSchema, "history": historySchema}
 }
 
 var adapterSchema = schema.Schema{Attributes: []schema.Attribute{
@@ -172,4 +176,29 @@ var historySchema = schema.Schema{Attributes: []schema.Attribute{
 		Doc: "How long delivered notifications are kept, with the records that they were mapped from, for search, replay and trace. 0s: not at all."},
 	{Name: "max_size", Type: schema.Integer, Default: fmt.Sprint(defaultHistoryMiB),
 		Doc: "What they may take on disk, in MiB; the oldest go first. About: see operations."},
+}}
+
+var alertSchema = schema.Schema{Attributes: []schema.Attribute{
+	{Name: "to", Type: reference, Required: true, Doc: "The destination that is told, as destination.TYPE.NAME, without quotes."},
+	{Name: "pipeline", Type: reference, Doc: "The pipeline that the alert is about, as pipeline.NAME, without quotes; or else:"},
+	{Name: "destination", Type: reference, Doc: "the destination, as destination.TYPE.NAME; or else:"},
+	{Name: "source", Type: reference,
+		Doc: "the source, as source.ADAPTER.NAME. Without any of the three: all that the condition can be about, each on its own."},
+	{Name: "no_traffic_for", Type: schema.Duration,
+		Doc: "A pipeline made no notification for so long. Time in which the engine did not run does not count."},
+	{Name: "poll_older_than", Type: schema.Duration,
+		Doc: "The last poll of a pipeline that was read to its end began longer ago, and the pipeline was started longer ago."},
+	{Name: "errors_above", Type: schema.Number,
+		Doc: "The share, 0 to 1, of attempts that failed: of a pipeline, what it asked its source for; of a destination, what was sent to it. " +
+			"Five attempts at least."},
+	{Name: "dead_letters_above", Type: schema.Integer, Doc: "More dead letters of a pipeline wait for a person."},
+	{Name: "outbox_older_than", Type: schema.Duration, Doc: "A notification has waited longer for a destination to accept it."},
+	{Name: "calls_per_day_above", Type: schema.Integer,
+		Doc: "A source will have made more calls to its EHR by the end of the day, in UTC, if it goes on as in the last hour."},
+	{Name: "over", Type: schema.Duration, Default: defaultErrorsOver,
+		Doc: "For errors_above: the time in which attempts are counted, from 1m to 24h."},
+	{Name: "resolve_after", Type: schema.Duration, Default: defaultResolved,
+		Doc: "How long the condition has to be gone before that is told. A condition that comes back before then is not told again."},
+	{Name: "map", Type: schema.String,
+		Doc: "A script that makes the message, in JavaScript or TypeScript; the alert is change.data. Without it the alert is sent as it is."},
 }}

@@ -34,6 +34,7 @@ type Notification struct {
 	ID       string // the same in every attempt
 	Pipeline string
 	Deliver  string // label of the deliver block
+	Key      string // the ordering key, which may be a patient's identifier
 	Body     []byte // JSON; must not be changed
 	Attempt  int    // from 1
 	Trace    string // W3C traceparent of the attempt; empty: it is not traced
@@ -132,7 +133,7 @@ func New(cfg Config) *Loop {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Meter == nil {
-		cfg.Meter = unmetered{}
+		cfg.Meter = Unmetered{}
 	}
 	if cfg.Tracer == nil {
 		cfg.Tracer = noop.NewTracerProvider().Tracer("")

@@ -29,11 +29,12 @@ type Meter interface {
 	DeadLetter(pipeline string)
 }
 
-type unmetered struct{}
+// Unmetered counts nothing.
+type Unmetered struct{}
 
-func (unmetered) Attempted(time.Duration, *record.SendError)        {}
-func (unmetered) Delivered(string, time.Time, time.Time, time.Time) {}
-func (unmetered) DeadLetter(string)                                 {}
+func (Unmetered) Attempted(time.Duration, *record.SendError)        {}
+func (Unmetered) Delivered(string, time.Time, time.Time, time.Time) {}
+func (Unmetered) DeadLetter(string)                                 {}
 
 // span begins an attempt, in the trace of the window that committed the notification. One that is in no trace begins none.
 //

@@ -200,7 +200,7 @@ func (l *Loop) send(work context.Context, e *record.Entry, attempt int) (err err
 		}
 	}()
 	return l.cfg.Destination.Send(ctx, Notification{
-		ID: e.ID, Pipeline: e.Pipeline, Deliver: e.Deliver, Body: e.Body, Attempt: attempt, Trace: record.TraceOf(work),
+		ID: e.ID, Pipeline: e.Pipeline, Deliver: e.Deliver, Key: e.Key, Body: e.Body, Attempt: attempt, Trace: record.TraceOf(work),
 	})
 }
 

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The Rounds authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package destination holds the types of destination: webhook, mllp, exec, file, stdout, a file each. What they share is a
-// configuration described by tags and the promise of delivery.Destination: Send returns nil only when the receiver has
+// Package destination holds the types of destination: webhook, mllp, nats, kafka, exec, file, stdout, a few files each. What they share
+// is a configuration described by tags and the promise of delivery.Destination: Send returns nil only when the receiver has
 // taken the notification over.
 package destination
 
@@ -28,7 +28,14 @@ var (
 	_ Destination          = (*mllp)(nil)
 	_ Destination          = (*program)(nil)
 	_ Destination          = (*file)(nil)
+	_ Destination          = (*kafka)(nil)
+	_ Destination          = (*natsStream)(nil)
 	_ Destination          = (*stdout)(nil)
+	_ Prober               = (*mllp)(nil)
+	_ Prober               = (*program)(nil)
+	_ Prober               = (*kafka)(nil)
+	_ Prober               = (*natsStream)(nil)
+	_ Prober               = (*webhook)(nil)
 )
 
 // config is a type's configuration, a struct with tags of package schema.
@@ -47,7 +54,7 @@ type Prober interface {
 }
 
 // Types are the types of destination.
-var Types = []string{"exec", "file", "mllp", "stdout", "webhook"}
+var Types = []string{"exec", "file", "kafka", "mllp", "nats", "stdout", "webhook"}
 
 func newConfig(typ string) (config, error) {
 	switch typ {
@@ -55,8 +62,12 @@ func newConfig(typ string) (config, error) {
 		return &execConfig{}, nil
 	case "file":
 		return &fileConfig{}, nil
+	case "kafka":
+		return &kafkaConfig{}, nil
 	case "mllp":
 		return &mllpConfig{}, nil
+	case "nats":
+		return &natsConfig{}, nil
 	case "stdout":
 		return &stdoutConfig{}, nil
 	case "webhook":

@@ -95,14 +95,9 @@ func (p *program) Send(ctx context.Context, n delivery.Notification) error {
 	if ctx.Err() != nil {
 		return canceled(ctx)
 	}
-	if p.directory != "" {
-		if _, err := os.Stat(p.directory); err != nil {
-			return startError("its directory can't be used", err)
-		}
-	}
 	path, err := p.path()
 	if err != nil {
-		return startError("it can't be started", err)
+		return err
 	}
 	stderr, in, err := os.Pipe()
 	if err != nil {
@@ -153,13 +148,27 @@ func (p *program) Send(ctx context.Context, n delivery.Notification) error {
 
 func (p *program) Close() error { return nil }
 
+// Probe looks whether the program is there.
+func (p *program) Probe(context.Context) error {
+	_, err := p.path()
+	return err
+}
+
 // path finds the program anew for each attempt: it may have been put there meanwhile.
 func (p *program) path() (string, error) {
-	path, err := exec.LookPath(p.command[0])
-	if err != nil {
-		return "", err
+	if p.directory != "" {
+		if _, err := os.Stat(p.directory); err != nil {
+			return "", startError("its directory can't be used", err)
+		}
 	}
-	return filepath.Abs(path) // else it would start at the program's own working directory
+	path, err := exec.LookPath(p.command[0])
+	if err == nil {
+		path, err = filepath.Abs(path) // else it would start at the program's own working directory
+	}
+	if err != nil {
+		return "", startError("it can't be started", err)
+	}
+	return path, nil
 }
 
 // exitError gives an exit code its meaning; detail is what the program said.

@@ -144,7 +144,11 @@ func TestExecThatCannotStartIsForAPerson(t *testing.T) {
 		"a directory":       {map[string]any{"command": []string{dir}}, "directory"},
 		"without directory": {map[string]any{"command": []string{"true"}, "directory": filepath.Join(dir, "none")}, "no such file or directory"},
 	} {
-		e := sendError(t, open(t, "exec", c.config).Send(t.Context(), note(`{}`)))
+		d := open(t, "exec", c.config)
+		e := sendError(t, d.Send(t.Context(), note(`{}`)))
+		if err := d.(destination.Prober).Probe(t.Context()); (err == nil) != (name == "no program") || err != nil && err.Error() != e.Text {
+			t.Errorf("%s: the probe says %v", name, err)
+		}
 		if e.Verdict != record.Pause || e.Code != "exec" || !strings.Contains(e.Text, c.text) || strings.Contains(e.Text, dir) {
 			t.Errorf("%s: verdict %d, code %s, %q", name, e.Verdict, e.Code, e.Text)
 		}
@@ -156,7 +160,7 @@ func TestExecThatCannotStartIsForAPerson(t *testing.T) {
 	if err := os.WriteFile(late, []byte("#!/bin/sh\nexit 0\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Send(t.Context(), note(`{}`)); err != nil {
+	if err := errors.Join(d.(destination.Prober).Probe(t.Context()), d.Send(t.Context(), note(`{}`))); err != nil {
 		t.Error(err)
 	}
 }

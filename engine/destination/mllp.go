@@ -108,6 +108,16 @@ func (m *mllp) Send(ctx context.Context, n delivery.Notification) error {
 	return answer.verdict(data)
 }
 
+// Probe connects, and sends nothing.
+func (m *mllp) Probe(ctx context.Context) error {
+	conn, err := m.dial(ctx)
+	if err != nil {
+		return m.broken(ctx, err)
+	}
+	_ = conn.Close() // it was good
+	return nil
+}
+
 // broken says why there was no acknowledgement.
 func (m *mllp) broken(ctx context.Context, err error) error {
 	var e *record.SendError

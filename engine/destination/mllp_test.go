@@ -358,6 +358,22 @@ func TestMLLPDoesNotUseAConnectionThatTheReceiverClosed(t *testing.T) {
 	}
 }
 
+func TestMLLPIsProbedWithoutAMessage(t *testing.T) {
+	h := newHospital(t, nil, func(_ net.Conn, next func() (string, error)) {
+		if message, err := next(); err == nil {
+			t.Errorf("got %q", message)
+		}
+	})
+	d := h.send(t).(destination.Prober)
+	if err := d.Probe(t.Context()); err != nil {
+		t.Error(err)
+	}
+	h.stop()
+	if e := sendError(t, d.Probe(t.Context())); e.Text != "connection refused" {
+		t.Errorf("without a receiver: %q", e.Text)
+	}
+}
+
 func TestMLLPHasAConnectionForEachInFlight(t *testing.T) {
 	const lanes = 8
 	var together sync.WaitGroup

@@ -17,8 +17,12 @@ type tlsConfig struct {
 	ServerName string   `hcl:"server_name,optional" doc:"The name that the receiver's certificate is for, if it is not the host of the address."`
 }
 
-// compile checks the block. crypto/tls does not quote keys in its errors, but they help nobody, so none is shown.
+// compile checks the block; where there is none, the system's roots are trusted. crypto/tls does not quote keys in its errors,
+// but they help nobody, so none is shown.
 func (t *tlsConfig) compile() (*tls.Config, error) {
+	if t == nil {
+		return &tls.Config{MinVersion: tls.VersionTLS12}, nil
+	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
 	if t.CA != "" {
 		c.RootCAs = x509.NewCertPool()

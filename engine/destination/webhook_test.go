@@ -73,7 +73,7 @@ func TestWebhookIsAcceptedByTheStandardsOwnVerifier(t *testing.T) {
 				w.WriteHeader(http.StatusNoContent)
 			})
 			d := open(t, "webhook", map[string]any{
-				"url": url, "signing_secrets": secrets, "headers": map[string]string{"authorization": "Bearer x"},
+				"allow_private": true, "url": url, "signing_secrets": secrets, "headers": map[string]string{"authorization": "Bearer x"},
 			})
 			if err := d.Send(t.Context(), note(body)); err != nil {
 				t.Fatal(err)
@@ -99,7 +99,7 @@ func TestWebhookIDStaysTheSameInEveryAttempt(t *testing.T) {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 	})
-	d := open(t, "webhook", map[string]any{"url": url})
+	d := open(t, "webhook", map[string]any{"allow_private": true, "url": url})
 	if sendError(t, d.Send(t.Context(), note("{}"))).Verdict != record.Retry {
 		t.Error("500 is not retried")
 	}
@@ -129,7 +129,7 @@ func TestWebhookStatusesHaveTheirVerdicts(t *testing.T) {
 		io.WriteString(w, strings.Repeat(private, 1000))
 	})
 	for status, want := range verdicts {
-		d := open(t, "webhook", map[string]any{"url": fmt.Sprintf("%s/?token=hush&status=%d", url, status)})
+		d := open(t, "webhook", map[string]any{"allow_private": true, "url": fmt.Sprintf("%s/?token=hush&status=%d", url, status)})
 		e := sendError(t, d.Send(t.Context(), note(`{"id":"`+private+`"}`)))
 		if e.Verdict != want || e.Code != fmt.Sprintf("http_%d", status) {
 			t.Errorf("%d: verdict %d, code %s", status, e.Verdict, e.Code)
@@ -149,7 +149,7 @@ func TestWebhookStatusesHaveTheirVerdicts(t *testing.T) {
 		t.Errorf("%d requests for %d notifications: a redirect was followed", requests.Load(), len(verdicts))
 	}
 	for _, status := range []int{200, 201, 202, 204, 299} {
-		d := open(t, "webhook", map[string]any{"url": fmt.Sprintf("%s/?status=%d", url, status)})
+		d := open(t, "webhook", map[string]any{"allow_private": true, "url": fmt.Sprintf("%s/?status=%d", url, status)})
 		if err := d.Send(t.Context(), note("{}")); err != nil {
 			t.Errorf("%d: %v", status, err)
 		}
@@ -185,7 +185,7 @@ func TestWebhookNetworkErrorsSayWhyAndNotWhere(t *testing.T) {
 		strings.Replace(plain, "http:", "https:", 1) + "/hush":    "the TLS handshake with the receiver failed",
 		strings.Replace(secure.URL, "https:", "http:", 1) + "/hu": "the receiver answered 400",
 	} {
-		d := open(t, "webhook", map[string]any{"url": url})
+		d := open(t, "webhook", map[string]any{"allow_private": true, "url": url})
 		e := sendError(t, d.Send(t.Context(), note("{}")))
 		if !strings.Contains(e.Text, want) || strings.Contains(e.Text, "hush") || strings.Contains(e.Text, "127.0.0.1") {
 			t.Errorf("%s: text is %q, want %q", url, e.Text, want)
@@ -200,7 +200,7 @@ func TestWebhookEndsWithItsContext(t *testing.T) {
 	free := make(chan struct{})
 	url := receiver(t, func(_ http.ResponseWriter, r *http.Request) { <-free })
 	defer close(free)
-	d := open(t, "webhook", map[string]any{"url": url})
+	d := open(t, "webhook", map[string]any{"allow_private": true, "url": url})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := d.Send(ctx, note("{}")); !errors.Is(err, context.DeadlineExceeded) {
@@ -231,7 +231,7 @@ func TestWebhookTakesTheStatusAsTheReceiversWord(t *testing.T) {
 				io.Copy(io.Discard, c)
 				c.Close()
 			}()
-			d := open(t, "webhook", map[string]any{"url": "http://" + l.Addr().String()})
+			d := open(t, "webhook", map[string]any{"allow_private": true, "url": "http://" + l.Addr().String()})
 			if err := d.Send(t.Context(), note(`"`+strings.Repeat("x", 100_000)+`"`)); err != nil {
 				t.Errorf("got %v", err)
 			}
@@ -246,7 +246,7 @@ func TestWebhookIsNotHeldUpByAnEndlessAnswer(t *testing.T) {
 		<-stop
 	})
 	defer close(stop)
-	d := open(t, "webhook", map[string]any{"url": url})
+	d := open(t, "webhook", map[string]any{"allow_private": true, "url": url})
 	begun := time.Now()
 	if err := d.Send(t.Context(), note("{}")); err != nil {
 		t.Fatal(err)
@@ -269,7 +269,7 @@ func TestWebhookKeepsItsConnections(t *testing.T) {
 	}
 	s.Start()
 	defer s.Close()
-	d := open(t, "webhook", map[string]any{"url": s.URL})
+	d := open(t, "webhook", map[string]any{"allow_private": true, "url": s.URL})
 	var all sync.WaitGroup
 	for range 64 {
 		all.Go(func() {
@@ -292,7 +292,7 @@ func BenchmarkWebhook(b *testing.B) {
 		io.Copy(io.Discard, r.Body)
 		w.WriteHeader(http.StatusNoContent)
 	})
-	d := open(b, "webhook", map[string]any{"url": url, "signing_secrets": []string{secret(1)}})
+	d := open(b, "webhook", map[string]any{"allow_private": true, "url": url, "signing_secrets": []string{secret(1)}})
 	n := note(`"` + strings.Repeat("x", 1500) + `"`)
 	b.ReportAllocs()
 	b.SetParallelism(8)

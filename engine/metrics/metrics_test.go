@@ -282,3 +282,21 @@ func BenchmarkAttempted(b *testing.B) {
 		d.Delivered("visits", time.Time{}, time.Unix(1, 0), time.Unix(2, 0))
 	}
 }
+
+// BenchmarkScrape is what Prometheus' asking costs with a thousand pipelines.
+func BenchmarkScrape(b *testing.B) {
+	m := metrics.New("1")
+	now := metrics.Snapshot{DeadLetters: map[string]int{}}
+	for i := range 1000 {
+		name := fmt.Sprintf("appointments_of_clinic_%d", i)
+		p := m.Pipeline(name, "rest.clinic", "out")
+		p.Fetched("patient", "", 1)
+		p.Mapped("out", "mapped", time.Millisecond)
+		p.Notification("out", "webhook.out")
+		now.Pipelines = append(now.Pipelines, metrics.PipelineNow{Name: name, Source: "rest.clinic", State: "waiting", Every: time.Minute})
+	}
+	m.Watch(func() metrics.Snapshot { return now })
+	for b.Loop() {
+		b.SetBytes(int64(len(scrape(b, m))))
+	}
+}

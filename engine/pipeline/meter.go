@@ -38,17 +38,18 @@ type Meter interface {
 	DeadLetter(stage record.Stage)
 }
 
-type unmetered struct{}
+// Unmetered counts nothing.
+type Unmetered struct{}
 
-func (unmetered) Polled(time.Duration, int, time.Duration, sdk.Code) {}
-func (unmetered) Changes(string, int)                                {}
-func (unmetered) Called(time.Duration)                               {}
-func (unmetered) Fetched(string, sdk.Code, int)                      {}
-func (unmetered) Unwanted(string)                                    {}
-func (unmetered) Mapped(string, string, time.Duration)               {}
-func (unmetered) Committed(time.Duration, error)                     {}
-func (unmetered) Notification(string, string)                        {}
-func (unmetered) DeadLetter(record.Stage)                            {}
+func (Unmetered) Polled(time.Duration, int, time.Duration, sdk.Code) {}
+func (Unmetered) Changes(string, int)                                {}
+func (Unmetered) Called(time.Duration)                               {}
+func (Unmetered) Fetched(string, sdk.Code, int)                      {}
+func (Unmetered) Unwanted(string)                                    {}
+func (Unmetered) Mapped(string, string, time.Duration)               {}
+func (Unmetered) Committed(time.Duration, error)                     {}
+func (Unmetered) Notification(string, string)                        {}
+func (Unmetered) DeadLetter(record.Stage)                            {}
 
 // stopped says that a call was cut off by the stop of the pipeline, which says nothing of the server.
 func stopped(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }

@@ -180,7 +180,7 @@ func New(c Config) (*Pipeline, error) {
 		return nil, fmt.Errorf("pipeline %s: every, timeout and parallel have to be positive, and a deliver block is needed", c.Name)
 	}
 	if c.Meter == nil {
-		c.Meter = unmetered{}
+		c.Meter = Unmetered{}
 	}
 	if c.Tracer == nil {
 		c.Tracer = noop.NewTracerProvider().Tracer("")

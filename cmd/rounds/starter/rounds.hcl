@@ -25,7 +25,8 @@ source "rest" "clinic" {
 
 # Who gets the notifications. This is the receiver of "rounds demo --serve".
 destination "webhook" "scheduling" {
-  url = "http://127.0.0.1:4011"
+  url           = "http://127.0.0.1:4011"
+  allow_private = true # the receiver runs on this machine
 }
 
 # The way from one to the other.

@@ -99,7 +99,7 @@ func (a admin) Dead(ctx context.Context, f store.Filter, token []byte, limit int
 	}
 	next, err = a.list(ctx, []byte{deadKey}, token, limit, func(txn *badger.Txn, i *badger.Item) (bool, error) {
 		l, pipeline, destination, err := a.s.readDead(txn, i)
-		if err != nil || f.Code != "" && f.Code != l.Cause.Code || !m.matches(pipeline, destination, l.ID, l.Time, l.Ref) {
+		if err != nil || f.Code != "" && f.Code != l.Cause.Code || !m.matches(pipeline, destination, l.Time, &record.Entry{ID: l.ID, Ref: l.Ref}) {
 			return false, err
 		}
 		dead = append(dead, l)
@@ -313,12 +313,21 @@ func (a admin) Waiting(ctx context.Context, f store.Filter, token []byte, limit 
 		if !ok {
 			return false, errCorrupt
 		}
+		var matches bool
+		err := readHead(txn, i, func(b []byte) error {
+			head, pipeline, err := decodeEntryHead(b)
+			matches = m.matches(pipeline, destination, head.Committed, &head)
+			return err
+		})
+		if err != nil || !matches {
+			return false, err
+		}
 		value, err := itemValue(txn, i)
 		if err != nil {
 			return false, err
 		}
 		e, pipeline, err := decodeEntry(value)
-		if err != nil || !m.matches(pipeline, destination, e.ID, e.Committed, e.Ref) {
+		if err != nil {
 			return false, err
 		}
 		e.Seq = at.seq

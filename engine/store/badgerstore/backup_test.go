@@ -311,7 +311,7 @@ func TestABackupThatCanNotBeWrittenFails(t *testing.T) {
 func TestADamagedStateHasNoBackup(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, badgerstore.Options{})
-	fill(t, s, 20_000) // more than the cache holds
+	fill(t, s, 12_000) // more than the cache holds
 	must(t, s.Close())
 	s = open(t, dir, badgerstore.Options{})
 	backup(t, s)

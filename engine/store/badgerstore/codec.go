@@ -267,7 +267,6 @@ func decodeEntry(b []byte) (n record.Entry, pipeline uint32, err error) {
 func (d *decoder) entry() (n record.Entry, pipeline uint32) {
 	pipeline = d.entryHead(&n)
 	if d.form < entryForm {
-		n.Committed = d.time()
 		n.Body, n.Record = d.bytes(), d.bytes()
 		return n, pipeline
 	}
@@ -299,7 +298,17 @@ func (d *decoder) entryHead(n *record.Entry) (pipeline uint32) {
 	n.Ref = d.ref()
 	n.Version = d.string()
 	n.Generation = d.uint()
+	if d.form < entryForm {
+		n.Committed = d.time()
+	}
 	return pipeline
+}
+
+// decodeEntryHead reads it alone. Of an entry in parts the first will do.
+func decodeEntryHead(b []byte) (n record.Entry, pipeline uint32, err error) {
+	d := newDecoderUpTo(entryForm, b)
+	pipeline = d.entryHead(&n)
+	return n, pipeline, d.err
 }
 
 // entryCommitted reads when an entry was committed. Of an entry in parts the first will do.
@@ -310,7 +319,7 @@ func entryCommitted(b []byte) (time.Time, error) {
 	}
 	var n record.Entry
 	d.entryHead(&n)
-	return d.time(), d.err
+	return n.Committed, d.err
 }
 
 // encodeDone puts before an entry's value, as it was in the outbox, how it was accepted, and until when that is kept.
@@ -329,15 +338,14 @@ type doneHead struct {
 	at, until             time.Time
 	pipeline, destination uint32
 	code                  string
-	ref                   sdk.Ref
+	entry                 record.Entry // its head
 }
 
 // decode reads the head of a delivered entry. Of one in parts the first will do.
 func (h *doneHead) decode(b []byte) error {
 	entry := h.split(b)
-	var n record.Entry
-	h.pipeline = entry.entryHead(&n)
-	h.ref = n.Ref
+	h.entry = record.Entry{}
+	h.pipeline = entry.entryHead(&h.entry)
 	return entry.err
 }
 

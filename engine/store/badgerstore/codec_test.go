@@ -71,7 +71,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		if d, p, to, err := decodeDone(b); err == nil {
 			var head doneHead
-			if err := head.decode(b); err != nil || head.pipeline != p || head.destination != to || head.ref != d.Ref || !head.at.Equal(d.At) {
+			if err := head.decode(b); err != nil || head.pipeline != p || head.destination != to || head.entry.Ref != d.Ref || head.entry.ID != d.ID || !head.at.Equal(d.At) {
 				t.Errorf("delivered %+v has the head %+v, %v", d, head, err)
 			}
 			done := store.Done{At: d.At, Code: d.Code}

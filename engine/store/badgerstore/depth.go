@@ -62,26 +62,28 @@ func (s *Store) count(txn *badger.Txn) error {
 		if !ok {
 			return errCorrupt
 		}
-		err := firstPart(txn, it.Item(), func(b []byte) error {
-			committed, err := entryCommitted(b)
-			s.depths.add(destination, committed.Unix(), 1)
+		var committed time.Time
+		err := readHead(txn, it.Item(), func(b []byte) (err error) {
+			committed, err = entryCommitted(b)
 			return err
 		})
 		if err != nil {
 			return err
 		}
+		s.depths.add(destination, committed.Unix(), 1)
 	}
 	dead := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{deadKey}})
 	defer dead.Close()
 	for dead.Rewind(); dead.Valid(); dead.Next() {
-		err := firstPart(txn, dead.Item(), func(b []byte) error {
-			pipeline, err := deadPipeline(b)
-			s.letters[pipeline]++
+		var pipeline uint32
+		err := readHead(txn, dead.Item(), func(b []byte) (err error) {
+			pipeline, err = deadPipeline(b)
 			return err
 		})
 		if err != nil {
 			return err
 		}
+		s.letters[pipeline]++
 	}
 	done := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{doneKey}})
 	defer done.Close()
@@ -90,15 +92,11 @@ func (s *Store) count(txn *badger.Txn) error {
 		if err != nil {
 			return err
 		}
-		err = firstPart(txn, done.Item(), func(b []byte) error {
-			var head doneHead
-			err := head.decode(b)
-			s.history[head.destination] += doneSize(n)
-			return err
-		})
-		if err != nil {
+		var head doneHead
+		if err := readHead(txn, done.Item(), head.decode); err != nil {
 			return err
 		}
+		s.history[head.destination] += doneSize(n)
 	}
 	return nil
 }

@@ -137,18 +137,11 @@ func readRow(txn *badger.Txn, pipeline uint32, ref sdk.Ref) (*store.Row, error) 
 }
 
 func itemRow(txn *badger.Txn, i *badger.Item) (row store.Row, err error) {
-	read := func(b []byte) (err error) {
+	err = readHead(txn, i, func(b []byte) (err error) {
 		row, err = decodeRow(b)
 		return err
-	}
-	if err := firstPart(txn, i, read); err == nil {
-		return row, nil
-	}
-	b, err := itemValue(txn, i) // what comes before the snapshot does not end in the first part
-	if err != nil {
-		return row, err
-	}
-	return row, read(b)
+	})
+	return row, err
 }
 
 // Commit implements store.Feed.

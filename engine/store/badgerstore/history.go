@@ -45,7 +45,7 @@ func (a *accepted) read(txn *badger.Txn) (there bool, err error) {
 	}
 	a.version = i.Version()
 	if a.o.s.opt.Keep == 0 {
-		return true, firstPart(txn, i, func(b []byte) (err error) {
+		return true, readHead(txn, i, func(b []byte) (err error) {
 			a.committed, err = entryCommitted(b)
 			return err
 		})
@@ -54,15 +54,11 @@ func (a *accepted) read(txn *badger.Txn) (there bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	d := newDecoderUpTo(entryForm, value)
-	var head record.Entry
-	pipeline := d.entryHead(&head)
-	if d.err != nil {
-		return false, d.err
-	}
-	if a.committed, err = entryCommitted(value); err != nil {
+	head, pipeline, err := decodeEntryHead(value)
+	if err != nil {
 		return false, err
 	}
+	a.committed = head.Committed
 	a.key = keyDone(a.done.At, a.at.item.seq)
 	a.byRef = append(prefixDoneRef(pipeline, head.Ref), a.key[1:]...)
 	a.value = encodeDone(&a.done, a.done.At.Add(a.o.s.opt.Keep), a.o.destination, value)
@@ -139,16 +135,20 @@ func (a admin) Delivered(ctx context.Context, f store.Filter, newest bool, token
 					return err
 				}
 			}
-			done, pipeline, destination, err := a.s.readDone(txn, i)
-			if err != nil {
+			var head doneHead
+			if err := readHead(txn, i, head.decode); err != nil {
 				return err
 			}
-			if !m.matches(pipeline, destination, done.ID, done.At, done.Ref) {
+			if !m.matches(head.pipeline, head.destination, head.at, &head.entry) {
 				continue
 			}
 			if len(delivered) == limit {
 				next = last
 				return nil
+			}
+			done, err := a.s.readDone(txn, i)
+			if err != nil {
+				return err
 			}
 			done.Seq = binary.BigEndian.Uint64(place[8:])
 			delivered, last = append(delivered, done), bytes.Clone(place)
@@ -161,16 +161,16 @@ func (a admin) Delivered(ctx context.Context, f store.Filter, newest bool, token
 	return delivered, next, nil
 }
 
-func (s *Store) readDone(txn *badger.Txn, i *badger.Item) (done store.Delivered, pipeline, destination uint32, err error) {
+func (s *Store) readDone(txn *badger.Txn, i *badger.Item) (store.Delivered, error) {
 	value, err := itemValue(txn, i)
 	if err != nil {
-		return done, 0, 0, err
+		return store.Delivered{}, err
 	}
-	done, pipeline, destination, err = decodeDone(value)
+	done, pipeline, destination, err := decodeDone(value)
 	s.mu.RLock()
 	done.Pipeline, done.Destination = s.names.name(pipeline), s.names.name(destination)
 	s.mu.RUnlock()
-	return done, pipeline, destination, err
+	return done, err
 }
 
 // matcher is a filter with numbers for names, 0 for one that the state does not know.
@@ -194,9 +194,10 @@ func (s *Store) matcher(f store.Filter) (matcher, error) {
 	return m, nil
 }
 
-func (m *matcher) matches(pipeline, destination uint32, id string, at time.Time, ref sdk.Ref) bool {
+// matches looks at the id and the record of e only.
+func (m *matcher) matches(pipeline, destination uint32, at time.Time, e *record.Entry) bool {
 	return (m.Pipeline == "" || m.pipeline == pipeline) && (m.Destination == "" || m.destination == destination) &&
-		(m.ID == "" || m.ID == id) && (!m.byRef || m.Ref == ref) &&
+		(m.ID == "" || m.ID == e.ID) && (!m.byRef || m.Ref == e.Ref) &&
 		(m.From.IsZero() || !at.Before(m.From)) && (m.To.IsZero() || at.Before(m.To))
 }
 
@@ -225,7 +226,7 @@ func (t *tx) trim(now time.Time) (more bool, err error) {
 	var keys [][]byte
 	for it.Rewind(); it.Valid() && len(keys) < 2*trimAtATime; it.Next() {
 		var head doneHead
-		if err := firstPart(t.txn, it.Item(), head.decode); err != nil {
+		if err := readHead(t.txn, it.Item(), head.decode); err != nil {
 			return false, err
 		}
 		over := now.After(head.until) || t.s.opt.Keep > 0 && now.Sub(head.at) > t.s.opt.Keep
@@ -239,7 +240,7 @@ func (t *tx) trim(now time.Time) (more bool, err error) {
 		size -= doneSize(n)
 		t.history[head.destination] -= doneSize(n)
 		key := it.Item().KeyCopy(nil)
-		keys = append(keys, key, append(prefixDoneRef(head.pipeline, head.ref), key[1:]...))
+		keys = append(keys, key, append(prefixDoneRef(head.pipeline, head.entry.Ref), key[1:]...))
 	}
 	for _, key := range keys {
 		t.delete(key)

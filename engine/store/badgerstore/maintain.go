@@ -19,7 +19,8 @@ type tidying struct {
 
 const (
 	tidyEvery    = time.Minute
-	tidyDeletes  = 100_000 // as many deletions make it worth while to compact when the store is idle
+	tidyDeletes  = 100_000        // as many deletions make it worth while to compact when the store is idle
+	tidyAtLeast  = 24 * time.Hour // what was deleted is of patients: it does not lie on disk for longer, if the store is idle then
 	sweepAtATime = 256
 	trimAtATime  = 1024
 )
@@ -30,7 +31,7 @@ const (
 func (s *Store) maintain() {
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
-	before := int64(0)
+	before, compacted := int64(0), time.Now()
 	for {
 		select {
 		case <-s.stop:
@@ -46,12 +47,18 @@ func (s *Store) maintain() {
 		if err := s.trim(context.Background()); err != nil {
 			s.opt.Logger.Warn("old delivered notifications could not be deleted; it is tried again", "cause", err.Error())
 		}
-		if idle && s.work.deletes.Load() >= tidyDeletes {
+		if idle && compactionIsDue(s.work.deletes.Load(), time.Since(compacted)) {
+			compacted = time.Now()
 			if err := s.flatten(); err != nil {
 				s.opt.Logger.Warn("the state could not be compacted; it is tried again", "cause", err.Error())
 			}
 		}
 	}
+}
+
+// compactionIsDue says so of a store with deletions since it was compacted last.
+func compactionIsDue(deletes int64, since time.Duration) bool {
+	return deletes >= tidyDeletes || deletes > 0 && since >= tidyAtLeast
 }
 
 // flatten compacts all there is. The deletions may still be in the log, which Badger turns into a table only when it is

@@ -194,6 +194,18 @@ func itemValue(txn *badger.Txn, i *badger.Item) ([]byte, error) {
 	return whole, nil
 }
 
+// readHead reads the begin of a value, mostly by its first part. Read may be called twice.
+func readHead(txn *badger.Txn, i *badger.Item, read func([]byte) error) error {
+	if firstPart(txn, i, read) == nil {
+		return nil
+	}
+	b, err := itemValue(txn, i) // an id or a key in it may be longer than a part
+	if err != nil {
+		return err
+	}
+	return read(b)
+}
+
 // firstPart reads the begin of a value: all of it, or the first of its parts.
 func firstPart(txn *badger.Txn, i *badger.Item, read func([]byte) error) error {
 	return i.Value(func(b []byte) error {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,13 +71,14 @@ func acknowledgedIsDelivered(t *testing.T, o Open) {
 	s := open(t, o)
 	f, out := s.claim("p"), s.attach("webhook.d")
 	e, large := whole("1"), entry("large", "other")
-	large.Body = make([]byte, 700_000)
+	large.Body, large.Key = make([]byte, 700_000), strings.Repeat("k", 1_200_000) // longer than what a store may keep in one piece
 	commit(t, f, store.Batch{Entries: []record.Entry{e, large, entry("2", "key")}})
 	for i := range 25 {
 		must(t, out.Defer(t.Context(), place(t, out, "1"), store.Attempt{
 			Attempts: i + 1, Next: instant, At: instant.Add(time.Duration(i) * time.Minute), Code: fmt.Sprint("http_", 500+i),
 		}))
 	}
+	same(t, "found", waitingIDs(t, s, store.Filter{ID: "large"}), []string{"large"})
 	at := place(t, out, "1")
 	e = head(t, out, at.Lane, 1)[0]
 	first := record.Try{At: instant.Add(5 * time.Minute), Code: "http_505"}
@@ -93,9 +95,10 @@ func acknowledgedIsDelivered(t *testing.T, o Open) {
 		if len(got) != 2 || !reflect.DeepEqual(got[0], store.Delivered{Entry: e, At: when, Code: "http_202"}) {
 			t.Fatalf("%d delivered: %+v", len(got), got)
 		}
-		if got[1].ID != "large" || !reflect.DeepEqual(got[1].Body, large.Body) {
+		if got[1].ID != "large" || !reflect.DeepEqual(got[1].Body, large.Body) || got[1].Key != large.Key {
 			t.Errorf("%s with a body of %d bytes", got[1].ID, len(got[1].Body))
 		}
+		same(t, "those of its record", deliveredIDs(t, s, store.Filter{Pipeline: "p", Ref: large.Ref}, true), []string{"large"})
 		s.close()
 		s = open(t, o)
 	}

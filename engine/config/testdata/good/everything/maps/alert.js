@@ -1,0 +1,1 @@
+export default ({ change }) => ({ text: change.data.text });
