@@ -46,6 +46,7 @@ type Engine struct {
 	saved *savedState
 	began time.Time
 	observed
+	logRefs bool
 
 	reloading sync.Mutex // held from the reading of a configuration until it runs; before changing
 	changing  sync.Mutex // held while loops are started and stopped; before mu
@@ -69,6 +70,9 @@ func New(o Options) *Engine {
 	}
 }
 
+// LogRefs lets the log call records by kind and id, where it has their names else: for synthetic data only. It comes before Run.
+func (e *Engine) LogRefs() { e.logRefs = true }
+
 // Close ends the adapters' processes.
 func (e *Engine) Close() error { return e.host.Close() }
 
@@ -83,6 +87,9 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config, read func(context.
 	}()
 	if err := e.speak(ctx, cfg.Web); err != nil { // first, as health is asked for while the state is opened
 		return err
+	}
+	if e.logRefs {
+		e.o.Logger.Warn("THIS LOG NAMES RECORDS BY THEIR IDS (--log-refs): that is for synthetic data only; with records of patients, stop, and delete this log")
 	}
 	state, err := badgerstore.Open(e.o.StateDir, badgerstore.Options{
 		Logger: e.o.Logger, EncryptionKey: e.o.StateKey, Keep: cfg.History.Keep, KeepBytes: cfg.History.Bytes,

@@ -195,7 +195,7 @@ func (e *Engine) Retry(ctx context.Context, id string, force bool) (*operate.Ret
 	if err != nil {
 		return nil, shown(err)
 	}
-	e.o.Logger.Info("a person retried a dead letter", "pipeline", d.Pipeline, "record", r.name(d.Pipeline, &d), "notifications", out.Notifications,
+	e.o.Logger.Info("a person retried a dead letter", "pipeline", d.Pipeline, "record", r.names().Of(d.Pipeline, d.Ref), "notifications", out.Notifications,
 		"by", operate.Actor(ctx))
 	return out, nil
 }
@@ -264,7 +264,7 @@ func (r *running) trial(name, deliver string) (*pipeline.Pipeline, error) {
 		}
 		c.Delivers = c.Delivers[i : i+1]
 	}
-	c.Limits, c.Secret = r.state.Limits(), r.state.Secret()
+	c.Limits, c.Names = r.state.Limits(), r.names()
 	r.engine.mu.RLock()
 	if running := r.pipelines[name]; running != nil {
 		c.Source = running.source.source

@@ -87,7 +87,7 @@ func observedWard(t *testing.T) (scraped string, spans tracetest.SpanStubs, pare
 	state := memstore.New(store.Limits{})
 	p, err := pipeline.New(pipeline.Config{
 		Name: "visits", SourceName: "rest.clinic", Feed: "appointments", Every: time.Hour, Timeout: time.Minute,
-		Source: &ward{}, Claim: state.Claim, Limits: state.Limits(), Secret: state.Secret(), Parallel: 2, Logger: e.o.Logger,
+		Source: &ward{}, Claim: state.Claim, Limits: state.Limits(), Names: record.Names{Secret: state.Secret()}, Parallel: 2, Logger: e.o.Logger,
 		Meter: e.pipelineMeter("visits", "rest.clinic", nil), Tracer: e.tracer,
 		Fetches: []pipeline.Fetch{{Name: "patient", Resource: "patient", ID: idOf{}}},
 		Delivers: []pipeline.Deliver{{Name: "out", Destination: "webhook.out",

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/engine/pipeline"
+	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/sdk"
 )
 
@@ -168,7 +169,7 @@ func (e *Engine) planOne(
 	if err != nil {
 		return PipelinePlan{}, err
 	}
-	c.Source, c.Claim, c.Limits, c.Secret = probe, state.Claim, state.Limits(), state.Secret()
+	c.Source, c.Claim, c.Limits, c.Names = probe, state.Claim, state.Limits(), record.Names{Secret: state.Secret()}
 	made, err := pipeline.New(c)
 	if err != nil {
 		return PipelinePlan{}, err

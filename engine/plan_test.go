@@ -83,7 +83,7 @@ func (c *clinic) pipeline(t *testing.T, source pipeline.Source, state keeper) *p
 	t.Helper()
 	config := pipeline.Config{
 		Name: "p", SourceName: "rest.clinic", Feed: "appointments", Every: time.Minute, Timeout: time.Minute, MaxDeleted: 0.5, KeepPrevious: true,
-		Source: source, Claim: state.Claim, Limits: state.Limits(), Secret: state.Secret(), Parallel: 2, Logger: slog.New(slog.DiscardHandler),
+		Source: source, Claim: state.Claim, Limits: state.Limits(), Names: record.Names{Secret: state.Secret()}, Parallel: 2, Logger: slog.New(slog.DiscardHandler),
 		Fetches: []pipeline.Fetch{{Name: "patient", Resource: "patient", ID: idOf{}}},
 		Delivers: []pipeline.Deliver{{Name: "d", Destination: "webhook.d", KeepRecord: true,
 			Map: func(_ context.Context, r *record.Record, m pipeline.MapContext) ([]byte, error) {

@@ -65,7 +65,7 @@ func (e *Engine) Record(ctx context.Context, cfg *config.Config, name string, n 
 		return nil, nil
 	}
 	c.Source = &portions{Source: sources[c.SourceName], size: n}
-	c.Claim, c.Limits, c.Secret = state.Claim, state.Limits(), state.Secret()
+	c.Claim, c.Limits, c.Names = state.Claim, state.Limits(), record.Names{Secret: state.Secret()}
 	c.Start, c.Confirm, c.KeepPrevious, c.Parallel = pipeline.Start{At: since}, "", false, 1
 	c.Delivers = []pipeline.Deliver{{Name: "record", Map: catch}}
 	p, err := pipeline.New(c)

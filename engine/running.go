@@ -21,6 +21,7 @@ import (
 	"github.com/rounds-engine/rounds/engine/destination"
 	"github.com/rounds-engine/rounds/engine/host"
 	"github.com/rounds-engine/rounds/engine/pipeline"
+	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/engine/store"
 	"github.com/rounds-engine/rounds/engine/store/badgerstore"
 )
@@ -78,6 +79,11 @@ func newRunning(ctx context.Context, e *Engine, state *badgerstore.Store) *runni
 		pipelines: map[string]*polling{}, destinations: map[string]*delivering{}, sources: map[string]*opened{},
 		meter: alert.NewMeter(), stopAlerts: func() {},
 	}
+}
+
+// names are those of records in the log.
+func (r *running) names() record.Names {
+	return record.Names{Secret: r.state.Secret(), Clear: r.engine.logRefs}
 }
 
 // change is what apply does: what is to be stopped, and what is to be started then. What is in neither goes on undisturbed.
@@ -237,7 +243,7 @@ func (r *running) makePipeline(b *builder, p *polling) error {
 	if err != nil {
 		return err
 	}
-	c.Claim, c.Limits, c.Secret, c.Hurry = r.state.Claim, r.state.Limits(), r.state.Secret(), r.hurry
+	c.Claim, c.Limits, c.Names, c.Hurry = r.state.Claim, r.state.Limits(), r.names(), r.hurry
 	c.Meter, c.Tracer = r.engine.pipelineMeter(c.Name, c.SourceName, c.Delivers), r.engine.tracer
 	c.Meter = pipelineMeter{c.Meter, r.meter.Pipeline(c.Name, c.SourceName)}
 	p.pipeline, err = pipeline.New(c)
@@ -275,7 +281,7 @@ func (r *running) startDestination(d *delivering) {
 	id := d.config.ID()
 	loop := delivery.New(delivery.Config{
 		Name: id, Parallel: d.config.Parallel, OnReject: delivery.OnReject(d.config.OnReject), Timeout: d.config.Timeout,
-		Grace: r.engine.o.Grace, Destination: d.to, Logger: r.engine.o.Logger, Secret: r.state.Secret(),
+		Grace: r.engine.o.Grace, Destination: d.to, Logger: r.engine.o.Logger, Names: r.names(),
 		Attach: func(ctx context.Context) (store.Outbox, error) { return r.state.Attach(ctx, id) },
 		Meter:  destinationMeter{r.engine.destinationMeter(id), r.meter.Destination(id)}, Tracer: r.engine.tracer,
 	})

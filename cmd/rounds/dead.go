@@ -11,6 +11,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -29,14 +30,17 @@ type filterFlags struct {
 func (f *filterFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.pipeline, "pipeline", "", "only of this pipeline")
 	c.Flags().StringVar(&f.destination, "destination", "", "only for this destination, as TYPE.NAME")
-	c.Flags().StringVar(&f.record, "record", "", "only of the record with this name in logs, or with --pipeline this id")
+	c.Flags().StringVar(&f.record, "record", "", "only of the record with this name in logs, or with --pipeline this id; - reads it from the standard input")
 	c.Flags().StringVar(&f.since, "since", "", "only from this instant on (RFC 3339)")
 	c.Flags().StringVar(&f.until, "until", "", "only before this instant (RFC 3339)")
 	c.Flags().DurationVar(&f.older, "older-than", 0, "only what is older, such as 24h")
 	c.Flags().DurationVar(&f.newer, "newer-than", 0, "only what is newer, such as 1h")
 }
 
-func (f *filterFlags) filter(now time.Time) (operate.Filter, error) {
+func (f *filterFlags) filter(c *cobra.Command, now time.Time) (operate.Filter, error) {
+	if err := fromStdin(c, "record", &f.record); err != nil {
+		return operate.Filter{}, err
+	}
 	out := operate.Filter{Pipeline: f.pipeline, Destination: f.destination, Code: f.code, Record: f.record}
 	for _, x := range []struct {
 		flag, text string
@@ -58,6 +62,20 @@ func (f *filterFlags) filter(now time.Time) (operate.Filter, error) {
 		out.From = now.Add(-f.newer)
 	}
 	return out, nil
+}
+
+// fromStdin reads the value of a flag from the standard input if it is "-": the command line is shown to all users of the machine by ps,
+// and kept by the shell.
+func fromStdin(c *cobra.Command, flag string, value *string) error {
+	if *value != "-" {
+		return nil
+	}
+	const most = 64 << 10
+	text, err := io.ReadAll(io.LimitReader(c.InOrStdin(), most))
+	if *value = strings.TrimSpace(string(text)); err != nil || *value == "" || len(text) == most {
+		return fmt.Errorf("--%s -: the standard input has to hold the value, and nothing else", flag)
+	}
+	return nil
 }
 
 // chosen says that something restricts the choice.
@@ -84,7 +102,7 @@ func newDeadListCommand() *cobra.Command {
 		Short: "List dead letters, oldest first, without what they hold",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			f, err := filter.filter(time.Now())
+			f, err := filter.filter(c, time.Now())
 			if err != nil {
 				return err
 			}
@@ -224,7 +242,7 @@ func (s *someDead) run(c *cobra.Command, ids []string, from *configuration, do f
 	if len(ids) > 0 && (s.all || s.filter.chosen()) {
 		return errors.New("give ids, or flags that choose, not both")
 	}
-	f, err := s.filter.filter(time.Now())
+	f, err := s.filter.filter(c, time.Now())
 	if err != nil {
 		return err
 	}

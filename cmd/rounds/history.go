@@ -38,7 +38,7 @@ func newHistoryListCommand() *cobra.Command {
 		Short: "List notifications: those that wait, then those that were delivered, newest first",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			f, err := filter.filter(time.Now())
+			f, err := filter.filter(c, time.Now())
 			if err != nil {
 				return err
 			}
@@ -141,6 +141,9 @@ logs do (record=…, 16 hexadecimal digits), which this resolves, or by its pipe
 			if len(args) == 1 {
 				want.Name = args[0]
 			}
+			if err := fromStdin(c, "id", &want.ID); err != nil {
+				return err
+			}
 			if (want.Name == "") == (want.ID == "") || want.ID != "" && want.Pipeline == "" {
 				return errors.New("which record? Give its name in logs, or --pipeline and --id")
 			}
@@ -158,7 +161,7 @@ logs do (record=…, 16 hexadecimal digits), which this resolves, or by its pipe
 	}
 	state.add(c)
 	c.Flags().StringVar(&want.Pipeline, "pipeline", "", "its pipeline")
-	c.Flags().StringVar(&want.ID, "id", "", "its id in the EHR")
+	c.Flags().StringVar(&want.ID, "id", "", "its id in the EHR; - reads it from the standard input, as ps shows the command line to all users of the machine")
 	c.Flags().StringVar(&want.Kind, "kind", "", "its kind, where several have that id")
 	addJSON(c, &asJSON)
 	return c
@@ -198,7 +201,7 @@ given. How long delivered notifications are kept is what the history block of th
 				return errors.New("which ones? Give flags that choose, such as --newer-than 24h, or --all")
 			}
 			var err error
-			if o.Filter, err = filter.filter(time.Now()); err != nil {
+			if o.Filter, err = filter.filter(c, time.Now()); err != nil {
 				return err
 			}
 			return operating(c, state, nil, func(ctx context.Context, e operate.Engine) error {

@@ -64,10 +64,16 @@ func TestMain(m *testing.M) {
 // rounds runs the command to its end.
 func rounds(t *testing.T, env []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	return reading(t, "", env, args...)
+}
+
+// reading is rounds with a standard input.
+func reading(t *testing.T, stdin string, env []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, binary, args...)
-	c.Env = append(os.Environ(), env...)
+	c.Env, c.Stdin = append(os.Environ(), env...), strings.NewReader(stdin)
 	var out, errs bytes.Buffer
 	c.Stdout, c.Stderr = &out, &errs
 	err := c.Run()

@@ -29,6 +29,7 @@ func newRunCommand() *cobra.Command {
 	var values valueFlags
 	var state stateFlags
 	var grace time.Duration
+	var logRefs bool
 	c := &cobra.Command{
 		Use:   "run [PATH]",
 		Short: "Run the pipelines of a configuration",
@@ -45,6 +46,9 @@ that has a mistake changes nothing.`,
 			e, err := newEngine(log, state, max(grace, 1)) // a grace of 0 is none at all, not the engine's default
 			if err != nil {
 				return &failure{err}
+			}
+			if logRefs {
+				e.LogRefs()
 			}
 			tracer, endTraces, err := tracing.Start(c.Context(), version, log)
 			if err != nil {
@@ -77,6 +81,7 @@ that has a mistake changes nothing.`,
 	values.add(c)
 	state.add(c)
 	c.Flags().DurationVar(&grace, "grace", 10*time.Second, "how long deliveries that are on their way may go on after a stop")
+	c.Flags().BoolVar(&logRefs, "log-refs", false, "call records by kind and id in the log, not by a keyed hash: for synthetic data only")
 	return c
 }
 

@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/engine/store"
 )
 
@@ -59,7 +60,7 @@ type Config struct {
 	Attach      func(context.Context) (store.Outbox, error)
 	Destination Destination
 	Logger      *slog.Logger
-	Secret      []byte       // key of the names of records in logs
+	Names       record.Names // of records in logs
 	Meter       Meter        // nil: nothing is counted
 	Tracer      trace.Tracer // nil: nothing is traced
 }

@@ -348,7 +348,7 @@ func newBench(t *testing.T, tune func(*delivery.Config)) *bench {
 	b := &bench{T: t, box: newOutbox(), to: &receiver{}, log: &logged{}, ended: make(chan error, 1)}
 	cfg := delivery.Config{
 		Name: "webhook.scheduling", Attach: b.box.Attach, Destination: b.to,
-		Logger: slog.New(slog.NewTextHandler(b.log, nil)), Secret: []byte("secret"),
+		Logger: slog.New(slog.NewTextHandler(b.log, nil)), Names: record.Names{Secret: []byte("secret")},
 	}
 	if tune != nil {
 		tune(&cfg)

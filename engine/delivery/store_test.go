@@ -170,7 +170,7 @@ func TestDeliversFromTheEmbeddedStoreAcrossARestart(t *testing.T) {
 			commit(t, state, 3000, 397)
 		}
 		loop := delivery.New(delivery.Config{
-			Name: target, Attach: attach(state), OnReject: delivery.DeadLetter, Destination: to, Secret: state.Secret(),
+			Name: target, Attach: attach(state), OnReject: delivery.DeadLetter, Destination: to, Names: record.Names{Secret: state.Secret()},
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)

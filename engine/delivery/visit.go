@@ -318,7 +318,7 @@ func (l *Loop) refusal(e *record.Entry, cause *record.SendError, attempts int) [
 // about names a notification in a log line. Invariant 6.
 func (l *Loop) about(e *record.Entry, cause *record.SendError, attempts int) []any {
 	return []any{
-		"pipeline", e.Pipeline, "deliver", e.Deliver, "record", record.Name(l.cfg.Secret, e.Pipeline, e.Ref),
+		"pipeline", e.Pipeline, "deliver", e.Deliver, "record", l.cfg.Names.Of(e.Pipeline, e.Ref),
 		"code", cause.Code, "error", cause.Text, "attempts", attempts,
 	}
 }

@@ -386,7 +386,7 @@ func (w *window) oversized(it *item, part store.Batch) store.Batch {
 	d.Record, d.Previous = nil, nil
 	it.row.Key, it.row.Snapshot = "", nil
 	w.stats.dead++
-	w.log.Error("a change became a dead letter", "cause", d.Cause.Text, "record", record.Name(w.Secret, w.Name, it.row.Ref))
+	w.log.Error("a change became a dead letter", "cause", d.Cause.Text, "record", w.Names.Of(w.Name, it.row.Ref))
 	return store.Batch{Rows: []store.Row{it.row}, Dead: []record.DeadLetter{d}}
 }
 

@@ -320,7 +320,8 @@ func pass(d time.Duration) {
 func (r *rig) start() (stop func()) {
 	r.Helper()
 	c := r.config
-	if c.Limits, c.Secret = r.store.Limits(), r.store.Secret(); c.Claim == nil {
+	c.Limits, c.Names = r.store.Limits(), record.Names{Secret: r.store.Secret()}
+	if c.Claim == nil {
 		c.Claim = r.claim
 	}
 	p, err := pipeline.New(c)

@@ -298,7 +298,7 @@ func BenchmarkMetered(b *testing.B) {
 				p, err := pipeline.New(pipeline.Config{
 					Name: "visits", SourceName: "rest.clinic", Feed: "appointments", Every: time.Minute, Timeout: time.Minute, Parallel: 2,
 					Delivers: []pipeline.Deliver{deliver("out")}, Fetches: []pipeline.Fetch{patients()}, Source: e, Claim: s.Claim, Limits: s.Limits(),
-					Secret: s.Secret(), Logger: slog.New(slog.DiscardHandler), Meter: m,
+					Names: record.Names{Secret: s.Secret()}, Logger: slog.New(slog.DiscardHandler), Meter: m,
 				})
 				if err != nil {
 					b.Fatal(err)

@@ -135,8 +135,8 @@ type Config struct {
 	Source   Source
 	Claim    func(ctx context.Context, pipeline string) (store.Feed, error)
 	Limits   store.Limits
-	Secret   []byte // key of the hashes that name records in logs
-	Parallel int    // mappings at a time
+	Names    record.Names // of records in logs
+	Parallel int          // mappings at a time
 	Hurry    Limiter
 	Logger   *slog.Logger
 	Meter    Meter        // nil: nothing is counted

@@ -51,7 +51,7 @@ func (w *window) remember(ctx context.Context, batch []*item) error {
 		}
 		var err error
 		if it.before, err = record.Unmarshal(before); err != nil { // not to be expected: this loop wrote it
-			w.log.Error("what was kept of a record can't be read; it is mapped as if nothing was", "record", record.Name(w.Secret, w.Name, it.row.Ref))
+			w.log.Error("what was kept of a record can't be read; it is mapped as if nothing was", "record", w.Names.Of(w.Name, it.row.Ref))
 		}
 	}
 	return nil

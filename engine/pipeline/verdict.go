@@ -196,7 +196,7 @@ func (w *window) judgeBatch(ctx context.Context, v *pageVerdict, batch []*item) 
 	}
 	if dead != nil {
 		w.log.Error("changes became dead letters", "count", deadCount, "first", dead.firstCause().Text,
-			"record", record.Name(w.Secret, w.Name, dead.row.Ref))
+			"record", w.Names.Of(w.Name, dead.row.Ref))
 	}
 	return nil
 }

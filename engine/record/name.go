@@ -26,3 +26,22 @@ func Name(secret []byte, pipeline string, ref sdk.Ref) string {
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
+
+// Names is what the logs of an engine call records.
+type Names struct {
+	Secret []byte // of the state
+	Clear  bool   // by kind and id, not by Name: for synthetic data only
+}
+
+// Of names a record. Without a secret it has no name: a hash without a key is turned back by trying every identifier.
+func (n Names) Of(pipeline string, ref sdk.Ref) string {
+	switch {
+	case n.Clear && ref.Args != "":
+		return ref.Kind + "/" + ref.ID + "?" + ref.Args
+	case n.Clear:
+		return ref.Kind + "/" + ref.ID
+	case len(n.Secret) == 0:
+		return ""
+	}
+	return Name(n.Secret, pipeline, ref)
+}

@@ -44,3 +44,24 @@ func TestNameTellsRecordsApart(t *testing.T) {
 		names[name] = what
 	}
 }
+
+func TestInvariant6NamesHideTheRecordUnlessTold(t *testing.T) {
+	ref, secret := sdk.Ref{Kind: "appointment", ID: "12345"}, []byte("secret")
+	withArgs := ref
+	withArgs.Args = "part=2"
+	for _, c := range []struct {
+		what  string
+		names record.Names
+		ref   sdk.Ref
+		want  string
+	}{
+		{"by default", record.Names{Secret: secret}, ref, record.Name(secret, "p", ref)},
+		{"without a secret", record.Names{}, ref, ""},
+		{"clear", record.Names{Secret: secret, Clear: true}, ref, "appointment/12345"},
+		{"clear, with arguments", record.Names{Clear: true}, withArgs, "appointment/12345?part=2"},
+	} {
+		if got := c.names.Of("p", c.ref); got != c.want {
+			t.Errorf("%s: %q, want %q", c.what, got, c.want)
+		}
+	}
+}
