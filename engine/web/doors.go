@@ -9,6 +9,7 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -42,6 +43,7 @@ var (
 type doors struct {
 	token [sha256.Size]byte
 	has   bool // there is a token
+	log   *slog.Logger
 
 	mu       sync.Mutex
 	sessions map[[sha256.Size]byte]*session // by the hash of what the cookie holds, as are links
@@ -61,14 +63,15 @@ type link struct {
 	until time.Time
 }
 
-func newDoors(token string) *doors {
+func newDoors(token string, log *slog.Logger) *doors {
 	return &doors{
-		token: sha256.Sum256([]byte(token)), has: token != "",
+		token: sha256.Sum256([]byte(token)), has: token != "", log: log,
 		sessions: map[[sha256.Size]byte]*session{}, links: map[[sha256.Size]byte]link{}, wrong: map[netip.Addr]*rate.Limiter{},
 	}
 }
 
-// check says whether a token is the one, as often as a person may mistype it.
+// check says whether a token is the one, as often as a person may mistype it. What comes too often is not logged: whoever reaches the
+// address could fill the log.
 func (d *doors) check(r *http.Request, token string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -79,6 +82,7 @@ func (d *doors) check(r *http.Request, token string) error {
 	sum := sha256.Sum256([]byte(token))
 	if !d.has || subtle.ConstantTimeCompare(sum[:], d.token[:]) != 1 {
 		caller.Allow()
+		d.log.Warn("a wrong token was given to the web page", "from", remote(r))
 		return errWrong
 	}
 	return nil
@@ -236,7 +240,6 @@ func (s *Site) login(w http.ResponseWriter, r *http.Request) (view, error) {
 	}
 	next := local(f.Get("next"))
 	if err := s.doors.check(r, f.Get("token")); err != nil {
-		s.o.Logger.Warn("a wrong token was given to the web page", "from", remote(r))
 		return view{
 			Template: "login", Title: "Log in", Status: status(err, http.StatusUnauthorized), Data: loginPage{Token: s.doors.has, Next: next, Error: err.Error()},
 		}, nil

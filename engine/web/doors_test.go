@@ -4,6 +4,8 @@
 package web_test
 
 import (
+	"bytes"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -98,6 +100,33 @@ func TestWrongTokensAreBounded(t *testing.T) {
 		time.Sleep(11 * time.Second)
 		if code := try(token); code != http.StatusSeeOther {
 			t.Errorf("after a while it is answered by %d", code)
+		}
+	})
+}
+
+// TestWrongTokensAreLoggedHoweverTheyCome, and bounded, so that nobody fills the log who has no token.
+func TestWrongTokensAreLoggedHoweverTheyCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged bytes.Buffer
+		b := open(t, web.Options{Token: token, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		for from, try := range map[string]func(){
+			"192.0.2.1": func() { b.post("/login", url.Values{"token": {"a wrong one"}}) },
+			"192.0.2.2": func() {
+				r := httptestGet("/")
+				r.Header.Set("Authorization", "Bearer a wrong one")
+				b.do(r)
+			},
+		} {
+			b.from = from + ":1"
+			for range 50 {
+				try()
+			}
+			if n := strings.Count(logged.String(), "from="+from+"\n"); n != 5 {
+				t.Errorf("50 wrong tokens from %s are logged %d times, want 5\n%s", from, n, logged.String())
+			}
+		}
+		if strings.Contains(logged.String(), "a wrong one") {
+			t.Error("the log holds what was given as a token")
 		}
 	})
 }

@@ -44,7 +44,7 @@ type Site struct {
 
 // New makes the page of an engine.
 func New(e operate.Engine, o Options) *Site {
-	s := &Site{engine: e, o: o, doors: newDoors(o.Token), mux: http.NewServeMux()}
+	s := &Site{engine: e, o: o, doors: newDoors(o.Token, o.Logger), mux: http.NewServeMux()}
 	s.mux.HandleFunc("GET /assets/{name}", serveAsset)
 	s.public("GET /login", s.loginForm)
 	s.public("POST /login", s.login)
