@@ -52,7 +52,9 @@ func (r *running) filter(ctx context.Context, f operate.Filter) (store.Filter, e
 	if f.Record != "" {
 		found, row, err := r.find(ctx, operate.Record{Name: f.Record, Pipeline: f.Pipeline})
 		if errors.Is(err, operate.ErrNotFound) && f.Pipeline != "" {
-			found, row, err = r.find(ctx, operate.Record{Pipeline: f.Pipeline, ID: f.Record})
+			if found, row, err = r.find(ctx, operate.Record{Pipeline: f.Pipeline, ID: f.Record}); err == nil {
+				err = r.audit(ctx, "search by id", found, row.Ref) // that there is something of the record is told, and what logs call it
+			}
 		}
 		if err != nil {
 			return out, err

@@ -142,6 +142,8 @@ func TestALookThatCantBeWrittenDownIsNotShown(t *testing.T) {
 		t.Helper()
 		for _, args := range [][]string{
 			{"history", "show", list[0].ID}, {"history", "record", list[0].Record}, {"history", "record", "--pipeline", "appointments", "--id", c.IDs()[0]},
+			{"history", "list", "--pipeline", "appointments", "--record", c.IDs()[0]},
+			{"dead", "list", "--pipeline", "appointments", "--record", c.IDs()[0]},
 		} {
 			stdout, stderr := command(t, dir, 1, args...)
 			says(t, stderr, "the audit log can't be written, so nothing is shown")
