@@ -182,7 +182,7 @@ func newDeadShowCommand() *cobra.Command {
 				if asJSON {
 					return writeJSON(c.OutOrStdout(), d)
 				}
-				w := c.OutOrStdout()
+				w := terminal{c.OutOrStdout()}
 				fmt.Fprintf(w, "pipeline:    %s\ndeliver:     %s\nrecord:      %s %s, version %s, generation %d (%s in logs)\nfailed:      %s, in %s, after %d attempts\n"+
 					"cause:       %s: %s\n", d.Pipeline, d.Deliver, d.Kind, d.RecordID, d.Version, d.Generation, d.Record, d.Time.UTC().Format(time.RFC3339), d.Stage,
 					d.Attempts, d.Code, d.Text)

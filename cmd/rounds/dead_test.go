@@ -285,3 +285,35 @@ func TestARetryOfAllEnds(t *testing.T) {
 	p.stop()
 	eachArrivedOnce(t, c)
 }
+
+// TestWhatIsShownOfARecordSteersNoTerminal: an EHR or a receiver that was taken over could send what a terminal obeys.
+func TestWhatIsShownOfARecordSteersNoTerminal(t *testing.T) {
+	t.Parallel()
+	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if strings.Contains(r.URL.Path, "/patient/") {
+			fmt.Fprint(w, `{"id": "P1", "name": {"given": "A", "family": "B"}}`)
+			return
+		}
+		fmt.Fprint(w, `[{"id": "A1", "patientID": "P1", "lastUpdated": "2026-05-10T10:00:00"},
+			{"id": "A2\u001b]0;pwned\u0007\u009b2J", "patientID": "P1", "lastUpdated": "2026-05-10T10:00:00"}]`)
+	}))
+	dir := write(t, map[string]string{
+		"main.hcl":   replaced(t, pipelineHCL, `start   = "now"`, fromTheBeginning),
+		"mapping.js": "export default ({ change }) => { if (change.id !== 'A1') throw new Error(change.id); return { id: change.id }; }",
+	})
+	p := startRun(t, dir, []string{"EHR_URL=" + url, "NOTIFY_URL=" + serve(t, http.NotFoundHandler())})
+	p.logged("changes became dead letters")
+	dead := asked[[]operate.DeadLetter](t, dir, 0, "dead", "list")
+	if len(dead) != 1 {
+		t.Fatalf("%d dead letters, want 1", len(dead))
+	}
+	for _, args := range [][]string{{"dead", "show", dead[0].ID}, {"history", "record", dead[0].Record}} {
+		stdout, _ := command(t, dir, 0, args...)
+		says(t, stdout, "A2\uFFFD")
+		if i := strings.IndexAny(stdout, "\x1b\a\u009b"); i >= 0 {
+			t.Errorf("rounds %s shows a control character: %q", args[:2], stdout[i:min(len(stdout), i+20)])
+		}
+	}
+	p.stop()
+}

@@ -105,7 +105,7 @@ func newHistoryShowCommand() *cobra.Command {
 				if asJSON {
 					return writeJSON(c.OutOrStdout(), n)
 				}
-				w := c.OutOrStdout()
+				w := terminal{c.OutOrStdout()}
 				fmt.Fprintf(w, "pipeline:     %s\ndeliver:      %s\ndestination:  %s\nrecord:       %s %s, version %s, generation %d (%s in logs)\nstate:        %s\n",
 					n.Pipeline, n.Deliver, n.Destination, n.Kind, n.RecordID, n.Version, n.Generation, n.Record, n.State)
 				for _, x := range n.Tries {
@@ -155,7 +155,7 @@ logs do (record=…, 16 hexadecimal digits), which this resolves, or by its pipe
 				if asJSON {
 					return writeJSON(c.OutOrStdout(), t)
 				}
-				return writeTrace(c.OutOrStdout(), t)
+				return writeTrace(terminal{c.OutOrStdout()}, t)
 			})
 		},
 	}

@@ -106,6 +106,16 @@ func forTerminal(r rune) rune {
 	return r
 }
 
+// terminal writes what forTerminal leaves.
+type terminal struct{ io.Writer }
+
+func (t terminal) Write(text []byte) (int, error) {
+	if _, err := t.Writer.Write(bytes.Map(forTerminal, text)); err != nil {
+		return 0, err
+	}
+	return len(text), nil
+}
+
 // planShown is how many notifications of a pipeline the screen shows.
 const planShown = 10
 
