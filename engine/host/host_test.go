@@ -259,6 +259,7 @@ func TestACallEndsWithItsContext(t *testing.T) {
 // Invariant 6: whatever an adapter does, what it was given and what surrounds the engine is not shown.
 func TestInvariant6NoSecretReachesLogErrorsOrTheAdaptersSurroundings(t *testing.T) {
 	t.Setenv("SOME_SECRET", "canary-environment")
+	t.Setenv("ROUNDS_STATE_KEY", "canary-key")
 	t.Setenv("HTTPS_PROXY", "http://proxy.example")
 	h, l, _ := newHost(t)
 	h.Hide([]string{"canary-path"})
