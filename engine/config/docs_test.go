@@ -54,7 +54,7 @@ func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
 	for i, example := range fenced.FindAllSubmatch(text, -1) {
 		write(t, filepath.Join(dir, fmt.Sprintf("%02d.hcl", i)), string(example[1]))
 	}
-	for _, name := range []string{"clinic_token", "notify", "notify_old", "appointment.js", "screen.ts", "order.js"} {
+	for _, name := range []string{"clinic_token", "notify", "notify_old", "appointment.js", "screen.ts", "order.js", "web_token"} {
 		write(t, filepath.Join(dir, name), "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz")
 	}
 	write(t, filepath.Join(dir, "departments.csv"), "code,name\nCARD,Cardiology\n")
@@ -87,7 +87,7 @@ func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
 		config.WriteDiagnostics(&out, files, diags, false, 0)
 		t.Fatal(out.String())
 	}
-	if len(c.Sources) != 5 || len(c.Destinations) != 9 || len(c.Pipelines) != 5 || len(c.Tables) != 2 || len(c.Moves) != 1 ||
+	if len(c.Sources) != 5 || len(c.Destinations) != 10 || len(c.Pipelines) != 5 || len(c.Tables) != 2 || len(c.Moves) != 1 ||
 		len(c.Alerts) != 6 {
 		t.Errorf("%d sources, %d destinations, %d pipelines, %d tables, %d moves, %d alerts",
 			len(c.Sources), len(c.Destinations), len(c.Pipelines), len(c.Tables), len(c.Moves), len(c.Alerts))
