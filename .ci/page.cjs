@@ -70,6 +70,13 @@ async function login(context, allowed) {
   await page.waitForTimeout(500);
   check(refreshed > 0, 'it is not fresh when it is seen again');
   await picture(page, 'overview');
+  const cut = await desk.newPage(); // its errors are meant
+  await cut.goto(base + '/');
+  check(await cut.locator('[data-stale]').isHidden(), 'what is fresh is called stale');
+  await cut.route('**/*', (route) => route.abort());
+  await cut.evaluate(() => document.dispatchEvent(new Event('rounds:seen')));
+  await cut.locator('[data-stale]').waitFor({ state: 'visible', timeout: 5000 });
+  await cut.close();
 
   step = 'playground';
   await to(page, page.click('nav >> text=Dead letters'));
