@@ -33,6 +33,7 @@ type Options struct {
 	Adapters []string      // names of the bundled adapters
 	Grace    time.Duration // how long sends that are on their way may go on after a stop; zero: 10 s
 	Logger   *slog.Logger
+	Version  string // of the program, for its status
 }
 
 // Overdue polls start at this rate, so that a thousand pipelines after a long stop don't all poll in one second.
@@ -46,11 +47,12 @@ type Engine struct {
 	began time.Time
 	observed
 
-	changing sync.Mutex // held while loops are started and stopped
-	mu       sync.RWMutex
-	running  *running // nil: it does not run
-	reloaded *operate.Reloaded
-	loaded   time.Time // when the configuration that runs was read
+	reloading sync.Mutex // held from the reading of a configuration until it runs; before changing
+	changing  sync.Mutex // held while loops are started and stopped; before mu
+	mu        sync.RWMutex
+	running   *running // nil: it does not run
+	reloaded  *operate.Reloaded
+	loaded    time.Time // when the configuration that runs was read
 
 	listening *listening // nil: it answers nobody over HTTP
 	samples   *web.Samples
@@ -95,17 +97,17 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config, read func(context.
 	}
 	r := newRunning(ctx, e, state)
 	r.read = read
-	if err := e.begin(ctx, r, cfg); err != nil {
-		return errors.Join(err, r.end())
-	}
-	e.o.Logger.Info("running", "pipelines", len(cfg.Pipelines), "sources", len(cfg.Sources), "destinations", len(cfg.Destinations))
-	e.watch(ctx)
-	admin, err := operate.Serve(e, e.o.StateDir)
+	admin, err := operate.Serve(e, e.o.StateDir) // until it has begun, and once it ends, it says so
 	if err != nil {
 		e.o.Logger.Warn("no command can reach this engine", "error", err)
 	} else {
 		defer func() { err = errors.Join(err, admin.Close()) }()
 	}
+	if err := e.begin(ctx, r, cfg); err != nil {
+		return errors.Join(err, r.end())
+	}
+	e.o.Logger.Info("running", "pipelines", len(cfg.Pipelines), "sources", len(cfg.Sources), "destinations", len(cfg.Destinations))
+	e.watch(ctx)
 	var broken error
 	select {
 	case <-ctx.Done():
@@ -115,12 +117,12 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config, read func(context.
 	}
 	e.o.Logger.Info("stopping: no more polls; deliveries that are on their way may end, the rest is kept for the next run")
 	stop()
-	e.mute(ctx)
-	e.changing.Lock()
-	defer e.changing.Unlock()
 	e.mu.Lock()
 	e.running = nil
 	e.mu.Unlock()
+	e.mute(ctx)
+	e.changing.Lock()
+	defer e.changing.Unlock()
 	return errors.Join(r.end(), broken)
 }
 

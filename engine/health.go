@@ -50,6 +50,10 @@ func (e *Engine) takesWrites(context.Context) error {
 
 // loopsRun looks for loops that have ended and that nobody stopped.
 func (e *Engine) loopsRun(context.Context) error {
+	if !e.changing.TryLock() {
+		return nil // some are being stopped, to be started again
+	}
+	defer e.changing.Unlock()
 	return e.none("has ended", pipeline.Stopped, delivery.Stopped)
 }
 

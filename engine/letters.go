@@ -226,7 +226,11 @@ func (r *running) mapAgain(ctx context.Context, d *record.DeadLetter) ([]record.
 		return nil, shown(err)
 	}
 	rec.Change.Ref = d.Ref
-	entries, err := p.Again(ctx, rec, previous, store.Row{Ref: d.Ref, Version: d.Version, Generation: d.Generation, Key: row.Key}, fetch, time.Now())
+	then := store.Row{Ref: d.Ref, Version: d.Version, Generation: d.Generation, Key: row.Key}
+	if row.Generation == d.Generation {
+		then.Hash = row.Hash // which is part of ids
+	}
+	entries, err := p.Again(ctx, rec, previous, then, fetch, time.Now())
 	if err != nil {
 		return nil, refusal(operate.ErrInvalid, "it fails again, and stays: %v", err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/engine/operate"
+	"github.com/rounds-engine/rounds/engine/pipeline"
 	"github.com/rounds-engine/rounds/engine/store"
 	"github.com/rounds-engine/rounds/engine/store/badgerstore"
 )
@@ -76,6 +77,19 @@ func (e *Engine) online() (*running, error) {
 	return r, err
 }
 
+// hold is current for what changes it: nothing else does until done.
+func (e *Engine) hold() (r *running, done func(), err error) {
+	if _, err = e.current(); err != nil { // its end may take as long as its deliveries
+		return nil, nil, err
+	}
+	e.changing.Lock()
+	if r, err = e.current(); err != nil {
+		e.changing.Unlock()
+		return nil, nil, err
+	}
+	return r, e.changing.Unlock, nil
+}
+
 // pipeline gives a pipeline that runs, or that a person paused.
 func (r *running) pipeline(name string) (*polling, error) {
 	r.engine.mu.RLock()
@@ -98,7 +112,7 @@ func (r *running) loadPauses(ctx context.Context) error {
 	}
 	paused := map[string]store.Pause{}
 	for _, p := range pauses {
-		paused[string(p.Kind)+" "+p.Name] = p
+		paused[keyOf(p.Kind, p.Name)] = p
 	}
 	r.engine.mu.Lock()
 	defer r.engine.mu.Unlock()
@@ -108,12 +122,11 @@ func (r *running) loadPauses(ctx context.Context) error {
 
 // Pause implements operate.Engine. It is kept before it is done.
 func (e *Engine) Pause(ctx context.Context, t operate.Target, why string) error {
-	r, err := e.current()
+	r, done, err := e.hold()
 	if err != nil {
 		return err
 	}
-	e.changing.Lock()
-	defer e.changing.Unlock()
+	defer done()
 	if err := r.known(ctx, t); err != nil {
 		return err
 	}
@@ -142,12 +155,11 @@ func (e *Engine) Pause(ctx context.Context, t operate.Target, why string) error 
 
 // Resume implements operate.Engine.
 func (e *Engine) Resume(ctx context.Context, t operate.Target) error {
-	r, err := e.current()
+	r, done, err := e.hold()
 	if err != nil {
 		return err
 	}
-	e.changing.Lock()
-	defer e.changing.Unlock()
+	defer done()
 	if err := r.known(ctx, t); err != nil {
 		return err
 	}
@@ -161,52 +173,82 @@ func (e *Engine) Resume(ctx context.Context, t operate.Target) error {
 	if r.offline {
 		return nil
 	}
-	switch p, d := r.pipelines[t.Name], r.destinations[t.Name]; {
-	case t.Kind == operate.Pipeline && p.stop == nil:
-		r.startPipeline(p)
-	case t.Kind == operate.Pipeline && p.pipeline.Status().State == "gap":
-		return refusal(operate.ErrInvalid, "there is a gap in the feed of pipeline %s: say where it goes on, with "+
-			"rounds state set %s --start now|beginning|INSTANT", t.Name, t.Name)
-	case t.Kind == operate.Destination && d.stop == nil:
-		r.startDestination(d)
-	case t.Kind == operate.Destination:
+	if p := r.pipelines[t.Name]; t.Kind == operate.Pipeline && p != nil {
+		if p.stop == nil {
+			r.startPipeline(p)
+			return nil
+		}
+		return p.gap()
+	}
+	if d := r.destinations[t.Name]; t.Kind == operate.Destination && d != nil {
+		if d.stop == nil {
+			r.startDestination(d)
+			return nil
+		}
 		d.loop.Resume()
 	}
-	return nil
+	return nil // what the configuration no longer names is only not paused any more
+}
+
+// gap refuses what a gap in the feed is in the way of.
+func (p *polling) gap() error {
+	if p.pipeline.Status().State != pipeline.Gap {
+		return nil
+	}
+	return refusal(operate.ErrInvalid, "there is a gap in the feed of pipeline %s: say where it goes on, with "+
+		"rounds state set %[1]s --start now|beginning|INSTANT", p.config.Name)
 }
 
 // known refuses names that nothing has.
 func (r *running) known(ctx context.Context, t operate.Target) error {
-	switch t.Kind {
-	case operate.Pipeline:
-		if r.offline {
-			return r.inState(ctx, t.Name)
-		}
-		_, err := r.pipeline(t.Name)
-		return err
-	case operate.Destination:
-		if _, ok := r.destinations[t.Name]; ok {
-			return nil
-		}
-		names := maps.Clone(r.destinations)
-		if r.offline {
-			pending, err := r.state.Admin().Pending(ctx)
-			if err != nil {
-				return shown(err)
-			}
-			if _, ok := pending[t.Name]; ok || r.isPaused(store.Destination, t.Name) {
-				return nil
-			}
-			for name := range pending {
-				names[name] = nil
-			}
-		}
-		return refusal(operate.ErrNotFound, "there is no destination %q; there are: %s", t.Name, listed(names))
+	if t.Kind != operate.Pipeline && t.Kind != operate.Destination {
+		return refusal(operate.ErrInvalid, "a pipeline or a destination can be paused and resumed: pipeline.NAME, destination.TYPE.NAME")
 	}
-	return refusal(operate.ErrInvalid, "a pipeline or a destination can be paused and resumed: pipeline.NAME, destination.TYPE.NAME")
+	if r.pausedNow(store.Kind(t.Kind), t.Name) {
+		return nil // whether the configuration still names it or not
+	}
+	switch {
+	case t.Kind == operate.Destination:
+		return r.destination(ctx, t.Name)
+	case r.offline:
+		return r.inState(ctx, t.Name)
+	}
+	_, err := r.pipeline(t.Name)
+	return err
 }
 
+// destination refuses the name of a destination that neither is configured nor, when nothing runs, has anything in the state.
+func (r *running) destination(ctx context.Context, name string) error {
+	names := map[string]bool{}
+	if r.offline {
+		pending, err := r.state.Admin().Pending(ctx)
+		if err != nil {
+			return shown(err)
+		}
+		for name := range pending {
+			names[name] = true
+		}
+	}
+	r.engine.mu.RLock()
+	for name := range r.destinations {
+		names[name] = true
+	}
+	r.engine.mu.RUnlock()
+	if names[name] {
+		return nil
+	}
+	if r.offline {
+		return refusal(operate.ErrNotFound, "nothing waits for a destination %q in the state in %s, only for: %s; to know others takes a running engine",
+			name, r.engine.o.StateDir, listed(names))
+	}
+	return refusal(operate.ErrNotFound, "there is no destination %q; there are: %s", name, listed(names))
+}
+
+// inState refuses the name of a pipeline that neither runs nor has a position.
 func (r *running) inState(ctx context.Context, pipeline string) error {
+	if _, err := r.pipeline(pipeline); err == nil {
+		return nil
+	}
 	positions, err := r.positions(ctx)
 	if err != nil {
 		return shown(err)
@@ -232,6 +274,9 @@ func (e *Engine) Poll(ctx context.Context, name string) (*operate.Polled, error)
 	}
 	counts, err := p.pipeline.Poll(ctx)
 	if err != nil {
+		if gap := p.gap(); gap != nil {
+			return nil, gap
+		}
 		return nil, err
 	}
 	polled := operate.Polled(counts)
@@ -266,12 +311,11 @@ func (e *Engine) Position(ctx context.Context, name string) (*operate.Position, 
 
 // SetPosition implements operate.Engine.
 func (e *Engine) SetPosition(ctx context.Context, name string, start time.Time) error {
-	r, err := e.current()
+	r, done, err := e.hold()
 	if err != nil {
 		return err
 	}
-	e.changing.Lock()
-	defer e.changing.Unlock()
+	defer done()
 	if err := r.inState(ctx, name); err != nil {
 		return err
 	}
@@ -348,14 +392,23 @@ func (e *Engine) Status(ctx context.Context) (*operate.Status, error) {
 		Pipelines: []operate.PipelineStatus{}, Sources: []operate.SourceStatus{}, Destinations: []operate.DestinationStatus{},
 	}
 	if !r.offline {
-		st.PID, st.Started = os.Getpid(), e.began
+		st.Version, st.PID, st.Started = e.o.Version, os.Getpid(), e.began
 	}
 	for _, p := range r.pipelines {
 		st.Pipelines = append(st.Pipelines, r.pipelineStatus(p, positions[p.config.Name], dead[p.config.Name]))
 	}
+	for _, pause := range r.paused { // a pause is told of even where it is all that there is
+		if pause.Kind == store.Pipeline {
+			positions[pause.Name] = positions[pause.Name]
+		} else {
+			pending[pause.Name] = pending[pause.Name]
+		}
+	}
 	for name, pos := range positions {
 		if r.pipelines[name] == nil {
-			st.Pipelines = append(st.Pipelines, operate.PipelineStatus{Name: name, State: r.without(), LastPoll: pos.Polled, DeadLetters: dead[name]})
+			p := operate.PipelineStatus{Name: name, LastPoll: pos.Polled, DeadLetters: dead[name]}
+			p.State, p.Why, p.Since = r.without(store.Pipeline, name)
+			st.Pipelines = append(st.Pipelines, p)
 		}
 	}
 	for _, s := range r.sources {
@@ -365,8 +418,10 @@ func (e *Engine) Status(ctx context.Context) (*operate.Status, error) {
 		st.Destinations = append(st.Destinations, r.destinationStatus(d, pending[id]))
 	}
 	for id, depth := range pending {
-		if r.destinations[id] == nil && depth.Count > 0 {
-			st.Destinations = append(st.Destinations, operate.DestinationStatus{Name: id, State: r.without(), Waiting: depth.Count, Oldest: depth.Oldest})
+		if r.destinations[id] == nil && (depth.Count > 0 || r.isPaused(store.Destination, id)) {
+			d := operate.DestinationStatus{Name: id, Waiting: depth.Count, Oldest: depth.Oldest}
+			d.State, d.Why, d.Since = r.without(store.Destination, id)
+			st.Destinations = append(st.Destinations, d)
 		}
 	}
 	slices.SortFunc(st.Pipelines, func(a, b operate.PipelineStatus) int { return cmp.Compare(a.Name, b.Name) })
@@ -375,12 +430,18 @@ func (e *Engine) Status(ctx context.Context) (*operate.Status, error) {
 	return st, nil
 }
 
-// without is the state of what has state and no loop.
-func (r *running) without() string {
-	if r.offline {
-		return "stopped"
+// without is the state of what the configuration, if there is one, does not name.
+func (r *running) without(kind store.Kind, name string) (state, why string, since time.Time) {
+	pause, paused := r.paused[keyOf(kind, name)]
+	switch {
+	case !r.offline:
+		state = "orphan"
+	case paused:
+		state = "paused"
+	default:
+		state = "stopped"
 	}
-	return "orphan"
+	return state, pause.Why, pause.Since
 }
 
 func (r *running) pipelineStatus(p *polling, pos store.Position, dead int) operate.PipelineStatus {
@@ -389,7 +450,7 @@ func (r *running) pipelineStatus(p *polling, pos store.Position, dead int) opera
 		Name: p.config.Name, Source: p.config.Source, Feed: p.config.Feed, Every: p.config.Every.String(), State: string(s.State), Why: s.Why,
 		Since: s.Since, LastPoll: pos.Polled, NextPoll: s.Next, Failures: s.Failures, DeadLetters: dead,
 	}
-	if pause, paused := r.paused[string(store.Pipeline)+" "+p.config.Name]; paused {
+	if pause, paused := r.paused[keyOf(store.Pipeline, p.config.Name)]; paused {
 		out.State, out.Why, out.Since, out.NextPoll = "paused", pause.Why, pause.Since, time.Time{}
 	}
 	return out
@@ -412,7 +473,7 @@ func (r *running) destinationStatus(d *delivering, depth store.Depth) operate.De
 		s := d.loop.Status()
 		out.State, out.Why, out.Since, out.InFlight, out.Held, out.Delivered = string(s.State), s.Why, s.Since, s.InFlight, s.Held, s.Delivered
 	}
-	if pause, paused := r.paused[string(store.Destination)+" "+d.config.ID()]; paused {
+	if pause, paused := r.paused[keyOf(store.Destination, d.config.ID())]; paused {
 		out.State, out.Why, out.Since = "paused", pause.Why, pause.Since
 	}
 	return out

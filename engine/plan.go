@@ -184,7 +184,7 @@ func (e *Engine) planOne(
 	case err == nil:
 		out.Complete = true
 	case sdk.CodeOf(err) == sdk.CodeWatermarkExpired:
-		out.Error = fmt.Sprintf("there is a gap in the feed, the pipeline would pause: %v; to resume: rounds resume %s --from now|beginning|INSTANT",
+		out.Error = fmt.Sprintf("there is a gap in the feed, the pipeline would pause: %v; to resume: rounds state set %s --start now|beginning|INSTANT",
 			err, p.Name)
 	default:
 		out.Error = err.Error()

@@ -5,6 +5,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -15,16 +16,19 @@ import (
 // Reload implements operate.Engine: it reads the configuration again and makes what runs that of it. What the
 // configuration says the same of goes on undisturbed. One that has a mistake changes nothing.
 func (e *Engine) Reload(ctx context.Context) (*operate.Reloaded, error) {
+	e.reloading.Lock()
+	defer e.reloading.Unlock()
 	r, err := e.online()
 	if err != nil {
 		return nil, err
 	}
-	e.changing.Lock()
-	defer e.changing.Unlock()
-	done, err := e.reload(ctx, r)
+	done, err := e.reload(r)
+	if errors.Is(err, operate.ErrNotRunning) {
+		return nil, err
+	}
 	if err != nil {
 		done = &operate.Reloaded{Time: time.Now(), Error: err.Error()}
-		e.o.Logger.Error("the configuration was read again and changes nothing: it has a mistake", "error", strings.TrimSpace(done.Error))
+		e.o.Logger.Error("the configuration was read again and changes nothing, as it can't be used", "error", strings.TrimSpace(done.Error))
 	} else {
 		e.o.Logger.Info("the configuration was read again", "started", strings.Join(done.Started, ", "), "stopped", strings.Join(done.Stopped, ", "),
 			"restarted", strings.Join(done.Restarted, ", "), "unchanged", done.Unchanged)
@@ -36,19 +40,29 @@ func (e *Engine) Reload(ctx context.Context) (*operate.Reloaded, error) {
 	}
 	e.mu.Unlock()
 	if err != nil {
-		return nil, refusal(operate.ErrInvalid, "the configuration is invalid, and the one before goes on:\n%s", done.Error)
+		return nil, refusal(operate.ErrInvalid, "the configuration can't be used, and the one before goes on:\n%s", done.Error)
 	}
 	return done, nil
 }
 
-func (e *Engine) reload(ctx context.Context, r *running) (*operate.Reloaded, error) {
+// reload reads, which may take long, as adapters are asked, and goes on when whoever wanted it is gone; then it changes what runs.
+func (e *Engine) reload(r *running) (*operate.Reloaded, error) {
 	if r.read == nil {
 		return nil, refusal(operate.ErrInvalid, "this engine was not told where its configuration comes from")
 	}
-	cfg, err := r.read(ctx)
+	cfg, err := r.read(r.ctx)
+	if err != nil {
+		r.engine.host.EndUnused()
+		if r.ctx.Err() != nil {
+			return nil, refusal(operate.ErrNotRunning, "the engine is stopping")
+		}
+		return nil, err
+	}
+	_, done, err := e.hold()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	next, err := e.bind(cfg.Web, e.listening)
 	if err != nil {
 		return nil, err
@@ -60,26 +74,29 @@ func (e *Engine) reload(ctx context.Context, r *running) (*operate.Reloaded, err
 	}
 	e.listen(r.ctx, next)
 	after := r.units()
-	done := &operate.Reloaded{Time: time.Now()}
+	out := &operate.Reloaded{Time: time.Now()}
 	for name, unit := range after {
 		switch was, there := before[name]; {
 		case !there:
-			done.Started = append(done.Started, name)
+			out.Started = append(out.Started, name)
 		case was != unit:
-			done.Restarted = append(done.Restarted, name)
+			out.Restarted = append(out.Restarted, name)
 		default:
-			done.Unchanged++
+			out.Unchanged++
 		}
 	}
 	for name := range before {
 		if _, there := after[name]; !there {
-			done.Stopped = append(done.Stopped, name)
+			out.Stopped = append(out.Stopped, name)
 		}
 	}
-	slices.Sort(done.Started)
-	slices.Sort(done.Stopped)
-	slices.Sort(done.Restarted)
-	return done, e.reportOrphans(ctx, r.state, cfg)
+	slices.Sort(out.Started)
+	slices.Sort(out.Stopped)
+	slices.Sort(out.Restarted)
+	if err := e.reportOrphans(r.ctx, r.state, cfg); err != nil {
+		e.o.Logger.Warn("whether state is kept that the configuration does not name is not known", "error", err)
+	}
+	return out, nil
 }
 
 // units is what runs, by the names that the configuration refers to it with.

@@ -95,8 +95,8 @@ type change struct {
 }
 
 // apply makes what runs that of a configuration: at the start, and when it is read again. All that can fail is done before
-// anything is stopped, but for moving state to other names, which needs what has it to be stopped: if that fails, what was stopped
-// is started again, and the old configuration goes on.
+// anything is stopped, but for moving state to other names, which needs what has it to be stopped: if that fails, what was moved is
+// moved back, what was stopped is started again, and the old configuration goes on.
 func (r *running) apply(ctx context.Context, cfg *config.Config) error {
 	c, err := r.compare(cfg)
 	if err != nil {
@@ -133,12 +133,13 @@ func (r *running) apply(ctx context.Context, cfg *config.Config) error {
 			s.source = r.engine.openSource(s.config)
 		}
 	}
-	for _, p := range c.pipelines {
-		if p.pipeline == nil {
-			if err := r.makePipeline(c.build, p); err != nil {
-				return err // compare has made one of the same configuration
-			}
+	for name, p := range c.pipelines {
+		if r.pipelines[name] != p {
+			p.pipeline.Source = p.source.source
 		}
+	}
+	if r.cfg != nil && r.cfg.History != cfg.History {
+		r.engine.o.Logger.Warn("the history block has changed, which has effect from the next start on")
 	}
 	r.engine.mu.Lock()
 	r.cfg, r.build, r.rules, r.pipelines, r.destinations, r.sources = c.cfg, c.build, c.rules, c.pipelines, c.destinations, c.sources
@@ -166,8 +167,12 @@ func (r *running) compare(cfg *config.Config) (c *change, err error) {
 	if c.rules, err = c.build.alerts(); err != nil {
 		return c, err
 	}
+	moving := map[string]bool{} // what has the state has to give it back for the time of the move
+	for _, m := range r.newMoves(cfg) {
+		moving[keyOf(store.Kind(m.Kind), m.From)], moving[keyOf(store.Kind(m.Kind), m.To)] = true, true
+	}
 	for _, d := range cfg.Destinations {
-		if now := r.destinations[d.ID()]; now != nil && sameDestination(now.config, d) {
+		if now := r.destinations[d.ID()]; now != nil && sameDestination(now.config, d) && !moving[keyOf(store.Destination, d.ID())] {
 			c.destinations[d.ID()] = now
 			continue
 		}
@@ -190,7 +195,7 @@ func (r *running) compare(cfg *config.Config) (c *change, err error) {
 			return c, err
 		}
 		now := r.pipelines[p.Name]
-		if now != nil && now.fingerprint == sum && now.source == c.sources[p.Source] {
+		if now != nil && now.fingerprint == sum && now.source == c.sources[p.Source] && !moving[keyOf(store.Pipeline, p.Name)] {
 			c.pipelines[p.Name] = now
 			continue
 		}
@@ -198,7 +203,6 @@ func (r *running) compare(cfg *config.Config) (c *change, err error) {
 		if err := r.makePipeline(c.build, made); err != nil {
 			return c, err
 		}
-		made.pipeline = nil // what it asks may not be open yet
 		c.pipelines[p.Name] = made
 	}
 	for name, p := range r.pipelines {
@@ -227,12 +231,13 @@ func sameSource(a, b config.Source) bool {
 	return a.Adapter == b.Adapter && a.Isolate == b.Isolate && bytes.Equal(a.Config, b.Config)
 }
 
+// makePipeline makes a pipeline but for its source, which may not be open yet.
 func (r *running) makePipeline(b *builder, p *polling) error {
 	c, err := b.pipeline(p.config)
 	if err != nil {
 		return err
 	}
-	c.Source, c.Claim, c.Limits, c.Secret, c.Hurry = p.source.source, r.state.Claim, r.state.Limits(), r.state.Secret(), r.hurry
+	c.Claim, c.Limits, c.Secret, c.Hurry = r.state.Claim, r.state.Limits(), r.state.Secret(), r.hurry
 	c.Meter, c.Tracer = r.engine.pipelineMeter(c.Name, c.SourceName, c.Delivers), r.engine.tracer
 	c.Meter = pipelineMeter{c.Meter, r.meter.Pipeline(c.Name, c.SourceName)}
 	p.pipeline, err = pipeline.New(c)
@@ -336,24 +341,41 @@ func (r *running) end() error {
 
 // rename moves state to the names that the moved blocks tell, while nothing has it. What was moved before stays.
 func (r *running) rename(ctx context.Context, cfg *config.Config) error {
-	for _, m := range cfg.Moves {
-		if r.cfg != nil && slices.Contains(r.cfg.Moves, m) {
-			continue // done, or there was nothing to move: state that came since belongs to a loop that runs
-		}
+	var done []config.Move
+	for _, m := range r.newMoves(cfg) {
 		moved, err := r.state.Admin().Rename(ctx, store.Kind(m.Kind), m.From, m.To)
-		switch {
-		case errors.Is(err, store.ErrOccupied):
-			return occupied(m)
-		case err != nil:
+		if err != nil {
+			for _, m := range slices.Backward(done) {
+				if _, back := r.state.Admin().Rename(context.WithoutCancel(ctx), store.Kind(m.Kind), m.To, m.From); back != nil {
+					r.engine.o.Logger.Error("state that was moved to another name could not be moved back",
+						"kind", m.Kind, "from", m.From, "to", m.To, "error", store.Text(back))
+				}
+			}
+			if errors.Is(err, store.ErrOccupied) {
+				return occupied(m)
+			}
 			return fmt.Errorf("moving the state of %s %s to %s: %w", m.Kind, m.From, m.To, err)
-		case moved:
-			r.engine.o.Logger.Info("state was moved to another name", "kind", m.Kind, "from", m.From, "to", m.To)
+		}
+		if moved {
+			done = append(done, m)
 		}
 	}
-	return nil
+	for _, m := range done {
+		r.engine.o.Logger.Info("state was moved to another name", "kind", m.Kind, "from", m.From, "to", m.To)
+	}
+	return r.loadPauses(ctx) // which move with the state
+}
+
+// newMoves are the moves that are still to be made. Others are done, or there was nothing to move: state that came since belongs to a
+// loop that runs.
+func (r *running) newMoves(cfg *config.Config) []config.Move {
+	return slices.DeleteFunc(slices.Clone(cfg.Moves), func(m config.Move) bool { return r.cfg != nil && slices.Contains(r.cfg.Moves, m) })
 }
 
 func (r *running) isPaused(kind store.Kind, name string) bool {
-	_, paused := r.paused[string(kind)+" "+name]
+	_, paused := r.paused[keyOf(kind, name)]
 	return paused
 }
+
+// keyOf is a name among names of several kinds.
+func keyOf(kind store.Kind, name string) string { return string(kind) + " " + name }

@@ -138,14 +138,16 @@ func (r *running) entry(ctx context.Context, id string) (e *record.Entry, delive
 
 // Replay implements operate.Engine. The order is that of the deliveries, so that each lane gets its notifications as it got them.
 //
-// Invariant 4: what a newer generation superseded, which is not replayed as well, goes nowhere without force.
+// Invariant 4: what a newer generation superseded goes nowhere without force, unless the newest is replayed after it.
 func (e *Engine) Replay(ctx context.Context, o operate.Replay) (*operate.Replayed, error) {
 	r, err := e.current()
 	if err != nil {
 		return nil, err
 	}
-	if err := r.known(ctx, operate.Target{Kind: operate.Destination, Name: o.To}); o.To != "" && err != nil {
-		return nil, err
+	if o.To != "" {
+		if err := r.destination(ctx, o.To); err != nil {
+			return nil, err
+		}
 	}
 	if o.Filter.To.IsZero() {
 		o.Filter.To = time.Now() // what is delivered meanwhile, replayed notifications too, is none of it
@@ -154,31 +156,19 @@ func (e *Engine) Replay(ctx context.Context, o operate.Replay) (*operate.Replaye
 	if err != nil {
 		return nil, err
 	}
-	type key struct {
-		pipeline string
-		ref      sdk.Ref
-	}
-	newest := map[key]uint64{}
-	if err := r.delivered(ctx, filter, func(page []store.Delivered) error {
-		for _, d := range page {
-			k := key{d.Pipeline, d.Ref}
-			newest[k] = max(newest[k], d.Generation)
-		}
-		return nil
-	}); err != nil {
-		return nil, err
-	}
 	out := &operate.Replayed{}
 	err = r.delivered(ctx, filter, func(page []store.Delivered) error {
 		var entries []record.Entry
 		for _, d := range page {
-			row, known, err := r.state.Admin().Row(ctx, d.Pipeline, d.Ref)
-			if err != nil {
-				return shown(err)
-			}
-			if known && row.Generation > newest[key{d.Pipeline, d.Ref}] && !o.Force {
-				out.Superseded++
-				continue
+			if !o.Force {
+				superseded, err := r.superseded(ctx, &d.Entry, filter)
+				if err != nil {
+					return err
+				}
+				if superseded {
+					out.Superseded++
+					continue
+				}
 			}
 			entry := d.Entry
 			entry.Destination = cmp.Or(o.To, entry.Destination)
@@ -200,6 +190,27 @@ func (e *Engine) Replay(ctx context.Context, o operate.Replay) (*operate.Replaye
 		e.o.Logger.Info("a person replayed delivered notifications", "notifications", out.Notifications, "left_out", out.Superseded, "by", operate.Actor(ctx))
 	}
 	return out, nil
+}
+
+// superseded says whether there is a newer generation of an entry that is not replayed by the same deliver block to the same
+// destination: one that the filter does not choose, that waits, or that came to nothing.
+func (r *running) superseded(ctx context.Context, e *record.Entry, f store.Filter) (bool, error) {
+	row, known, err := r.state.Admin().Row(ctx, e.Pipeline, e.Ref)
+	if err != nil {
+		return false, shown(err)
+	}
+	if !known || row.Generation <= e.Generation {
+		return false, nil
+	}
+	f.Pipeline, f.Ref = e.Pipeline, e.Ref
+	there := false
+	err = r.delivered(ctx, f, func(page []store.Delivered) error {
+		there = there || slices.ContainsFunc(page, func(d store.Delivered) bool {
+			return d.Generation == row.Generation && d.Deliver == e.Deliver && d.Destination == e.Destination
+		})
+		return nil
+	})
+	return !there, err
 }
 
 // replay puts entries into the outbox, as many at a time as the store takes.
@@ -272,6 +283,9 @@ func (r *running) find(ctx context.Context, want operate.Record) (pipeline strin
 		}
 		for token := []byte(nil); ; {
 			rows, next, err := r.state.Admin().Rows(ctx, pipeline, token, 1000)
+			if err == nil {
+				err = ctx.Err() // there may be millions
+			}
 			if err != nil {
 				return "", row, shown(err)
 			}

@@ -149,3 +149,11 @@ func newLedger(t *testing.T, notifyURL string) (dir string, env []string, keep f
 	}
 	return dir, []string{"LEDGER=" + program, "LEDGER_FILE=" + file, "NOTIFY_URL=" + notifyURL}, keep
 }
+
+// orders are changes that a ledger holds.
+func orders(ids ...string) (all []json.RawMessage) {
+	for _, id := range ids {
+		all = append(all, json.RawMessage(fmt.Sprintf(`{"id": %q}`, id)))
+	}
+	return all
+}

@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rounds-engine/rounds/engine/operate"
 )
 
 // echo answers with everything that came, as debug pages do.
@@ -234,6 +236,26 @@ pipeline %[1]q {
 	return b.String()
 }
 
+// commandsShowNothing looks at all that operators' commands print that are not for looking at content. Those for a running engine fail
+// without one.
+func commandsShowNothing(t *testing.T, dir, mode string) {
+	t.Helper()
+	for _, args := range []string{
+		"status", "dead list", "history list", "history list --destination webhook.failing", "replay --all --dry-run", "state show good", "adapter list",
+		"dead retry --pipeline some_scripts", "dead retry --pipeline some_patients", "poll error500", "poll html", "poll badTime", "poll all_throws",
+		"poll leak_error", "dead show 0123", "history show 0123", "history record 0123456789abcdef", "reload", "resume pipeline.good",
+	} {
+		for _, format := range [][]string{nil, {"--json"}} {
+			if args == "resume pipeline.good" && format != nil {
+				continue // which has no result
+			}
+			_, stdout, stderr := rounds(t, nil, append(append(strings.Fields(args), "--state", filepath.Join(dir, "state")), format...)...)
+			noCanary(t, "rounds "+args, stdout+stderr)
+			says(t, stderr, mode)
+		}
+	}
+}
+
 // TestInvariant6NothingThatMustNotGetOutGetsOut lets everything fail in every way with canaries in it, and looks for them in the
 // logs, in what processes show of themselves, and in the names of files.
 func TestInvariant6NothingThatMustNotGetOutGetsOut(t *testing.T) {
@@ -288,6 +310,7 @@ func TestInvariant6NothingThatMustNotGetOutGetsOut(t *testing.T) {
 		p := startRun(t, dir, env, "--log-format", format)
 		if format == "text" {
 			everythingFailed(t, p)
+			commandsShowNothing(t, dir, byTheEngine)
 		} else {
 			p.eventually(30*time.Second, "running", func() bool { return strings.Contains(p.log.String(), "the poll failed") })
 		}
@@ -297,6 +320,14 @@ func TestInvariant6NothingThatMustNotGetOutGetsOut(t *testing.T) {
 		noCanary(t, "stdout", p.stdout.String())
 	}
 	noCanary(t, "a trace", traces.raw.String())
+	commandsShowNothing(t, dir, byTheState)
+	shown, _ := command(t, dir, 0, "dead", "show", asked[[]operate.DeadLetter](t, dir, 0, "dead", "list", "--pipeline", "some_patients")[0].ID)
+	says(t, shown, canaryID, canaryName)
+	audit, err := os.ReadFile(filepath.Join(dir, "state", "audit.log"))
+	if err != nil || len(audit) == 0 {
+		t.Errorf("the look is not in the audit log: %v", err)
+	}
+	noCanary(t, "the audit log", string(audit))
 	if len(traces.spans) == 0 {
 		t.Error("nothing was traced")
 	}

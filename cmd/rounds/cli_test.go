@@ -29,7 +29,7 @@ func TestTheCommandLineIsExplained(t *testing.T) {
 		{"--help", 0, "Exit codes", ""},
 		{"run --help", 0, "--grace", ""},
 		{"validate --help", 0, "--json", ""},
-		{"resume --help", 0, "--from", ""},
+		{"resume --help", 0, "see rounds state set", ""},
 		{"map --help", 0, "--watch", ""},
 		{"test --help", 0, "--update", ""},
 		{"record --help", 0, "a person must look at each file", ""},
@@ -53,16 +53,17 @@ func TestTheCommandLineIsExplained(t *testing.T) {
 		{"run --log-level loud", 2, "", "must be debug, info, warn or error"},
 		{"run --log-format xml", 2, "", "must be text or json"},
 		{"run a b", 2, "", "Usage: rounds run [PATH]"},
-		{"resume", 2, "", "Usage: rounds resume PIPELINE --from"},
+		{"resume", 2, "", "Usage: rounds resume pipeline.NAME|destination.TYPE.NAME"},
 		{"map", 2, "", "Usage: rounds map PIPELINE --record FILE [PATH]"},
 		{"map x", 2, "", "record"},
 		{"record x", 2, "", "to"},
 		{"record x --to y --n 0", 2, "", "--n has to be between 1 and 1000"},
 		{"record x --to y --since -1h", 2, "", "--since has to be above 0"},
 		{"test --run [", 2, "", "--run: error parsing regexp"},
-		{"resume x", 2, "", "from"},
-		{"resume x --from tomorrow", 2, "", "2026-05-10T10:00:00Z"},
-		{"resume x --from now --state nowhere", 1, "", "there is no state in nowhere"},
+		{"resume x", 2, "", "must be pipeline.NAME or destination.TYPE.NAME"},
+		{"state set x", 2, "", "start"},
+		{"state set x --start tomorrow", 2, "", "2026-05-10T10:00:00Z"},
+		{"state set x --start now --state nowhere", 1, "", "there is no state in nowhere"},
 		{"run nowhere", 1, "", `no file or directory "nowhere"`},
 		{"plan ./nowhere", 1, "", `no file or directory "./nowhere"`},
 		{"validate nowhere", 1, "", `no file or directory "nowhere"`},
@@ -178,11 +179,9 @@ func TestAStateHasOneEngine(t *testing.T) {
 	p.logged("msg=running")
 	holder := fmt.Sprintf("is in use by process %d", p.cmd.Process.Pid)
 	state := filepath.Join(dir, "state")
-	for _, args := range [][]string{{"run", dir, "--state", state}, {"resume", "appointments", "--from", "now", "--state", state}} {
-		code, _, stderr := rounds(t, c.env(), args...)
-		if code != 1 || !strings.Contains(stderr, holder) {
-			t.Errorf("%s: exit code %d\n%s", args[0], code, stderr)
-		}
+	code, _, stderr := rounds(t, c.env(), "run", dir, "--state", state)
+	if code != 1 || !strings.Contains(stderr, holder) {
+		t.Errorf("exit code %d\n%s", code, stderr)
 	}
 	p.pollsMore(c, 1)
 	if code := p.stop(); code != 0 {
@@ -191,7 +190,7 @@ func TestAStateHasOneEngine(t *testing.T) {
 }
 
 // TestAGapIsAcceptedByAPerson: the server no longer has everything since the last poll. The pipeline says so and waits, also
-// over a restart; after `rounds resume` it goes on.
+// over a restart; after `rounds state set` it goes on.
 func TestAGapIsAcceptedByAPerson(t *testing.T) {
 	t.Parallel()
 	c := newClinic(t, sampleehr.Options{}, receiver.Options{})
@@ -204,7 +203,7 @@ func TestAGapIsAcceptedByAPerson(t *testing.T) {
 	p.eventually(20*time.Second, "the first orders arrived", func() bool { return c.Accepted() == 2 })
 
 	keep(page{First: 7, Changes: []json.RawMessage{order("B", "one"), order("A", "two"), order("C", "one")}})
-	const told = `to_resume="rounds resume orders --from now|beginning|INSTANT"`
+	const told = `to_resume="rounds state set orders --start now|beginning|INSTANT"`
 	p.logged("there is a gap in the feed, the pipeline pauses", told)
 	p.stop()
 	p = startRun(t, dir, env)
@@ -215,12 +214,12 @@ func TestAGapIsAcceptedByAPerson(t *testing.T) {
 	}
 
 	state := filepath.Join(dir, "state")
-	code, _, stderr := rounds(t, nil, "resume", "order", "--from", "beginning", "--state", state)
+	code, _, stderr := rounds(t, nil, "state", "set", "order", "--start", "beginning", "--state", state)
 	if code != 1 || !strings.Contains(stderr, `knows no pipeline "order"`) || !strings.Contains(stderr, "it knows: orders") {
 		t.Errorf("an unknown pipeline: exit code %d\n%s", code, stderr)
 	}
-	code, stdout, stderr := rounds(t, nil, "resume", "orders", "--from", "beginning", "--state", state)
-	if code != 0 || !strings.Contains(stdout, "Pipeline orders goes on from beginning at the next run") {
+	code, stdout, stderr := rounds(t, nil, "state", "set", "orders", "--start", "beginning", "--state", state)
+	if code != 0 || !strings.Contains(stdout, "Pipeline orders goes on from beginning") {
 		t.Fatalf("exit code %d\n%s%s", code, stdout, stderr)
 	}
 	p = startRun(t, dir, env)

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -226,6 +228,9 @@ func (s *someDead) run(c *cobra.Command, ids []string, from *configuration, do f
 	if err != nil {
 		return err
 	}
+	if f.To.IsZero() {
+		f.To = time.Now() // what comes to nothing again meanwhile is not taken up again
+	}
 	return operating(c, s.state, from, func(ctx context.Context, e operate.Engine) error {
 		h := &handled{Failed: map[string]string{}}
 		each := func(id string) error {
@@ -270,8 +275,8 @@ func (s *someDead) tell(w io.Writer, h *handled) error {
 	if h.Retried+h.Discarded+len(h.Failed) == 0 {
 		fmt.Fprintln(w, "There are none.")
 	}
-	for id, why := range h.Failed {
-		fmt.Fprintf(w, "%s stays: %s\n", id, why)
+	for _, id := range slices.Sorted(maps.Keys(h.Failed)) {
+		fmt.Fprintf(w, "%s stays: %s\n", id, h.Failed[id])
 	}
 	return nil
 }

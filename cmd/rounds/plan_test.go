@@ -263,5 +263,5 @@ func TestAPlanOfAnExternalAdapter(t *testing.T) {
 	run.stop()
 	shows(0, "new            0\n", "\nsaves = true")
 	keep(page{First: 7})
-	shows(1, "rounds resume orders --from now|beginning|INSTANT", "")
+	shows(1, "rounds state set orders --start now|beginning|INSTANT", "")
 }

@@ -60,7 +60,7 @@ that has a mistake changes nothing.`,
 				case err != nil:
 					return err
 				}
-				stop := reloadOnSignal(c.Context(), e)
+				stop := reloadOnSignal(c.Context(), e, log)
 				defer stop()
 				return e.Run(c.Context(), cfg, func(ctx context.Context) (*config.Config, error) {
 					var mistakes strings.Builder
@@ -80,8 +80,9 @@ that has a mistake changes nothing.`,
 	return c
 }
 
-// reloadOnSignal lets the engine read its configuration again at each SIGHUP, until stop. The engine logs what came of it.
-func reloadOnSignal(ctx context.Context, e *engine.Engine) (stop func()) {
+// reloadOnSignal lets the engine read its configuration again at each SIGHUP, until stop. The engine logs what came of
+// it.
+func reloadOnSignal(ctx context.Context, e *engine.Engine, log *slog.Logger) (stop func()) {
 	hup := make(chan os.Signal, 1) // signals that come meanwhile are one
 	signal.Notify(hup, syscall.SIGHUP)
 	ctx, cancel := context.WithCancel(ctx)
@@ -89,7 +90,9 @@ func reloadOnSignal(ctx context.Context, e *engine.Engine) (stop func()) {
 		for {
 			select {
 			case <-hup:
-				_, _ = e.Reload(operate.As(ctx, "SIGHUP"))
+				if _, err := e.Reload(operate.As(ctx, "SIGHUP")); errors.Is(err, operate.ErrNotRunning) {
+					log.Warn("SIGHUP is not heeded: the engine is starting or stopping")
+				}
 			case <-ctx.Done():
 				return
 			}
@@ -158,6 +161,7 @@ func newEngine(log *slog.Logger, state stateFlags, grace time.Duration) (*engine
 	}
 	return engine.New(engine.Options{
 		StateDir: state.dir, StateKey: key, Bundled: []string{self, "adapter", "serve"}, Adapters: bundledNames(), Grace: grace, Logger: log,
+		Version: version,
 	}), nil
 }
 

@@ -70,7 +70,7 @@ func wanting(st *operate.Status) bool {
 		case "failing", "gap", "paused", "orphan":
 			return true
 		}
-		if p.DeadLetters > 0 {
+		if p.DeadLetters > 0 || p.Failures > 0 {
 			return true
 		}
 	}
@@ -88,7 +88,7 @@ func wanting(st *operate.Status) bool {
 
 func writeStatus(w io.Writer, st *operate.Status, now time.Time) error {
 	if st.Running {
-		fmt.Fprintf(w, "Running since %s (pid %d).\n", st.Started.UTC().Format(time.RFC3339), st.PID)
+		fmt.Fprintf(w, "rounds %s runs since %s (pid %d).\n", st.Version, st.Started.UTC().Format(time.RFC3339), st.PID)
 	}
 	if st.Reload != nil && st.Reload.Error != "" {
 		fmt.Fprintf(w, "The configuration was read again at %s and changes nothing:\n%s\n", st.Reload.Time.UTC().Format(time.RFC3339), indent(st.Reload.Error))

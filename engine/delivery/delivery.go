@@ -188,6 +188,9 @@ func (l *Loop) Resume() {
 	}
 }
 
+// toResume is the command that a person resumes with.
+func (l *Loop) toResume() string { return "rounds resume destination." + l.cfg.Name }
+
 // Status may be called at any time.
 func (l *Loop) Status() Status {
 	st := l.health.status(int(l.held.Load()))

@@ -106,8 +106,8 @@ func (s *session) deliver(work context.Context, ln *lane, e *record.Entry, epoch
 		r = result{lane: ln, end: hold}
 		r.err = s.remember(work, ln, id, failed)
 		if attrs := l.refusal(e, cause, attempts); attrs != nil {
-			l.log.Error("the receiver refuses a notification; its lane is held, others go on. Put the cause right and restart, "+
-				`or set on_reject = "dead_letter"`, attrs...)
+			l.log.Error("the receiver refuses a notification; its lane is held, others go on. Put the cause right, then run what "+
+				`to_resume says, or set on_reject = "dead_letter"`, append(attrs, "to_resume", l.toResume())...)
 		}
 	case record.Pause:
 		r = result{lane: ln, end: more}
@@ -127,7 +127,7 @@ func (s *session) deliver(work context.Context, ln *lane, e *record.Entry, epoch
 }
 
 // remember keeps the outcome of a failed attempt in memory and in the store. Where the store does not take it, memory is
-// enough to go on; only a restart would forget.
+// enough to go on; only a new session would forget.
 func (s *session) remember(work context.Context, ln *lane, id store.EntryID, a store.Attempt) error {
 	ln.tried, ln.attempts = true, a.Attempts
 	c, cancel := context.WithTimeout(context.WithoutCancel(work), storeTimeout)
@@ -294,11 +294,11 @@ func (l *Loop) healed() {
 	}
 }
 
-// pause stops all sending until Resume or a restart.
+// pause stops all sending until Resume or the next Run.
 func (l *Loop) pause(code, text string) {
 	if l.health.pause(text) {
-		l.log.Error("the destination is paused: the receiver refuses everything. Nothing is lost: put the cause right, then restart",
-			"code", code, "error", text)
+		l.log.Error("the destination is paused: the receiver refuses everything. Nothing is lost: put the cause right, then run what to_resume says",
+			"code", code, "error", text, "to_resume", l.toResume())
 	}
 }
 

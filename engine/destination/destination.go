@@ -33,6 +33,7 @@ var (
 	_ Destination          = (*stdout)(nil)
 	_ Prober               = (*mllp)(nil)
 	_ Prober               = (*program)(nil)
+	_ Prober               = (*file)(nil)
 	_ Prober               = (*kafka)(nil)
 	_ Prober               = (*natsStream)(nil)
 	_ Prober               = (*webhook)(nil)

@@ -48,6 +48,10 @@ type file struct {
 
 const linePrefix = `{"id":`
 
+func notRegular() error {
+	return &record.SendError{Code: "file", Text: "cannot open the file: it is not a regular file"}
+}
+
 func (f *file) Send(ctx context.Context, n delivery.Notification) error {
 	body, err := oneLine(n.Body)
 	if err != nil {
@@ -69,6 +73,32 @@ func (f *file) Send(ctx context.Context, n delivery.Notification) error {
 }
 
 func (f *file) Close() error { return f.lines.close() }
+
+// Probe opens the file, or makes one beside where it will be and removes that again.
+func (f *file) Probe(context.Context) error {
+	now, err := os.Stat(f.path)
+	if err == nil && !now.Mode().IsRegular() {
+		return notRegular()
+	}
+	if err == nil {
+		g, err := os.OpenFile(f.path, os.O_WRONLY, 0)
+		if err == nil {
+			err = g.Close()
+		}
+		if err != nil {
+			return ioError("file", "cannot open the file", err)
+		}
+		return nil
+	}
+	g, err := os.CreateTemp(filepath.Dir(f.path), ".rounds-check-*")
+	if err == nil {
+		err = errors.Join(g.Close(), os.Remove(g.Name()))
+	}
+	if err != nil {
+		return ioError("file", "cannot make the file", err)
+	}
+	return nil
+}
 
 // write puts whole lines on disk. After an error it is not known what is there, so the file is opened anew and its end
 // looked at.
@@ -108,7 +138,7 @@ func (f *file) ready() error {
 		}
 	}
 	if err == nil && !now.Mode().IsRegular() { // a pipe would block the opening
-		return &record.SendError{Code: "file", Text: "cannot open the file: it is not a regular file"}
+		return notRegular()
 	}
 	g, err := os.OpenFile(f.path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/rounds-engine/rounds/engine/delivery"
+	"github.com/rounds-engine/rounds/engine/destination"
 	"github.com/rounds-engine/rounds/engine/record"
 )
 
@@ -142,6 +143,29 @@ func TestFileErrorsSayWhyAndPassByThemselves(t *testing.T) {
 		if e := sendError(t, d.Send(t.Context(), note(`{}`))); !strings.Contains(e.Text, "not a regular file") {
 			t.Errorf("%s: %+v", path, e)
 		}
+	}
+}
+
+func TestFileIsProbedWithoutATrace(t *testing.T) {
+	dir := t.TempDir()
+	there := filepath.Join(dir, "there.jsonl")
+	if err := os.WriteFile(there, []byte("{}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		there: "", filepath.Join(dir, "new.jsonl"): "", filepath.Join(dir, "no", "new.jsonl"): "cannot make the file: no such file or directory",
+		dir: "not a regular file",
+	} {
+		err := open(t, "file", map[string]any{"path": path}).(destination.Prober).Probe(t.Context())
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", path, err, want)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("a probe left files: %v %v", left, err)
+	}
+	if data, err := os.ReadFile(there); err != nil || string(data) != "{}\n" {
+		t.Errorf("a probe changed the file: %q %v", data, err)
 	}
 }
 

@@ -102,10 +102,14 @@ func (c *kafkaConfig) check() error {
 
 // isTopic is the rule of Kafka's own Topic.validate.
 func isTopic(s string) bool {
-	return s != "" && s != "." && s != ".." && len(s) <= 249 && !strings.ContainsFunc(s, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r))
-	})
+	const marks = "._-"
+	return s != "" && s != "." && s != ".." && len(s) <= 249 && strings.Trim(s, marks+letters+digits) == ""
 }
+
+const (
+	letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	digits  = "0123456789"
+)
 
 func (c *kafkaConfig) open() Destination {
 	return &kafka{options: c.options, topic: c.Topic, pending: map[string]*produced{}, batches: semaphore.NewWeighted(allBatches)}

@@ -204,7 +204,7 @@ func New(c Config) (*Pipeline, error) {
 //
 // Invariant 8: nothing that happens in here, a panic included, reaches another pipeline.
 func (p *Pipeline) Run(ctx context.Context) {
-	defer p.is(Stopped, nil)
+	defer p.runs()()
 	failures := 0
 	for ctx.Err() == nil {
 		p.is(Claiming, nil)
@@ -216,7 +216,7 @@ func (p *Pipeline) Run(ctx context.Context) {
 		wait := backOff(failures)
 		p.is(Claiming, func(st *Status) { st.Why, st.Failures = text(err), failures })
 		p.log.Warn("the state of the pipeline is claimed again", "error", text(err), "retry_in", wait.Round(time.Millisecond))
-		sleep(ctx, wait)
+		p.refuse(ctx, time.After(wait), nil, err)
 	}
 }
 
@@ -278,7 +278,7 @@ func (p *Pipeline) own(ctx context.Context, failures *int) error {
 			p.log.Error("there is a gap in the feed, the pipeline pauses: the server no longer has all changes since the last poll",
 				"error", sdk.Safe(err), "to_resume", "rounds state set "+p.Name+" --start now|beginning|INSTANT")
 			p.is(Gap, func(st *Status) { st.Why, st.Polled = text(err), feed.Position().Polled })
-			p.gap(ctx, err)
+			p.refuse(ctx, nil, feed.Lost(), err) // a person says where it goes on, for which it is stopped
 			return err
 		default:
 			if sdk.CodeOf(err) == sdk.CodeRateLimited && p.feed.Position().Commit > before {
@@ -347,26 +347,19 @@ func (p *Pipeline) next(ctx context.Context, due time.Time) (asked chan<- polled
 	return asked, true
 }
 
-// gap waits for a person, who stops the pipeline to say where it goes on. A poll that is asked for meanwhile is not made.
-func (p *Pipeline) gap(ctx context.Context, cause error) {
+// refuse waits for whatever comes first. A poll that is asked for meanwhile is not made, for the cause.
+func (p *Pipeline) refuse(ctx context.Context, over <-chan time.Time, lost <-chan struct{}, cause error) {
 	for {
 		select {
 		case asked := <-p.watched.asked:
 			asked <- polled{err: showable(cause)}
+		case <-over:
+			return
 		case <-ctx.Done():
 			return
-		case <-p.feed.Lost():
+		case <-lost:
 			return
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
 	}
 }
 

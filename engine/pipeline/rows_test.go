@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rounds-engine/rounds/engine/store"
+	"github.com/rounds-engine/rounds/engine/store/memstore"
 	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/rawjson"
 )
@@ -220,6 +221,36 @@ func TestEqualTimestampsAreAllDelivered(t *testing.T) {
 		r.ehr.setAt(at, "5", "a", "p") // of the same instant as the watermark
 		pass(time.Minute)
 		r.expect("0@a", "1@a", "2@a", "3@a", "4@a", "5@a")
+	})
+}
+
+// TestInvariant2IdsAfterARestore: the state is that of a backup, and the record changed again before it was polled. The generation
+// counts as it did before, and a receiver that has it must not take the new state for it.
+func TestInvariant2IdsAfterARestore(t *testing.T) {
+	simulate(t, func(r *rig) {
+		r.ehr.feed.Version = sdk.None
+		id := func(states ...string) (ids []string) {
+			r.use(memstore.New(store.Limits{}))
+			for _, patient := range states {
+				r.ehr.set("1", "", patient)
+				r.run(time.Minute)
+			}
+			waiting, _, err := r.store.Admin().Waiting(r.Context(), store.Filter{}, nil, 10)
+			if err != nil || len(waiting) != len(states) {
+				r.Fatal(err, waiting)
+			}
+			for _, e := range waiting {
+				ids = append(ids, e.ID)
+			}
+			return ids
+		}
+		lost, restored, same := id("p", "q"), id("p", "r"), id("p", "q")
+		if lost[0] != restored[0] || lost[1] == restored[1] {
+			t.Errorf("ids %q, after a restore %q: only the first is of the same state", lost, restored)
+		}
+		if !slices.Equal(lost, same) {
+			t.Errorf("ids %q, of the same states again %q", lost, same)
+		}
 	})
 }
 

@@ -42,7 +42,25 @@ type polled struct {
 type watched struct {
 	mu     sync.Mutex
 	status Status
+	ended  chan struct{} // closed at the end of the Run that is under way; nil: none is
 	asked  chan chan polled
+}
+
+var errNotRunning = failf("the pipeline does not run, or was just stopped: try again")
+
+// runs takes note that Run has begun; the result is for its end.
+func (p *Pipeline) runs() (ends func()) {
+	ended := make(chan struct{})
+	p.watched.mu.Lock()
+	defer p.watched.mu.Unlock()
+	p.watched.ended = ended
+	return func() {
+		p.is(Stopped, nil)
+		p.watched.mu.Lock()
+		defer p.watched.mu.Unlock()
+		p.watched.ended = nil
+		close(ended)
+	}
 }
 
 // Status may be called at any time.
@@ -55,14 +73,22 @@ func (p *Pipeline) Status() Status {
 // Poll polls at once, or when what is under way has ended, and tells what came of it. The error is one that Run would log, and its
 // text may be shown; or that of ctx, when it ends before: then the poll goes on.
 func (p *Pipeline) Poll(ctx context.Context) (Counts, error) {
+	p.watched.mu.Lock()
+	ended := p.watched.ended
+	p.watched.mu.Unlock()
+	if ended == nil {
+		return Counts{}, errNotRunning
+	}
 	answer := make(chan polled, 1)
 	select {
 	case p.watched.asked <- answer:
+	case <-ended:
+		return Counts{}, errNotRunning
 	case <-ctx.Done():
 		return Counts{}, ctx.Err()
 	}
 	select {
-	case a := <-answer:
+	case a := <-answer: // whoever took it answers, whatever comes
 		return a.counts, a.err
 	case <-ctx.Done():
 		return Counts{}, ctx.Err()

@@ -4,8 +4,6 @@
 package pipeline_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -109,10 +107,49 @@ func TestAPollThatIsAskedForIsMadeAtOnceAndTellsWhatCameOfIt(t *testing.T) {
 			}
 		}
 		stop()
-		ctx, cancel := context.WithTimeout(r.Context(), time.Minute)
-		defer cancel()
-		if _, err := r.loop.Poll(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("of a loop that has ended: %v", err)
+	})
+}
+
+// TestAPollThatCannotBeMadeIsAnswered: whoever asks is not left waiting for what may take minutes, or never come.
+func TestAPollThatCannotBeMadeIsAnswered(t *testing.T) {
+	simulate(t, func(r *rig) {
+		r.onClaim = func(int) error { return store.ErrHeld }
+		stop := r.start()
+		pass(10 * time.Minute) // into long pauses between the claims
+		answers := make(chan error)
+		ask := func() {
+			go func() {
+				_, err := r.loop.Poll(r.Context())
+				answers <- err
+			}()
+			synctest.Wait()
+		}
+		begun := time.Now()
+		ask()
+		if err := <-answers; err == nil || !strings.Contains(err.Error(), store.ErrHeld.Error()) || time.Since(begun) > 0 {
+			t.Errorf("while the state is another's, after %v: %v", time.Since(begun), err)
+		}
+		stop()
+		ask()
+		if err := <-answers; err == nil || !strings.Contains(err.Error(), "does not run") {
+			t.Errorf("after the end: %v", err)
+		}
+
+		// A loop that ends while somebody waits for it.
+		r.onClaim = nil
+		answer := make(chan struct{})
+		r.ehr.onPoll = func(int, sdk.Query) (sdk.Page, error) {
+			<-answer
+			return sdk.Page{}, sdk.Retryable("GET /appointments: 503")
+		}
+		stop = r.start()
+		synctest.Wait()
+		ask() // it waits for the poll that is under way
+		go stop()
+		synctest.Wait()
+		close(answer)
+		if err := <-answers; err == nil {
+			t.Error("a pipeline that was stopped has polled")
 		}
 	})
 }

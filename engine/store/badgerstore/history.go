@@ -173,7 +173,8 @@ func (s *Store) readDone(txn *badger.Txn, i *badger.Item) (store.Delivered, erro
 	return done, err
 }
 
-// matcher is a filter with numbers for names, 0 for one that the state does not know.
+// matcher is a filter with numbers for names, 0 for one that the state does not know. A dead letter without a notification has 0 for
+// its destination too, which matches none.
 type matcher struct {
 	store.Filter
 	pipeline, destination uint32
@@ -196,7 +197,7 @@ func (s *Store) matcher(f store.Filter) (matcher, error) {
 
 // matches looks at the id and the record of e only.
 func (m *matcher) matches(pipeline, destination uint32, at time.Time, e *record.Entry) bool {
-	return (m.Pipeline == "" || m.pipeline == pipeline) && (m.Destination == "" || m.destination == destination) &&
+	return (m.Pipeline == "" || m.pipeline == pipeline) && (m.Destination == "" || m.destination != 0 && m.destination == destination) &&
 		(m.ID == "" || m.ID == e.ID) && (!m.byRef || m.Ref == e.Ref) &&
 		(m.From.IsZero() || !at.Before(m.From)) && (m.To.IsZero() || at.Before(m.To))
 }

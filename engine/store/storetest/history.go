@@ -256,6 +256,7 @@ func deadFiltered(t *testing.T, o Open) {
 		"pipeline":    {store.Filter{Pipeline: "p"}, []string{"0", "2", "3"}},
 		"unknown":     {store.Filter{Pipeline: "r"}, nil},
 		"destination": {store.Filter{Destination: "webhook.d"}, []string{"1"}},
+		"no such one": {store.Filter{Destination: "file.f"}, nil}, // not those that have no notification
 		"id":          {store.Filter{ID: "2"}, []string{"2"}},
 		"record":      {store.Filter{Pipeline: "p", Ref: ref("a")}, []string{"0", "3"}},
 		"code":        {store.Filter{Code: "http_422"}, []string{"1", "2"}},
