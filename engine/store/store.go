@@ -212,6 +212,14 @@ type Delivered struct {
 	Code string
 }
 
+// Again is a notification that is to be delivered once more.
+type Again struct {
+	record.Entry
+	// Newest is the newest generation of its record that is known of. Where there is a newer one by now, this notification is
+	// superseded, as it would be delivered after that; 0: this is not asked.
+	Newest uint64
+}
+
 // Filter restricts a listing; what is zero does not restrict.
 type Filter struct {
 	Pipeline    string
@@ -261,9 +269,9 @@ type Admin interface {
 	// Delivered lists what was accepted and is kept, by time of delivery, oldest or newest first. Those of one record are found
 	// without looking at others.
 	Delivered(ctx context.Context, f Filter, newest bool, token []byte, limit int) (delivered []Delivered, next []byte, err error)
-	// Replay puts notifications at the ends of their lanes, in the order given, all or none: with their ids, as if they had
-	// never been tried. It does not ask for newer generations. ErrTooLarge beyond Limits.
-	Replay(ctx context.Context, entries []record.Entry) error
+	// Replay puts notifications at the ends of their lanes, in the order given, all in one step: with their ids, as if they had
+	// never been tried. Those that were superseded meanwhile are left out, and counted. ErrTooLarge beyond Limits.
+	Replay(ctx context.Context, all []Again) (superseded int, err error)
 	// Row gives a record's row with its snapshot, and whether there is one; Rows lists the rows of a pipeline, without.
 	Row(ctx context.Context, pipeline string, ref sdk.Ref) (Row, bool, error)
 	Rows(ctx context.Context, pipeline string, token []byte, limit int) (rows []Row, next []byte, err error)

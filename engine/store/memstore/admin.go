@@ -245,23 +245,32 @@ func (a *admin) Pending(ctx context.Context) (map[string]store.Depth, error) {
 	return pending, nil
 }
 
-func (a *admin) Replay(ctx context.Context, entries []record.Entry) error {
+func (a *admin) Replay(ctx context.Context, all []store.Again) (superseded int, err error) {
 	s := (*Store)(a)
 	if err := s.enter(ctx); err != nil {
-		return err
+		return 0, err
 	}
 	defer s.mu.Unlock()
-	b := store.Batch{Entries: entries}
-	if b.Items() > s.limits.Items || b.Size() > s.limits.Bytes {
-		return store.ErrTooLarge
-	}
-	for _, e := range entries {
+	var b store.Batch
+	for _, e := range all {
 		if e.Pipeline == "" || e.Destination == "" {
-			return errors.New("an entry names no pipeline or no destination")
+			return 0, errors.New("an entry names no pipeline or no destination")
 		}
+		b.Entries = append(b.Entries, e.Entry)
 	}
-	s.put(putBack(entries, true))
-	return nil
+	if b.Items() > s.limits.Items || b.Size() > s.limits.Bytes {
+		return 0, store.ErrTooLarge
+	}
+	b.Entries = nil
+	for _, e := range all {
+		if st := s.pipelines[e.Pipeline]; st != nil && e.Newest > 0 && st.rows[e.Ref].Generation > e.Newest {
+			superseded++
+			continue
+		}
+		b.Entries = append(b.Entries, e.Entry)
+	}
+	s.put(putBack(b.Entries, true))
+	return superseded, nil
 }
 
 // putBack gives entries as they go into the outbox once more. A notification that is retried keeps its tries, one that is

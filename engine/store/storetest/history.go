@@ -363,7 +363,7 @@ func replay(t *testing.T, o Open) {
 	for len(out.Wake()) > 0 {
 		<-out.Wake()
 	}
-	must(t, s.Admin().Replay(t.Context(), []record.Entry{gone.Entry, other, entry("3", "key")}))
+	mustReplay(t, s, 0, store.Again{Entry: gone.Entry}, store.Again{Entry: other}, store.Again{Entry: entry("3", "key")})
 	if !isLost(out.Wake()) {
 		t.Error("a replay does not wake")
 	}
@@ -380,12 +380,15 @@ func replay(t *testing.T, o Open) {
 	if !reflect.DeepEqual(e, again) {
 		t.Errorf("replayed as %+v, want %+v", e, again)
 	}
-	if err := s.Admin().Replay(t.Context(), entries("a", "b", "c", "d", "e")); !errors.Is(err, store.ErrTooLarge) {
+	var many []store.Again
+	for _, e := range entries("a", "b", "c", "d", "e") {
+		many = append(many, store.Again{Entry: e})
+	}
+	if _, err := s.Admin().Replay(t.Context(), many); !errors.Is(err, store.ErrTooLarge) {
 		t.Errorf("replay beyond the limits: %v, want ErrTooLarge", err)
 	}
-	nobody := entries("a", "b")
-	nobody[1].Destination = ""
-	if err := s.Admin().Replay(t.Context(), nobody); err == nil {
+	many[1].Destination = ""
+	if _, err := s.Admin().Replay(t.Context(), many[:2]); err == nil {
 		t.Error("an entry without a destination was taken")
 	}
 	if got := pending(t, s, "webhook.d"); got != 3 {
@@ -394,6 +397,36 @@ func replay(t *testing.T, o Open) {
 	// The second delivery of a notification is one more.
 	must(t, out.Ack(t.Context(), done(place(t, out, "1"))...))
 	same(t, "delivered", deliveredIDs(t, s, store.Filter{ID: "1"}, false), []string{"1", "1"})
+}
+
+// replaySuperseded: what is replayed was looked at before, and its record may have changed since.
+func replaySuperseded(t *testing.T, o Open) {
+	s := open(t, o)
+	f, out := s.claim("p"), s.attach("webhook.d")
+	of := func(id string, generation, newest uint64) store.Again {
+		again := store.Again{Entry: entry(id, "key"), Newest: newest}
+		again.Ref, again.Generation = ref("x"), generation
+		return again
+	}
+	first, second := of("1", 1, 1), of("2", 2, 2)
+	commit(t, f, store.Batch{Rows: []store.Row{row("x", 1)}, Entries: []record.Entry{first.Entry}})
+	must(t, out.Ack(t.Context(), done(place(t, out, "1"))...))
+	commit(t, f, store.Batch{Rows: []store.Row{row("x", 2)}, Entries: []record.Entry{second.Entry}})
+	elsewhere := of("other", 1, 1)
+	elsewhere.Ref = ref("y")
+	mustReplay(t, s, 1, first, elsewhere)
+	same(t, "entries", waiting(t, out), []string{"2 other"})
+	mustReplay(t, s, 0, of("known", 1, 2), of("forced", 1, 0))
+	same(t, "entries", waiting(t, out), []string{"2 other known forced"})
+}
+
+func mustReplay(t *testing.T, s testStore, superseded int, all ...store.Again) {
+	t.Helper()
+	got, err := s.Admin().Replay(t.Context(), all)
+	must(t, err)
+	if got != superseded {
+		t.Errorf("%d are superseded, want %d", got, superseded)
+	}
 }
 
 func rowsListed(t *testing.T, o Open) {

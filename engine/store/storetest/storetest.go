@@ -70,6 +70,7 @@ func Run(t *testing.T, state func(t *testing.T) Open) {
 		{"DeadLettersAreFilteredAndCounted", deadFiltered},
 		{"PendingTellsCountAndAge", pendingDepth},
 		{"ReplayGoesToTheEndsOfTheLanes", replay},
+		{"Invariant4WhatWasSupersededMeanwhileIsNotReplayed", replaySuperseded},
 		{"RowsAreListed", rowsListed},
 		{"PausesAreKept", pauses},
 		{"RenameOfAPipelineMovesAllOfIt", renamePipeline},
