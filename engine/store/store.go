@@ -186,7 +186,8 @@ type Outbox interface {
 	// Defer keeps the outcome of a failed attempt with the entry, and among its Tries. For an entry that is gone it does
 	// nothing, as does Bury.
 	Defer(ctx context.Context, id EntryID, a Attempt) error
-	// Bury moves an entry to the dead letters, where it keeps its id. The attempt of the time at, which met the cause, is among
+	// Bury moves an entry to the dead letters, where it keeps its id, in place of one that has it; but one that another destination
+	// refused, as after a Replay, keeps its place, and then the new one is known by DeadIDOf. The attempt of the time at, which met the cause, is among
 	// its Tries then.
 	Bury(ctx context.Context, id EntryID, cause record.Cause, at time.Time) error
 	// Wake receives after commits and retries that brought entries. It is a hint and may be lost: look as well.
@@ -290,6 +291,14 @@ type Admin interface {
 	// the error is nil.
 	Backup(ctx context.Context, w io.Writer) error
 }
+
+// RefusedElsewhere says that two dead letters with the same id are not of the same failure.
+func RefusedElsewhere(a, b *record.DeadLetter) bool {
+	return a.Entry != nil && b.Entry != nil && a.Entry.Destination != b.Entry.Destination
+}
+
+// DeadIDOf is the id of a dead letter where that of its notification is taken by what another destination refused.
+func DeadIDOf(l *record.DeadLetter) string { return l.ID + "@" + l.Entry.Destination }
 
 // Size is what a batch counts for Limits.Bytes.
 func (b *Batch) Size() int {

@@ -25,7 +25,8 @@ type admin struct{ s *Store }
 // Admin implements store.Store.
 func (s *Store) Admin() store.Admin { return admin{s} }
 
-// bury writes a dead letter. One with the same id, from an earlier failure of the same, gives way to it.
+// bury writes a dead letter. One with the same id, from an earlier failure of the same, gives way to it. What another destination
+// refused, as it was replayed there, is not the same.
 func (t *tx) bury(l *record.DeadLetter) error {
 	pipeline, err := t.id(pipelineName, l.Pipeline)
 	if err != nil {
@@ -37,17 +38,23 @@ func (t *tx) bury(l *record.DeadLetter) error {
 			return err
 		}
 	}
-	id := keyDeadID(l.ID)
-	old, err := readNumber(t.txn, id)
-	if err != nil {
+	old, seq, err := t.dead(l.ID)
+	if err == nil && store.RefusedElsewhere(&old, l) {
+		again := *l
+		again.ID = store.DeadIDOf(l)
+		l = &again
+		_, seq, err = t.dead(l.ID)
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	if old != 0 {
-		if err := t.removeDead(old); err != nil {
+	if err == nil {
+		if err := t.removeDead(seq); err != nil {
 			return err
 		}
 	}
-	seq := t.number()
+	id := keyDeadID(l.ID)
+	seq = t.number()
 	t.letters[pipeline]++
 	t.set(id, encodeNumber(seq))
 	t.set(keyDead(seq), encodeDead(l, pipeline, destination))

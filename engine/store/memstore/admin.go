@@ -29,8 +29,11 @@ type letter struct {
 	record.DeadLetter
 }
 
-// bury keeps a dead letter, in place of one with its id. The caller holds the lock.
+// bury keeps a dead letter, in place of one with its id, unless another destination refused that. The caller holds the lock.
 func (s *Store) bury(d record.DeadLetter) {
+	if i := s.findDead(d.ID); i >= 0 && store.RefusedElsewhere(&s.dead[i].DeadLetter, &d) {
+		d.ID = store.DeadIDOf(&d)
+	}
 	s.dead = slices.DeleteFunc(s.dead, func(old letter) bool { return old.ID == d.ID })
 	s.seq++
 	s.dead = append(s.dead, letter{s.seq, cloneDead(d)})

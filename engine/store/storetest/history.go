@@ -6,6 +6,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -516,4 +517,39 @@ func pauses(t *testing.T, o Open) {
 	s.close()
 	s = open(t, o)
 	check(d, q)
+}
+
+// replayRefused: what two destinations refuse are two dead letters, with one id between them.
+func replayRefused(t *testing.T, o Open) {
+	s := open(t, o)
+	s.claim("p")
+	to := func(destination string) store.Again {
+		again := store.Again{Entry: entry("1", "key")}
+		again.Destination, again.Body = destination, make([]byte, 600_000)
+		return again
+	}
+	refuse := func(destination string) {
+		mustReplay(t, s, 0, to(destination))
+		out := s.attach(destination)
+		must(t, out.Bury(t.Context(), place(t, out, "1"), record.Cause{Code: "http_422"}, instant))
+	}
+	for range 2 { // the second failure of the same takes the place of the first
+		refuse("webhook.d")
+		refuse("file.e")
+	}
+	dead, _, err := s.Admin().Dead(t.Context(), store.Filter{}, nil, 10)
+	must(t, err)
+	got := map[string]string{}
+	for _, d := range dead {
+		got[d.ID] = d.Entry.Destination + " " + d.Entry.ID
+	}
+	if want := map[string]string{"1": "webhook.d 1", "1@file.e": "file.e 1"}; !maps.Equal(got, want) || len(dead) != 2 {
+		t.Errorf("dead letters %q, want %q", got, want)
+	}
+	must(t, s.Admin().Retry(t.Context(), "1@file.e", nil, false))
+	must(t, s.Admin().Discard(t.Context(), "1"))
+	same(t, "entries", waiting(t, s.attach("file.e")), []string{"1"})
+	if count, err := s.Admin().DeadCount(t.Context()); err != nil || len(count) != 0 {
+		t.Errorf("%v dead letters are left, %v", count, err)
+	}
 }

@@ -71,6 +71,7 @@ func Run(t *testing.T, state func(t *testing.T) Open) {
 		{"PendingTellsCountAndAge", pendingDepth},
 		{"ReplayGoesToTheEndsOfTheLanes", replay},
 		{"Invariant4WhatWasSupersededMeanwhileIsNotReplayed", replaySuperseded},
+		{"Invariant3WhatTwoDestinationsRefuseAreTwoDeadLetters", replayRefused},
 		{"RowsAreListed", rowsListed},
 		{"PausesAreKept", pauses},
 		{"RenameOfAPipelineMovesAllOfIt", renamePipeline},
