@@ -38,23 +38,28 @@ func (t *tx) bury(l *record.DeadLetter) error {
 			return err
 		}
 	}
-	old, seq, err := t.dead(l.ID)
-	if err == nil && store.RefusedElsewhere(&old, l) {
-		again := *l
-		again.ID = store.DeadIDOf(l)
-		l = &again
-		_, seq, err = t.dead(l.ID)
-	}
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
-	if err == nil {
-		if err := t.removeDead(seq); err != nil {
-			return err
+	if l.Entry != nil {
+		other, _, err := t.dead(l.ID)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err // also of one that this transaction wrote in parts: the committer makes one of each, then
+		}
+		if store.RefusedElsewhere(&other, l) {
+			elsewhere := *l
+			elsewhere.ID = store.DeadIDOf(l)
+			l = &elsewhere
 		}
 	}
 	id := keyDeadID(l.ID)
-	seq = t.number()
+	old, err := readNumber(t.txn, id)
+	if err != nil {
+		return err
+	}
+	if old != 0 {
+		if err := t.removeDead(old); err != nil {
+			return err
+		}
+	}
+	seq := t.number()
 	t.letters[pipeline]++
 	t.set(id, encodeNumber(seq))
 	t.set(keyDead(seq), encodeDead(l, pipeline, destination))
