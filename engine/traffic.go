@@ -184,13 +184,11 @@ func (e *Engine) Replay(ctx context.Context, o operate.Replay) (*operate.Replaye
 		}
 		return r.replay(ctx, all, out)
 	})
-	if err != nil {
-		return out, err
+	if !o.DryRun && (err == nil || out.Notifications > 0) {
+		e.o.Logger.Info("a person replayed delivered notifications", "notifications", out.Notifications, "left_out", out.Superseded,
+			"all", err == nil, "by", operate.Actor(ctx))
 	}
-	if !o.DryRun {
-		e.o.Logger.Info("a person replayed delivered notifications", "notifications", out.Notifications, "left_out", out.Superseded, "by", operate.Actor(ctx))
-	}
-	return out, nil
+	return out, err
 }
 
 // superseded says whether there is a newer generation of an entry that is not replayed after it, by the same deliver block to the same
@@ -227,7 +225,8 @@ func (r *running) replay(ctx context.Context, all []store.Again, out *operate.Re
 		}
 		superseded, err := r.state.Admin().Replay(ctx, all[:n])
 		if err != nil {
-			return refusal(nil, "%d notifications were put into the outbox, then it failed: %s", out.Notifications, store.Text(err))
+			return refusal(nil, "%d notifications were put into the outbox, then it failed: %s. Replay the same once more: "+
+				"of a record that changed, the newest may be among those that are missing", out.Notifications, store.Text(err))
 		}
 		out.Notifications += n - superseded
 		out.Superseded += superseded
