@@ -70,6 +70,13 @@ async function login(context, allowed) {
   await page.waitForTimeout(500);
   check(refreshed > 0, 'it is not fresh when it is seen again');
   await picture(page, 'overview');
+  const cut = await desk.newPage(); // its errors are meant
+  await cut.goto(base + '/');
+  check(await cut.locator('[data-stale]').isHidden(), 'what is fresh is called stale');
+  await cut.route('**/*', (route) => route.abort());
+  await cut.evaluate(() => document.dispatchEvent(new Event('rounds:seen')));
+  await cut.locator('[data-stale]').waitFor({ state: 'visible', timeout: 5000 });
+  await cut.close();
 
   step = 'playground';
   await to(page, page.click('nav >> text=Dead letters'));
@@ -107,7 +114,7 @@ async function login(context, allowed) {
   fs.writeFileSync(script, fixed);
   await to(page, page.click('nav >> text=Overview'));
   await to(page, page.click('text=Read the configuration again'));
-  check((await page.locator('.flash').innerText()).includes('restarted pipeline.appointments'), 'the reload is not told');
+  check((await page.locator('.flash[role=status]').innerText()).includes('restarted pipeline.appointments'), 'the reload is not told');
   await to(page, page.click('nav >> text=Dead letters'));
   await page.check('text=Take all that the filter chooses');
   await to(page, page.click('button[value=retry]'));
@@ -143,7 +150,7 @@ async function login(context, allowed) {
   await to(page, page.click('button >> text=Resume'));
   await page.goto(base + '/pipelines/appointments');
   await to(page, page.click('text=Poll now'));
-  check((await page.locator('.flash').innerText()).startsWith('Polled'), 'what came of the poll is not told');
+  check((await page.locator('.flash[role=status]').innerText()).startsWith('Polled'), 'what came of the poll is not told');
   await picture(page, 'pipeline');
 
   step = 'keyboard';

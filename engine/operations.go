@@ -400,10 +400,11 @@ func (e *Engine) Status(ctx context.Context) (*operate.Status, error) {
 		st.Pipelines = append(st.Pipelines, r.pipelineStatus(p, positions[p.config.Name], dead[p.config.Name]))
 	}
 	for _, pause := range r.paused { // a pause is told of even where it is all that there is
-		if pause.Kind == store.Pipeline {
-			positions[pause.Name] = positions[pause.Name]
-		} else {
-			pending[pause.Name] = pending[pause.Name]
+		if _, known := positions[pause.Name]; pause.Kind == store.Pipeline && !known {
+			positions[pause.Name] = store.Position{}
+		}
+		if _, known := pending[pause.Name]; pause.Kind == store.Destination && !known {
+			pending[pause.Name] = store.Depth{}
 		}
 	}
 	for name, pos := range positions {

@@ -33,7 +33,8 @@ func newPauseCommand() *cobra.Command {
 		Short: "Keep a pipeline from polling, or a destination from sending",
 		Long: `Keeps a pipeline from polling or a destination from sending, over restarts too, until rounds resume. Nothing is lost meanwhile: a
 pipeline makes up for what it missed with its next poll, and what is for a destination waits in the outbox.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completing(&state, targetNames),
 		RunE: func(c *cobra.Command, args []string) error {
 			t, err := targetOf(args[0])
 			if err != nil {
@@ -60,7 +61,8 @@ func newResumeCommand() *cobra.Command {
 		Short: "Let a pipeline or a destination go on",
 		Long: `Lets a pipeline or a destination go on that was paused. A destination that paused itself, since its receiver refused everything,
 sends again; one that backs off or holds lanes tries at once. A gap in a feed is not resumed from: see rounds state set.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completing(&state, targetNames),
 		RunE: func(c *cobra.Command, args []string) error {
 			t, err := targetOf(args[0])
 			if err != nil {
@@ -83,10 +85,11 @@ func newPollCommand() *cobra.Command {
 	var state stateFlags
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "poll PIPELINE",
-		Short: "Poll now, and tell what came of it",
-		Long:  `Lets the running engine poll at once, whatever the interval, waits for the end of the poll and tells what came of it.`,
-		Args:  cobra.ExactArgs(1),
+		Use:               "poll PIPELINE",
+		Short:             "Poll now, and tell what came of it",
+		Long:              `Lets the running engine poll at once, whatever the interval, waits for the end of the poll and tells what came of it.`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completing(&state, pipelineNames),
 		RunE: func(c *cobra.Command, args []string) error {
 			return operating(c, state, nil, func(ctx context.Context, e operate.Engine) error {
 				p, err := e.Poll(ctx, args[0])
@@ -121,9 +124,10 @@ func newStateShowCommand() *cobra.Command {
 	var state stateFlags
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "show PIPELINE",
-		Short: "Show where a pipeline stands",
-		Args:  cobra.ExactArgs(1),
+		Use:               "show PIPELINE",
+		Short:             "Show where a pipeline stands",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completing(&state, pipelineNames),
 		RunE: func(c *cobra.Command, args []string) error {
 			return operating(c, state, nil, func(ctx context.Context, e operate.Engine) error {
 				p, err := e.Position(ctx, args[0])
@@ -165,7 +169,8 @@ a gap is accepted, when an EHR no longer tells all that changed since the last p
 
 Records are remembered: what did not change since it was last seen is not delivered again, except by feeds that number their changes,
 whose numbers may have begun anew.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completing(&state, pipelineNames),
 		RunE: func(c *cobra.Command, args []string) error {
 			at, err := startInstant(start)
 			if err != nil {

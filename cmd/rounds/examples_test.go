@@ -5,6 +5,7 @@ package main_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -73,6 +74,7 @@ var examples = map[string]func(t *testing.T, dir string){
 	"quickstart":      runQuickstart,
 	"adapter-minimal": runAdapterMinimal,
 	"message-bus":     runMessageBus,
+	"observability":   runObservability,
 }
 
 func TestEachExampleRuns(t *testing.T) {
@@ -93,6 +95,30 @@ func TestEachExampleRuns(t *testing.T) {
 			run(t, filepath.Join("../../examples", e.Name()))
 		})
 	}
+}
+
+// runObservability scrapes a running engine for what the rules ask. That all of the dashboard is exported is engine/metrics' to test.
+func runObservability(t *testing.T, dir string) {
+	c := newClinic(t, sampleehr.Options{}, receiver.Options{})
+	p := startRun(t, write(t, map[string]string{"main.hcl": pipelineHCL + "\nweb { listen = \"127.0.0.1:0\" }\n", "mapping.js": tellAll}), c.env())
+	p.eventually(20*time.Second, "polled", func() bool { return c.polls() > 0 })
+	c.Receiver.SetFaults(receiver.Faults{Status: 503, Failing: 1}) // nothing is fetched and mapped before a change, and nothing waits
+	if err := c.Step(); err != nil {
+		t.Fatal(err)
+	}
+	url := p.webAt(1) + "/metrics"
+	for _, name := range regexp.MustCompile(`rounds_[a-z_]+`).FindAllString(content(t, filepath.Join(dir, "rules.yml")), -1) {
+		p.eventually(20*time.Second, name, func() bool {
+			resp, err := http.Get(url)
+			if err != nil {
+				return false
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			return err == nil && resp.StatusCode == http.StatusOK && strings.Contains(string(body), "\n"+name)
+		})
+	}
+	p.stop()
 }
 
 func runQuickstart(t *testing.T, dir string) {

@@ -292,6 +292,24 @@ func TestAPollThatIsAskedFor(t *testing.T) {
 	says(t, stderr, byTheState, "this needs one: start it with rounds run")
 }
 
+// TestNamesAreCompleted by the engine that runs; without one there are none to offer.
+func TestNamesAreCompleted(t *testing.T) {
+	t.Parallel()
+	_, dir, p := smallClinic(t)
+	complete := func(args ...string) string {
+		t.Helper()
+		_, stdout, _ := rounds(t, nil, append(append([]string{"__complete"}, args...), "--state", filepath.Join(dir, "state"), "")...)
+		return stdout
+	}
+	says(t, complete("poll"), "appointments\n")
+	says(t, complete("pause"), "pipeline.appointments\ndestination.webhook.scheduling\n")
+	says(t, complete("state", "show"), "appointments\n")
+	p.stop()
+	if got := complete("poll"); strings.Contains(got, "appointments") {
+		t.Errorf("without an engine it offers %q", got)
+	}
+}
+
 func TestWhereAPipelineStands(t *testing.T) {
 	t.Parallel()
 	c, dir, p := smallClinic(t, `every   = "1s"`, `every   = "1h"`)

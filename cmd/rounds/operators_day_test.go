@@ -50,7 +50,7 @@ destination "webhook" "archive" {
 const breaksForSome = `
 export default function ({ change, fetched }) {
   if (Number(change.data.patientID.slice(1)) % 2 === 0) {
-    return { name: fetched.patient.nmae.last.toUpperCase() };
+    return { name: fetched.patient.names.last.toUpperCase() };
   }
 ` + "  return { Patient: { Identifiers: [{ ID: fetched.patient.id }] }, id: change.id, version: change.version, data: change.data, fetched };\n}\n"
 

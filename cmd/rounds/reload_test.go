@@ -107,7 +107,7 @@ func TestAReloadChangesWhatChanged(t *testing.T) {
 		{"added", func() {
 			hcl += `
 destination "file" "more" {
-  path = "more.jsonl"
+  path = "` + filepath.Join(dir, "more.jsonl") + `"
 }
 pipeline "more" {
   poll {

@@ -4,6 +4,7 @@
 package main_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -263,8 +264,10 @@ func TestOtherMachinesGetThePageByTLSOnly(t *testing.T) {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(cert)
-	dial := func(network, _ string) (net.Conn, error) { return net.Dial(network, "127.0.0.1:"+secure.Port()) }
-	browser := &http.Client{Transport: &http.Transport{Dial: dial, TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, "127.0.0.1:"+secure.Port())
+	}
+	browser := &http.Client{Transport: &http.Transport{DialContext: dial, TLSClientConfig: &tls.Config{RootCAs: roots}}}
 	if status, page := ask(t, browser, secure.String()+"/dead", webToken); status != http.StatusOK {
 		t.Errorf("the page is answered by %d: %s", status, page)
 	}

@@ -236,7 +236,9 @@ func (s *Site) login(w http.ResponseWriter, r *http.Request) (view, error) {
 	}
 	next := local(f.Get("next"))
 	if err := s.doors.check(r, f.Get("token")); err != nil {
-		s.o.Logger.Warn("a wrong token was given to the web page", "from", remote(r))
+		if errors.Is(err, errWrong) { // those that are too many would fill the log
+			s.o.Logger.Warn("a wrong token was given to the web page", "from", remote(r))
+		}
 		return view{
 			Template: "login", Title: "Log in", Status: status(err, http.StatusUnauthorized), Data: loginPage{Token: s.doors.has, Next: next, Error: err.Error()},
 		}, nil

@@ -154,6 +154,7 @@ func (e *engine) Notification(ctx context.Context, id string) (*operate.Notifica
 
 func (e *engine) Trace(ctx context.Context, r operate.Record) (*operate.TraceContent, error) {
 	if r.Name != named && r.ID != recordID {
+		_ = e.note(ctx, "trace of nobody")
 		return nil, &operate.Error{Kind: operate.ErrNotFound, Text: "the state knows no such record"}
 	}
 	return &operate.TraceContent{

@@ -226,7 +226,7 @@ func (s *Site) answer(w http.ResponseWriter, r *http.Request, who *session, v vi
 		http.Redirect(w, r, v.To, http.StatusSeeOther)
 		return
 	}
-	if who != nil && v.Part == "" && v.Flash == "" {
+	if who != nil && r.Header.Get("HX-Request") == "" { // of what a page asks for by itself, a part is shown at most
 		v.Flash = s.doors.take(who)
 	}
 	v.Now = time.Now()

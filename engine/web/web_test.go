@@ -254,6 +254,9 @@ func TestWhatIsDoneIsSaidOnce(t *testing.T) {
 		if !slices.Contains(b.engine.called(), want.call) {
 			t.Errorf("%s called %v", path, b.engine.called())
 		}
+		refresh := httptestGet(want.to)
+		refresh.Header.Set("HX-Request", "true")
+		b.do(refresh) // shows a part of the page only
 		holds(t, b.get(want.to), want.said)
 		if strings.Contains(b.get(want.to).Body.String(), want.said) {
 			t.Errorf("%s: it is said twice", path)
@@ -345,8 +348,12 @@ func TestRecordsAreFoundByNameOrIdentifier(t *testing.T) {
 		}
 	}
 	holds(t, loggedIn(t).get("/records/"+named), "Generation 2", "Generation 1", `href="/dead/dead1"`, `href="/notifications/n1"`)
-	if w := loggedIn(t).get("/records/" + url.PathEscape(recordID)); w.Code != http.StatusNotFound {
-		t.Errorf("an identifier in the URL is answered by %d", w.Code)
+	b := loggedIn(t)
+	if w := b.get("/records/" + url.PathEscape(recordID)); w.Code != http.StatusNotFound || len(b.engine.called()) > 0 {
+		t.Errorf("an identifier in the URL is answered by %d, and looked for: %v", w.Code, b.engine.called())
+	}
+	if w := b.post("/records?record="+url.QueryEscape(recordID)+"&pipeline=appointments", nil); w.Code != http.StatusUnprocessableEntity {
+		t.Errorf("an identifier in the URL of a POST is answered by %d", w.Code)
 	}
 }
 

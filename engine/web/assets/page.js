@@ -13,6 +13,13 @@
     if (!document.hidden) document.dispatchEvent(new Event('rounds:seen'));
   });
 
+  // What can't be refreshed says so: it would look as if all were well.
+  for (const failed of ['htmx:sendError', 'htmx:responseError', 'htmx:timeout']) {
+    document.addEventListener(failed, (event) => {
+      event.detail.elt.querySelectorAll('[data-stale]').forEach((text) => { text.hidden = false; });
+    });
+  }
+
   // On a narrow screen the sections scroll: show the one that this is.
   document.querySelector('nav [aria-current]')?.scrollIntoView({ inline: 'center', block: 'nearest' });
 
