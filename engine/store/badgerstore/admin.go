@@ -269,52 +269,6 @@ func (a admin) Discard(ctx context.Context, id string) error {
 	}})
 }
 
-// Replay implements store.Admin.
-func (a admin) Replay(ctx context.Context, all []store.Again) (superseded int, err error) {
-	size := 0
-	for i := range all {
-		size += store.EntrySize(&all[i].Entry)
-	}
-	if len(all) > a.s.limits.Items || size > a.s.limits.Bytes {
-		return 0, store.ErrTooLarge
-	}
-	var out []outgoing
-	err = a.s.do(ctx, &request{size: size, durable: true,
-		apply: func(t *tx) error {
-			if err := a.s.checkSpace(); err != nil {
-				return err
-			}
-			out, superseded = out[:0], 0
-			for _, e := range all {
-				pipeline, err := t.id(pipelineName, e.Pipeline)
-				if err != nil {
-					return err
-				}
-				// Invariant 4: it is asked here, where nothing can be committed in between.
-				row, err := readRow(t.txn, pipeline, e.Ref)
-				if err != nil {
-					return err
-				}
-				if row != nil && e.Newest > 0 && row.Generation > e.Newest {
-					superseded++
-					continue
-				}
-				one, err := encodeEntries(putBack([]record.Entry{e.Entry}, true), e.Pipeline, pipeline)
-				if err != nil {
-					return err
-				}
-				out = append(out, one...)
-			}
-			return t.enter(out)
-		},
-		after: func() { a.s.added(out) },
-	})
-	if err != nil {
-		return 0, err // it may still be under way
-	}
-	return superseded, nil
-}
-
 // putBack gives entries as they go into the outbox once more. A notification that is retried keeps its tries, one that is
 // replayed begins anew.
 func putBack(entries []record.Entry, anew bool) []record.Entry {
