@@ -203,15 +203,23 @@ func (r *running) superseded(ctx context.Context, e *store.Delivered, f store.Fi
 		return e.Generation, false, nil
 	}
 	f.Pipeline, f.Ref = e.Pipeline, e.Ref
-	after := false
-	err = r.delivered(ctx, f, func(page []store.Delivered) error {
-		after = after || slices.ContainsFunc(page, func(d store.Delivered) bool {
-			return d.Generation == row.Generation && d.Deliver == e.Deliver && d.Destination == e.Destination &&
-				(d.At.After(e.At) || d.At.Equal(e.At) && d.Seq > e.Seq)
-		})
-		return nil
-	})
-	return row.Generation, !after, err
+	for token := []byte(nil); ; { // newest first, as it mostly is that which was delivered last
+		later, next, err := r.state.Admin().Delivered(ctx, f, true, token, 8)
+		if err != nil {
+			return 0, false, shown(err)
+		}
+		for _, d := range later {
+			switch {
+			case !d.At.After(e.At) && (!d.At.Equal(e.At) || d.Seq <= e.Seq):
+				return row.Generation, true, nil
+			case d.Generation == row.Generation && d.Deliver == e.Deliver && d.Destination == e.Destination:
+				return row.Generation, false, nil
+			}
+		}
+		if token = next; len(token) == 0 {
+			return row.Generation, true, nil
+		}
+	}
 }
 
 // replay puts entries into the outbox, as many at a time as the store takes.
