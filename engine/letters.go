@@ -203,7 +203,8 @@ func (e *Engine) Retry(ctx context.Context, id string, force bool) (*operate.Ret
 }
 
 // mapAgain makes of the record of a dead letter what the configuration of today does: by its deliver block, or by all of them if it
-// failed before any. What could not be fetched then is fetched now.
+// failed before any. What could not be fetched then is fetched now. A notification that was refused keeps its id and goes where it was
+// refused, as long as there is that destination.
 func (r *running) mapAgain(ctx context.Context, d *record.DeadLetter) ([]record.Entry, error) {
 	p, err := r.trial(d.Pipeline, d.Deliver)
 	if err != nil {
@@ -239,7 +240,20 @@ func (r *running) mapAgain(ctx context.Context, d *record.DeadLetter) ([]record.
 	if entries == nil {
 		entries = []record.Entry{} // which is not the same to the store as none given
 	}
+	for i := range entries {
+		if e := d.Entry; e != nil && r.names(e.Destination) {
+			entries[i].ID, entries[i].Destination = e.ID, e.Destination // as it was refused, also where it was replayed
+		}
+	}
 	return entries, nil
+}
+
+// names says whether the configuration names a destination.
+func (r *running) names(destination string) bool {
+	r.engine.mu.RLock()
+	defer r.engine.mu.RUnlock()
+	_, named := r.build.destinations[destination]
+	return named
 }
 
 // trial is a pipeline for mapping only, with all deliver blocks or that of a name.

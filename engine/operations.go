@@ -120,26 +120,26 @@ func (r *running) loadPauses(ctx context.Context) error {
 	return nil
 }
 
-// Pause implements operate.Engine. It is kept before it is done.
+// Pause implements operate.Engine. It is kept before it is done, and what is kept is done, whether whoever wanted it is still there or not.
 func (e *Engine) Pause(ctx context.Context, t operate.Target, why string) error {
 	r, done, err := e.hold()
 	if err != nil {
 		return err
 	}
 	defer done()
+	ctx = context.WithoutCancel(ctx)
 	if err := r.known(ctx, t); err != nil {
 		return err
 	}
-	if r.isPaused(store.Kind(t.Kind), t.Name) {
-		return nil
+	if !r.isPaused(store.Kind(t.Kind), t.Name) {
+		if err := r.state.Admin().Pause(ctx, store.Pause{Kind: store.Kind(t.Kind), Name: t.Name, Since: time.Now(), Why: why}); err != nil {
+			return shown(err)
+		}
+		if err := r.loadPauses(ctx); err != nil {
+			return shown(err)
+		}
+		e.o.Logger.Info("paused by a person", t.Kind, t.Name, "by", operate.Actor(ctx))
 	}
-	if err := r.state.Admin().Pause(ctx, store.Pause{Kind: store.Kind(t.Kind), Name: t.Name, Since: time.Now(), Why: why}); err != nil {
-		return shown(err)
-	}
-	if err := r.loadPauses(ctx); err != nil {
-		return shown(err)
-	}
-	e.o.Logger.Info("paused by a person", t.Kind, t.Name, "by", operate.Actor(ctx))
 	var left error
 	if p := r.pipelines[t.Name]; t.Kind == operate.Pipeline && p != nil {
 		left = r.stopAll([]*polling{p}, nil)
@@ -153,13 +153,14 @@ func (e *Engine) Pause(ctx context.Context, t operate.Target, why string) error 
 	return nil
 }
 
-// Resume implements operate.Engine.
+// Resume implements operate.Engine, as Pause does.
 func (e *Engine) Resume(ctx context.Context, t operate.Target) error {
 	r, done, err := e.hold()
 	if err != nil {
 		return err
 	}
 	defer done()
+	ctx = context.WithoutCancel(ctx)
 	if err := r.known(ctx, t); err != nil {
 		return err
 	}
@@ -309,13 +310,14 @@ func (e *Engine) Position(ctx context.Context, name string) (*operate.Position, 
 	}, nil
 }
 
-// SetPosition implements operate.Engine.
+// SetPosition implements operate.Engine, as Pause does.
 func (e *Engine) SetPosition(ctx context.Context, name string, start time.Time) error {
 	r, done, err := e.hold()
 	if err != nil {
 		return err
 	}
 	defer done()
+	ctx = context.WithoutCancel(ctx)
 	if err := r.inState(ctx, name); err != nil {
 		return err
 	}

@@ -348,15 +348,18 @@ func (r *running) end() error {
 // rename moves state to the names that the moved blocks tell, while nothing has it. What was moved before stays.
 func (r *running) rename(ctx context.Context, cfg *config.Config) error {
 	var done []config.Move
+	undo := func() {
+		for _, m := range slices.Backward(done) {
+			if _, back := r.state.Admin().Rename(context.WithoutCancel(ctx), store.Kind(m.Kind), m.To, m.From); back != nil {
+				r.engine.o.Logger.Error("state that was moved to another name could not be moved back",
+					"kind", m.Kind, "from", m.From, "to", m.To, "error", store.Text(back))
+			}
+		}
+	}
 	for _, m := range r.newMoves(cfg) {
 		moved, err := r.state.Admin().Rename(ctx, store.Kind(m.Kind), m.From, m.To)
 		if err != nil {
-			for _, m := range slices.Backward(done) {
-				if _, back := r.state.Admin().Rename(context.WithoutCancel(ctx), store.Kind(m.Kind), m.To, m.From); back != nil {
-					r.engine.o.Logger.Error("state that was moved to another name could not be moved back",
-						"kind", m.Kind, "from", m.From, "to", m.To, "error", store.Text(back))
-				}
-			}
+			undo()
 			if errors.Is(err, store.ErrOccupied) {
 				return occupied(m)
 			}
@@ -366,10 +369,14 @@ func (r *running) rename(ctx context.Context, cfg *config.Config) error {
 			done = append(done, m)
 		}
 	}
+	if err := r.loadPauses(ctx); err != nil { // which move with the state
+		undo()
+		return err
+	}
 	for _, m := range done {
 		r.engine.o.Logger.Info("state was moved to another name", "kind", m.Kind, "from", m.From, "to", m.To)
 	}
-	return r.loadPauses(ctx) // which move with the state
+	return nil
 }
 
 // newMoves are the moves that are still to be made. Others are done, or there was nothing to move: state that came since belongs to a

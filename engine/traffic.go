@@ -158,10 +158,11 @@ func (e *Engine) Replay(ctx context.Context, o operate.Replay) (*operate.Replaye
 	}
 	out := &operate.Replayed{}
 	err = r.delivered(ctx, filter, func(page []store.Delivered) error {
-		var entries []record.Entry
-		for _, d := range page {
+		var all []store.Again
+		for i := range page {
+			again := store.Again{Entry: page[i].Entry}
 			if !o.Force {
-				superseded, err := r.superseded(ctx, &d.Entry, filter)
+				newest, superseded, err := r.superseded(ctx, &page[i], filter)
 				if err != nil {
 					return err
 				}
@@ -169,64 +170,75 @@ func (e *Engine) Replay(ctx context.Context, o operate.Replay) (*operate.Replaye
 					out.Superseded++
 					continue
 				}
+				again.Newest = newest
 			}
-			entry := d.Entry
-			entry.Destination = cmp.Or(o.To, entry.Destination)
+			again.Destination = cmp.Or(o.To, again.Destination)
 			if o.AsNew {
-				entry.ID = newID()
+				again.ID = newID()
 			}
-			entries = append(entries, entry)
+			all = append(all, again)
 		}
 		if o.DryRun {
-			out.Notifications += len(entries)
+			out.Notifications += len(all)
 			return nil
 		}
-		return r.replay(ctx, entries, out)
+		return r.replay(ctx, all, out)
 	})
-	if err != nil {
-		return out, err
+	if !o.DryRun && (err == nil || out.Notifications > 0) {
+		e.o.Logger.Info("a person replayed delivered notifications", "notifications", out.Notifications, "left_out", out.Superseded,
+			"all", err == nil, "by", operate.Actor(ctx))
 	}
-	if !o.DryRun {
-		e.o.Logger.Info("a person replayed delivered notifications", "notifications", out.Notifications, "left_out", out.Superseded, "by", operate.Actor(ctx))
-	}
-	return out, nil
+	return out, err
 }
 
-// superseded says whether there is a newer generation of an entry that is not replayed by the same deliver block to the same
-// destination: one that the filter does not choose, that waits, or that came to nothing.
-func (r *running) superseded(ctx context.Context, e *record.Entry, f store.Filter) (bool, error) {
+// superseded says whether there is a newer generation of an entry that is not replayed after it, by the same deliver block to the same
+// destination: one that the filter does not choose, that waits, that was delivered before the older one, or that came to nothing.
+// It gives the newest generation that there is.
+func (r *running) superseded(ctx context.Context, e *store.Delivered, f store.Filter) (newest uint64, superseded bool, err error) {
 	row, known, err := r.state.Admin().Row(ctx, e.Pipeline, e.Ref)
 	if err != nil {
-		return false, shown(err)
+		return 0, false, shown(err)
 	}
 	if !known || row.Generation <= e.Generation {
-		return false, nil
+		return e.Generation, false, nil
 	}
 	f.Pipeline, f.Ref = e.Pipeline, e.Ref
-	there := false
-	err = r.delivered(ctx, f, func(page []store.Delivered) error {
-		there = there || slices.ContainsFunc(page, func(d store.Delivered) bool {
-			return d.Generation == row.Generation && d.Deliver == e.Deliver && d.Destination == e.Destination
-		})
-		return nil
-	})
-	return !there, err
+	for token := []byte(nil); ; { // newest first, as it mostly is that which was delivered last
+		later, next, err := r.state.Admin().Delivered(ctx, f, true, token, 8)
+		if err != nil {
+			return 0, false, shown(err)
+		}
+		for _, d := range later {
+			switch {
+			case !d.At.After(e.At) && (!d.At.Equal(e.At) || d.Seq <= e.Seq):
+				return row.Generation, true, nil
+			case d.Generation == row.Generation && d.Deliver == e.Deliver && d.Destination == e.Destination:
+				return row.Generation, false, nil
+			}
+		}
+		if token = next; len(token) == 0 {
+			return row.Generation, true, nil
+		}
+	}
 }
 
 // replay puts entries into the outbox, as many at a time as the store takes.
-func (r *running) replay(ctx context.Context, entries []record.Entry, out *operate.Replayed) error {
+func (r *running) replay(ctx context.Context, all []store.Again, out *operate.Replayed) error {
 	limits := r.state.Limits()
-	for len(entries) > 0 {
+	for len(all) > 0 {
 		n, size := 0, 0
-		for n < len(entries) && n < limits.Items && (n == 0 || size+store.EntrySize(&entries[n]) <= limits.Bytes) {
-			size += store.EntrySize(&entries[n])
+		for n < len(all) && n < limits.Items && (n == 0 || size+store.EntrySize(&all[n].Entry) <= limits.Bytes) {
+			size += store.EntrySize(&all[n].Entry)
 			n++
 		}
-		if err := r.state.Admin().Replay(ctx, entries[:n]); err != nil {
-			return refusal(nil, "%d notifications were put into the outbox, then it failed: %s", out.Notifications, store.Text(err))
+		superseded, err := r.state.Admin().Replay(ctx, all[:n])
+		if err != nil {
+			return refusal(nil, "%d notifications were put into the outbox, then it failed: %s. Replay the same once more: "+
+				"of a record that changed, the newest may be among those that are missing", out.Notifications, store.Text(err))
 		}
-		out.Notifications += n
-		entries = entries[n:]
+		out.Notifications += n - superseded
+		out.Superseded += superseded
+		all = all[n:]
 	}
 	return nil
 }

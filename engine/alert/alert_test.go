@@ -16,6 +16,7 @@ import (
 	"github.com/rounds-engine/rounds/engine/alert"
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/engine/store"
+	"github.com/rounds-engine/rounds/engine/store/memstore"
 	"github.com/rounds-engine/rounds/engine/store/storetest"
 )
 
@@ -385,4 +386,24 @@ func TestTheOwnersNameIsNone(t *testing.T) {
 	if !alert.Reserved(alert.Owner) || alert.Reserved("alerts") {
 		t.Error("the name of the owner is to be reserved, and no name that a pipeline can have")
 	}
+}
+
+// TestIdsAfterARestore: the state is that of a backup, so generations count again. A receiver that has the alert of before must not
+// take the next one for it.
+func TestIdsAfterARestore(t *testing.T) {
+	simulate(t, func(r *rig) {
+		var ids []string
+		for range 2 {
+			r.memory = new(memstore.Memory) // from a backup of before either
+			stop := r.start()
+			r.stuck()
+			pass(time.Hour)
+			stop()
+			r.expect(oncall, fired)
+			ids = append(ids, r.sent(oncall)[0].ID)
+		}
+		if ids[0] == ids[1] {
+			t.Errorf("two alerts have the id %s", ids[0])
+		}
+	}, waiting)
 }

@@ -148,7 +148,7 @@ func (l *Loop) render(ctx context.Context, now time.Time, c change, generation u
 		return row, nil, err
 	}
 	return row, &record.Entry{
-		ID: messageID(c.ref, generation, to), Pipeline: Owner, Deliver: alertName(c.ref), Destination: to, Key: c.ref.ID, Ref: c.ref,
+		ID: messageID(c.ref, generation, to, now), Pipeline: Owner, Deliver: alertName(c.ref), Destination: to, Key: c.ref.ID, Ref: c.ref,
 		Version: c.message.State, Generation: generation, Committed: now, Body: body,
 	}, nil
 }
@@ -181,10 +181,11 @@ func (l *Loop) body(ctx context.Context, c change) ([]byte, error) {
 	return body, nil
 }
 
-// messageID is the same in every attempt, after every crash, and for no other message.
-func messageID(ref sdk.Ref, generation uint64, to string) string {
+// messageID is the same in every attempt, and for no other message: it is made once, as the row of the same commit tells after a crash
+// that the message was made. A restored backup counts generations again, so the time tells apart what they are of.
+func messageID(ref sdk.Ref, generation uint64, to string, at time.Time) string {
 	h := sha256.New()
-	for _, s := range []string{"alert", ref.ID, to} {
+	for _, s := range []string{"alert", ref.ID, to, at.UTC().Format(time.RFC3339Nano)} {
 		h.Write(binary.AppendUvarint(nil, uint64(len(s))))
 		h.Write([]byte(s))
 	}

@@ -294,6 +294,9 @@ func (w *window) commitItems(ctx context.Context, batch []*item, position *store
 		}
 		part := w.render(it)
 		if w.tooLarge(part) {
+			lean(part)
+		}
+		if w.tooLarge(part) {
 			part = w.oversized(it, part)
 		}
 		if len(b.Rows) > 0 && (b.Items()+part.Items() > w.Limits.Items/2 || b.Size()+part.Size() > w.Limits.Bytes/2) {
@@ -373,6 +376,16 @@ func (w *window) deadLetter(it *item, deliver, key string, cause *record.Cause) 
 		ID: deadLetterID(w.Name, &it.row, deliver), Pipeline: w.Name, Deliver: deliver, Key: key, Ref: it.row.Ref,
 		Version: it.row.Version, Generation: it.row.Generation, Time: w.begin, Cause: *cause, Record: recordOf(it),
 		Previous: previousOf(it),
+	}
+}
+
+// lean drops what is not needed to deliver: a notification without its record is sent as it is when a person retries it.
+func lean(part store.Batch) {
+	for i := range part.Entries {
+		part.Entries[i].Record, part.Entries[i].Previous = nil, nil
+	}
+	for i := range part.Dead {
+		part.Dead[i].Previous = nil
 	}
 }
 

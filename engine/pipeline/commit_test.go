@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -384,6 +385,24 @@ func TestAPageOfTwentyThousandChanges(t *testing.T) {
 			if len(refs) > 256 {
 				t.Errorf("%d refs in one call", len(refs))
 			}
+		}
+	})
+}
+
+// TestWhatIsKeptBesideANotificationDoesNotStandInItsWay: it fits a commit, and with the record that it was made of it does not.
+func TestWhatIsKeptBesideANotificationDoesNotStandInItsWay(t *testing.T) {
+	simulateWith(t, tiny, func(r *rig) {
+		r.config.Delivers[0].KeepRecord = true
+		r.ehr.set("small", "1", "p")
+		r.ehr.set("large", "1", strings.Repeat("p", tiny.Bytes*2/3))
+		r.run(time.Minute)
+		r.expectDead()
+		kept := map[string]bool{}
+		for _, e := range r.outbox() {
+			kept[strings.TrimPrefix(e.Ref.ID, canary)] = len(e.Record) > 0
+		}
+		if want := map[string]bool{"small": true, "large": false}; !maps.Equal(kept, want) {
+			t.Errorf("notifications with their records: %v, want %v", kept, want)
 		}
 	})
 }

@@ -325,9 +325,14 @@ func repeats(shown, recent []uint64) bool {
 // notificationID is the same in every attempt, after every crash, and for no other generation, deliver block or destination.
 //
 // Invariant 2: what overlaps, retries and crashes bring again gets the id that it had. A restored backup counts generations again, so
-// where versions say little the data tell them apart: a receiver must not take another state for one that it has.
+// where versions say little the data tell them apart, and whether the record is deleted: a receiver must not take another state for one
+// that it has.
 func notificationID(pipeline string, row *store.Row, d *Deliver) string {
-	return hashID(row.Generation, "notification", pipeline, row.Ref.Kind, row.Ref.ID, row.Ref.Args, row.Version, string(row.Hash[:]), d.Name,
+	what := "notification"
+	if row.Deleted {
+		what = "notification of a deletion"
+	}
+	return hashID(row.Generation, what, pipeline, row.Ref.Kind, row.Ref.ID, row.Ref.Args, row.Version, string(row.Hash[:]), d.Name,
 		d.Destination)
 }
 

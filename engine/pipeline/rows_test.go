@@ -254,6 +254,28 @@ func TestInvariant2IdsAfterARestore(t *testing.T) {
 	})
 }
 
+// TestInvariant2IdsOfDeletionsAfterARestore: in what was lost the record was changed, now it is deleted, both as version 2.
+func TestInvariant2IdsOfDeletionsAfterARestore(t *testing.T) {
+	simulate(t, func(r *rig) {
+		id := func(op sdk.Op) string {
+			r.use(memstore.New(store.Limits{}))
+			for n, op := range []sdk.Op{sdk.Upsert, op} {
+				r.ehr.set("1", fmt.Sprint(n+1), "p")
+				r.ehr.do(func() { r.ehr.log[len(r.ehr.log)-1].Op = op })
+				r.run(time.Minute)
+			}
+			waiting, _, err := r.store.Admin().Waiting(r.Context(), store.Filter{}, nil, 10)
+			if err != nil || len(waiting) != 2 {
+				r.Fatal(err, waiting)
+			}
+			return waiting[1].ID
+		}
+		if lost, restored := id(sdk.Upsert), id(sdk.Deleted); lost == restored {
+			t.Errorf("a change and a deletion have the id %s", lost)
+		}
+	})
+}
+
 func TestAResetSequenceBeginsAnEpoch(t *testing.T) {
 	simulate(t, func(r *rig) {
 		r.ehr.feed.Class = sdk.Sequence

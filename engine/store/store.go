@@ -186,7 +186,8 @@ type Outbox interface {
 	// Defer keeps the outcome of a failed attempt with the entry, and among its Tries. For an entry that is gone it does
 	// nothing, as does Bury.
 	Defer(ctx context.Context, id EntryID, a Attempt) error
-	// Bury moves an entry to the dead letters, where it keeps its id. The attempt of the time at, which met the cause, is among
+	// Bury moves an entry to the dead letters, where it keeps its id, in place of one that has it; but one that another destination
+	// refused, as after a Replay, keeps its place, and then the new one is known by DeadIDOf. The attempt of the time at, which met the cause, is among
 	// its Tries then.
 	Bury(ctx context.Context, id EntryID, cause record.Cause, at time.Time) error
 	// Wake receives after commits and retries that brought entries. It is a hint and may be lost: look as well.
@@ -210,6 +211,14 @@ type Delivered struct {
 	record.Entry
 	At   time.Time
 	Code string
+}
+
+// Again is a notification that is to be delivered once more.
+type Again struct {
+	record.Entry
+	// Newest is the newest generation of its record that is known of. Where there is a newer one by now, this notification is
+	// superseded, as it would be delivered after that; 0: this is not asked.
+	Newest uint64
 }
 
 // Filter restricts a listing; what is zero does not restrict.
@@ -261,9 +270,9 @@ type Admin interface {
 	// Delivered lists what was accepted and is kept, by time of delivery, oldest or newest first. Those of one record are found
 	// without looking at others.
 	Delivered(ctx context.Context, f Filter, newest bool, token []byte, limit int) (delivered []Delivered, next []byte, err error)
-	// Replay puts notifications at the ends of their lanes, in the order given, all or none: with their ids, as if they had
-	// never been tried. It does not ask for newer generations. ErrTooLarge beyond Limits.
-	Replay(ctx context.Context, entries []record.Entry) error
+	// Replay puts notifications at the ends of their lanes, in the order given, all in one step: with their ids, as if they had
+	// never been tried. Those that were superseded meanwhile are left out, and counted. ErrTooLarge beyond Limits.
+	Replay(ctx context.Context, all []Again) (superseded int, err error)
 	// Row gives a record's row with its snapshot, and whether there is one; Rows lists the rows of a pipeline, without.
 	Row(ctx context.Context, pipeline string, ref sdk.Ref) (Row, bool, error)
 	Rows(ctx context.Context, pipeline string, token []byte, limit int) (rows []Row, next []byte, err error)
@@ -282,6 +291,14 @@ type Admin interface {
 	// the error is nil.
 	Backup(ctx context.Context, w io.Writer) error
 }
+
+// RefusedElsewhere says that two dead letters with the same id are not of the same failure.
+func RefusedElsewhere(a, b *record.DeadLetter) bool {
+	return a.Entry != nil && b.Entry != nil && a.Entry.Destination != b.Entry.Destination
+}
+
+// DeadIDOf is the id of a dead letter where that of its notification is taken by what another destination refused.
+func DeadIDOf(l *record.DeadLetter) string { return l.ID + "@" + l.Entry.Destination }
 
 // Size is what a batch counts for Limits.Bytes.
 func (b *Batch) Size() int {

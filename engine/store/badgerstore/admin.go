@@ -25,7 +25,8 @@ type admin struct{ s *Store }
 // Admin implements store.Store.
 func (s *Store) Admin() store.Admin { return admin{s} }
 
-// bury writes a dead letter. One with the same id, from an earlier failure of the same, gives way to it.
+// bury writes a dead letter. One with the same id, from an earlier failure of the same, gives way to it. What another destination
+// refused, as it was replayed there, is not the same.
 func (t *tx) bury(l *record.DeadLetter) error {
 	pipeline, err := t.id(pipelineName, l.Pipeline)
 	if err != nil {
@@ -35,6 +36,17 @@ func (t *tx) bury(l *record.DeadLetter) error {
 	if l.Entry != nil {
 		if destination, err = t.id(destinationName, l.Entry.Destination); err != nil {
 			return err
+		}
+	}
+	if l.Entry != nil {
+		other, _, err := t.dead(l.ID)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err // also of one that this transaction wrote in parts: the committer makes one of each, then
+		}
+		if store.RefusedElsewhere(&other, l) {
+			elsewhere := *l
+			elsewhere.ID = store.DeadIDOf(l)
+			l = &elsewhere
 		}
 	}
 	id := keyDeadID(l.ID)
@@ -207,6 +219,9 @@ func (a admin) Retry(ctx context.Context, id string, entries []record.Entry, for
 	var out []outgoing
 	return a.s.do(ctx, &request{size: again.Size(), durable: true,
 		apply: func(t *tx) error {
+			if err := a.s.checkSpace(); err != nil {
+				return err
+			}
 			l, seq, err := t.dead(id)
 			if err != nil {
 				return err
@@ -252,36 +267,6 @@ func (a admin) Discard(ctx context.Context, id string) error {
 		}
 		return t.unbury(id, seq)
 	}})
-}
-
-// Replay implements store.Admin.
-func (a admin) Replay(ctx context.Context, entries []record.Entry) error {
-	again := store.Batch{Entries: entries}
-	if again.Items() > a.s.limits.Items || again.Size() > a.s.limits.Bytes {
-		return store.ErrTooLarge
-	}
-	var out []outgoing
-	return a.s.do(ctx, &request{size: again.Size(), durable: true,
-		apply: func(t *tx) error {
-			if err := a.s.checkSpace(); err != nil {
-				return err
-			}
-			out = out[:0]
-			for i := range entries {
-				pipeline, err := t.id(pipelineName, entries[i].Pipeline)
-				if err != nil {
-					return err
-				}
-				one, err := encodeEntries(putBack(entries[i:i+1], true), entries[i].Pipeline, pipeline)
-				if err != nil {
-					return err
-				}
-				out = append(out, one...)
-			}
-			return t.enter(out)
-		},
-		after: func() { a.s.added(out) },
-	})
 }
 
 // putBack gives entries as they go into the outbox once more. A notification that is retried keeps its tries, one that is

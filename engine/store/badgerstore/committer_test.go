@@ -164,7 +164,14 @@ func TestNoCommitWhenTheDiskIsNearlyFull(t *testing.T) {
 	o := attach(t, s)
 	free.Store(0) // what waits can still leave
 	must(t, o.Ack(t.Context(), done(oldest(t, o, 9)...)...))
-	must(t, o.Bury(t.Context(), oldest(t, o, 1)[0], record.Cause{}, instant))
+	last := oldest(t, o, 1)[0]
+	must(t, o.Bury(t.Context(), last, record.Cause{}, instant))
+	badgerstore.LookAtSpace(s)
+	if err := s.Admin().Retry(t.Context(), last.ID, nil, false); !errors.Is(err, store.ErrFull) {
+		t.Errorf("retry: %v, want ErrFull", err)
+	}
+	free.Store(1 << 40)
+	must(t, s.Admin().Retry(t.Context(), last.ID, nil, false))
 }
 
 // A backlog that leaves while the disk is nearly full must not fill it with what is kept of it.

@@ -173,6 +173,52 @@ func (s *Store) readDone(txn *badger.Txn, i *badger.Item) (store.Delivered, erro
 	return done, err
 }
 
+// Replay implements store.Admin.
+func (a admin) Replay(ctx context.Context, all []store.Again) (superseded int, err error) {
+	size := 0
+	for i := range all {
+		size += store.EntrySize(&all[i].Entry)
+	}
+	if len(all) > a.s.limits.Items || size > a.s.limits.Bytes {
+		return 0, store.ErrTooLarge
+	}
+	var out []outgoing
+	err = a.s.do(ctx, &request{size: size, durable: true,
+		apply: func(t *tx) error {
+			if err := a.s.checkSpace(); err != nil {
+				return err
+			}
+			out, superseded = out[:0], 0
+			for _, e := range all {
+				pipeline, err := t.id(pipelineName, e.Pipeline)
+				if err != nil {
+					return err
+				}
+				// Invariant 4: it is asked here, where nothing can be committed in between.
+				row, err := readRow(t.txn, pipeline, e.Ref)
+				if err != nil {
+					return err
+				}
+				if row != nil && e.Newest > 0 && row.Generation > e.Newest {
+					superseded++
+					continue
+				}
+				one, err := encodeEntries(putBack([]record.Entry{e.Entry}, true), e.Pipeline, pipeline)
+				if err != nil {
+					return err
+				}
+				out = append(out, one...)
+			}
+			return t.enter(out)
+		},
+		after: func() { a.s.added(out) },
+	})
+	if err != nil {
+		return 0, err // it may still be under way
+	}
+	return superseded, nil
+}
+
 // matcher is a filter with numbers for names, 0 for one that the state does not know. A dead letter without a notification has 0 for
 // its destination too, which matches none.
 type matcher struct {

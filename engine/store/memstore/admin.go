@@ -29,8 +29,11 @@ type letter struct {
 	record.DeadLetter
 }
 
-// bury keeps a dead letter, in place of one with its id. The caller holds the lock.
+// bury keeps a dead letter, in place of one with its id, unless another destination refused that. The caller holds the lock.
 func (s *Store) bury(d record.DeadLetter) {
+	if i := s.findDead(d.ID); i >= 0 && store.RefusedElsewhere(&s.dead[i].DeadLetter, &d) {
+		d.ID = store.DeadIDOf(&d)
+	}
 	s.dead = slices.DeleteFunc(s.dead, func(old letter) bool { return old.ID == d.ID })
 	s.seq++
 	s.dead = append(s.dead, letter{s.seq, cloneDead(d)})
@@ -245,23 +248,32 @@ func (a *admin) Pending(ctx context.Context) (map[string]store.Depth, error) {
 	return pending, nil
 }
 
-func (a *admin) Replay(ctx context.Context, entries []record.Entry) error {
+func (a *admin) Replay(ctx context.Context, all []store.Again) (superseded int, err error) {
 	s := (*Store)(a)
 	if err := s.enter(ctx); err != nil {
-		return err
+		return 0, err
 	}
 	defer s.mu.Unlock()
-	b := store.Batch{Entries: entries}
-	if b.Items() > s.limits.Items || b.Size() > s.limits.Bytes {
-		return store.ErrTooLarge
-	}
-	for _, e := range entries {
+	var b store.Batch
+	for _, e := range all {
 		if e.Pipeline == "" || e.Destination == "" {
-			return errors.New("an entry names no pipeline or no destination")
+			return 0, errors.New("an entry names no pipeline or no destination")
 		}
+		b.Entries = append(b.Entries, e.Entry)
 	}
-	s.put(putBack(entries, true))
-	return nil
+	if b.Items() > s.limits.Items || b.Size() > s.limits.Bytes {
+		return 0, store.ErrTooLarge
+	}
+	b.Entries = nil
+	for _, e := range all {
+		if st := s.pipelines[e.Pipeline]; st != nil && e.Newest > 0 && st.rows[e.Ref].Generation > e.Newest {
+			superseded++
+			continue
+		}
+		b.Entries = append(b.Entries, e.Entry)
+	}
+	s.put(putBack(b.Entries, true))
+	return superseded, nil
 }
 
 // putBack gives entries as they go into the outbox once more. A notification that is retried keeps its tries, one that is

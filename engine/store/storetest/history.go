@@ -350,52 +350,6 @@ func pendingDepth(t *testing.T, o Open) {
 	}
 }
 
-func replay(t *testing.T, o Open) {
-	s := openWith(t, o, store.Limits{Items: 4})
-	f, out := s.claim("p"), s.attach("webhook.d")
-	again := whole("1")
-	commit(t, f, store.Batch{Entries: []record.Entry{again, entry("2", "key")}})
-	must(t, out.Defer(t.Context(), place(t, out, "1"), store.Attempt{Attempts: 1, Next: instant, At: instant, Code: "network"}))
-	must(t, out.Ack(t.Context(), done(place(t, out, "1"))...))
-	gone := delivered(t, s, store.Filter{}, false, 1)[0]
-	other := entry("new", "key")
-	other.Pipeline, other.Destination = "q", "file.e"
-	for len(out.Wake()) > 0 {
-		<-out.Wake()
-	}
-	must(t, s.Admin().Replay(t.Context(), []record.Entry{gone.Entry, other, entry("3", "key")}))
-	if !isLost(out.Wake()) {
-		t.Error("a replay does not wake")
-	}
-	same(t, "entries", waiting(t, out), []string{"2 1 3"})
-	same(t, "entries of another", waiting(t, s.attach("file.e")), []string{"new"})
-	same(t, "delivered", deliveredIDs(t, s, store.Filter{}, false), []string{"1"})
-	got, _, err := s.Admin().Waiting(t.Context(), store.Filter{ID: "1"}, nil, 1)
-	must(t, err)
-	e := got[0]
-	if e.Seq <= gone.Seq || e.Attempts != 0 || !e.NextAttempt.IsZero() || len(e.Tries) > 0 || !e.Committed.After(instant) {
-		t.Errorf("replayed as %+v", e)
-	}
-	e.Seq, e.Committed = 0, again.Committed
-	if !reflect.DeepEqual(e, again) {
-		t.Errorf("replayed as %+v, want %+v", e, again)
-	}
-	if err := s.Admin().Replay(t.Context(), entries("a", "b", "c", "d", "e")); !errors.Is(err, store.ErrTooLarge) {
-		t.Errorf("replay beyond the limits: %v, want ErrTooLarge", err)
-	}
-	nobody := entries("a", "b")
-	nobody[1].Destination = ""
-	if err := s.Admin().Replay(t.Context(), nobody); err == nil {
-		t.Error("an entry without a destination was taken")
-	}
-	if got := pending(t, s, "webhook.d"); got != 3 {
-		t.Errorf("%d pending, want 3: what was refused changed something", got)
-	}
-	// The second delivery of a notification is one more.
-	must(t, out.Ack(t.Context(), done(place(t, out, "1"))...))
-	same(t, "delivered", deliveredIDs(t, s, store.Filter{ID: "1"}, false), []string{"1", "1"})
-}
-
 func rowsListed(t *testing.T, o Open) {
 	s := open(t, o)
 	f := s.claim("p")

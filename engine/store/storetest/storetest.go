@@ -70,6 +70,8 @@ func Run(t *testing.T, state func(t *testing.T) Open) {
 		{"DeadLettersAreFilteredAndCounted", deadFiltered},
 		{"PendingTellsCountAndAge", pendingDepth},
 		{"ReplayGoesToTheEndsOfTheLanes", replay},
+		{"Invariant4WhatWasSupersededMeanwhileIsNotReplayed", replaySuperseded},
+		{"Invariant3WhatTwoDestinationsRefuseAreTwoDeadLetters", replayRefused},
 		{"RowsAreListed", rowsListed},
 		{"PausesAreKept", pauses},
 		{"RenameOfAPipelineMovesAllOfIt", renamePipeline},

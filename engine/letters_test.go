@@ -1,0 +1,76 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/rounds-engine/rounds/engine/config"
+	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/engine/store"
+	"github.com/rounds-engine/rounds/sdk"
+)
+
+// TestARetriedNotificationKeepsItsIdAndDestination, whatever generation the record has by now, and wherever it was replayed to.
+func TestARetriedNotificationKeepsItsIdAndDestination(t *testing.T) {
+	dir := t.TempDir()
+	script := filepath.Join(dir, "m.js")
+	if err := os.WriteFile(script, []byte("export default ({ change }) => ({ id: change.id })\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct{ name, refusedBy, want, id string }{
+		{"where it went first", "webhook.out", "webhook.out", "given"},
+		{"where it was replayed to", "webhook.other", "webhook.other", "given"},
+		{"by what is no longer configured", "webhook.gone", "webhook.out", ""},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			e, r := stateOnly(t)
+			r.build = newBuilder(&config.Config{
+				Dir:          dir,
+				Destinations: []config.Destination{{Type: "webhook", Name: "out"}, {Type: "webhook", Name: "other"}},
+				Pipelines: []config.Pipeline{{
+					Name: "visits", Every: time.Minute, Timeout: time.Minute,
+					Delivers: []config.Deliver{{Name: "out", Destination: "webhook.out", Script: script}},
+				}},
+			}, e.o.Logger)
+			ref := sdk.Ref{Kind: "visit", ID: "1"}
+			rec := &record.Record{Change: sdk.Change{Ref: ref, Version: "v1", Op: sdk.Updated, Data: []byte(`{}`)}}
+			kept, err := rec.Marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			feed, err := r.state.Claim(t.Context(), "visits")
+			if err != nil {
+				t.Fatal(err)
+			}
+			entry := record.Entry{
+				ID: "given", Pipeline: "visits", Deliver: "out", Destination: x.refusedBy, Key: "k", Ref: ref, Version: "v1", Generation: 1,
+				Body: []byte(`{}`), Record: kept,
+			}
+			err = feed.Commit(t.Context(), store.Batch{
+				Rows: []store.Row{{Ref: ref, Generation: 2, Version: "v2", Hash: [16]byte{1}}},
+				Dead: []record.DeadLetter{{
+					ID: "given", Pipeline: "visits", Deliver: "out", Key: "k", Ref: ref, Version: "v1", Generation: 1, Time: time.Now(),
+					Cause: record.Cause{Stage: record.StageDeliver, Code: "http_422"}, Record: kept, Entry: &entry,
+				}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := e.Retry(t.Context(), "given", true); err != nil {
+				t.Fatal(err)
+			}
+			waiting, _, err := r.state.Admin().Waiting(t.Context(), store.Filter{}, nil, 10)
+			if err != nil || len(waiting) != 1 || string(waiting[0].Body) != `{"id":"1"}` {
+				t.Fatal(waiting, err)
+			}
+			if got := waiting[0]; got.Destination != x.want || x.id != "" && got.ID != x.id {
+				t.Errorf("it goes to %s with the id %s", got.Destination, got.ID)
+			}
+		})
+	}
+}

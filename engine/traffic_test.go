@@ -1,0 +1,88 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/rounds-engine/rounds/engine/operate"
+	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/engine/store"
+	"github.com/rounds-engine/rounds/engine/store/badgerstore"
+	"github.com/rounds-engine/rounds/sdk"
+)
+
+// stateOnly is an engine that nothing runs on, with history.
+func stateOnly(t *testing.T) (*Engine, *running) {
+	t.Helper()
+	e := New(Options{StateDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	state, err := badgerstore.Open(e.o.StateDir, badgerstore.Options{Logger: e.o.Logger, Keep: time.Hour, MinFree: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = state.Close() })
+	e.running = newRunning(t.Context(), e, state)
+	return e, e.running
+}
+
+// TestInvariant4AReplayEndsWithTheNewestGeneration: what was delivered after a newer generation, as by force, is superseded by that,
+// although both are replayed.
+func TestInvariant4AReplayEndsWithTheNewestGeneration(t *testing.T) {
+	e, r := stateOnly(t)
+	feed, err := r.state.Claim(t.Context(), "visits")
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := r.state.Attach(t.Context(), "webhook.out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := sdk.Ref{Kind: "visit", ID: "1"}
+	at := time.Now().Add(-time.Minute)
+	for i, generation := range []uint64{1, 2, 1} {
+		err := feed.Commit(t.Context(), store.Batch{
+			Base: uint64(i), Rows: []store.Row{{Ref: ref, Generation: 2}},
+			Entries: []record.Entry{{
+				ID: fmt.Sprint(generation), Pipeline: "visits", Deliver: "out", Destination: "webhook.out", Key: "k", Ref: ref, Generation: generation,
+			}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lanes, _, err := box.Lanes(t.Context(), nil, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		head, err := box.Head(t.Context(), lanes[0], 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := store.EntryID{Lane: lanes[0], Seq: head[0].Seq, ID: head[0].ID}
+		if err := box.Ack(t.Context(), store.Done{EntryID: id, At: at.Add(time.Duration(i) * time.Second), Code: "accepted"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waiting := func() (ids []string) {
+		all, _, err := r.state.Admin().Waiting(t.Context(), store.Filter{}, nil, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range all {
+			ids = append(ids, e.ID)
+		}
+		return ids
+	}
+	done, err := e.Replay(t.Context(), operate.Replay{})
+	if got := waiting(); err != nil || !slices.Equal(got, []string{"1", "2"}) || *done != (operate.Replayed{Notifications: 2, Superseded: 1}) {
+		t.Errorf("replayed %q, %+v, %v", got, done, err)
+	}
+	done, err = e.Replay(t.Context(), operate.Replay{Force: true})
+	if got := waiting(); err != nil || !slices.Equal(got, []string{"1", "2", "1", "2", "1"}) || *done != (operate.Replayed{Notifications: 3}) {
+		t.Errorf("replayed by force %q, %+v, %v", got, done, err)
+	}
+}
