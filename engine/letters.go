@@ -241,15 +241,15 @@ func (r *running) mapAgain(ctx context.Context, d *record.DeadLetter) ([]record.
 		entries = []record.Entry{} // which is not the same to the store as none given
 	}
 	for i := range entries {
-		if e := d.Entry; e != nil && r.names(e.Destination) {
+		if e := d.Entry; e != nil && r.configures(e.Destination) {
 			entries[i].ID, entries[i].Destination = e.ID, e.Destination // as it was refused, also where it was replayed
 		}
 	}
 	return entries, nil
 }
 
-// names says whether the configuration names a destination.
-func (r *running) names(destination string) bool {
+// configures says whether the configuration names a destination.
+func (r *running) configures(destination string) bool {
 	r.engine.mu.RLock()
 	defer r.engine.mu.RUnlock()
 	_, named := r.build.destinations[destination]
