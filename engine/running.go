@@ -265,6 +265,7 @@ func (r *running) start() {
 }
 
 func (r *running) startPipeline(p *polling) {
+	r.meter.Pipeline(p.config.Name, p.config.Source).Begins()
 	ctx, cancel := context.WithCancel(r.ctx)
 	ended := make(chan struct{})
 	go func() {

@@ -407,3 +407,17 @@ func TestIdsAfterARestore(t *testing.T) {
 		}
 	}, waiting)
 }
+
+// A configuration that is refused is made before it is refused: that must put no alert off.
+func TestAPipelineThatIsMadeAndNotStartedChangesNoAge(t *testing.T) {
+	simulate(t, func(r *rig) {
+		stop := r.start()
+		defer stop()
+		pass(25 * time.Minute)
+		r.config.Meter.Pipeline("visits", "rest.clinic")
+		pass(10 * time.Minute)
+		if got := r.sent(oncall); len(got) != 1 {
+			t.Errorf("%d messages after 35 minutes without a poll, want 1", len(got))
+		}
+	}, alert.Rule{Name: "late", Condition: alert.PollOlderThan, Limit: 1800})
+}

@@ -58,12 +58,14 @@ func (m *Meter) source(id string) *counter        { return m.counter(m.sources, 
 // Pipeline is told what a pipeline does.
 type Pipeline struct{ own, source *counter }
 
-// Pipeline gives what a pipeline is to tell. Its ages count from now on.
+// Pipeline gives what a pipeline is to tell.
 func (m *Meter) Pipeline(name, source string) Pipeline {
-	p := Pipeline{m.pipeline(name), m.source(source)}
-	p.own.begin()
-	return p
+	return Pipeline{m.pipeline(name), m.source(source)}
 }
+
+// Begins is told when the pipeline is started. Its ages count from then on: those of one that a refused configuration would have
+// started anew go on.
+func (p Pipeline) Begins() { p.own.begin() }
 
 // Polled is told of one page, as in pipeline.Meter.
 func (p Pipeline) Polled(calls int, code sdk.Code) {

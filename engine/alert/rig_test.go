@@ -75,6 +75,7 @@ func (r *rig) start() (stop func()) {
 	s := storetest.Faulty(r.memory.Open(store.Limits{Items: 5, Refs: 3}), r.faults)
 	r.config.Meter = alert.NewMeter()
 	r.visits, r.sends = r.config.Meter.Pipeline("visits", "rest.clinic"), r.config.Meter.Destination(other)
+	r.visits.Begins()
 	end := r.loop(s)
 	return func() {
 		end()
