@@ -20,6 +20,7 @@ import (
 
 func newBackupCommand() *cobra.Command {
 	var state stateFlags
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "backup FILE",
 		Short: "Write a backup of the state, while the engine works",
@@ -32,14 +33,15 @@ appears under its name when it is whole. It holds patients' data, and is encrypt
 					return e.Backup(ctx, c.OutOrStdout())
 				}
 				size, err := backupTo(ctx, e, args[0])
-				if err == nil {
-					fmt.Fprintf(c.ErrOrStderr(), "The backup is in %s: %d bytes.\n", args[0], size)
+				if err != nil {
+					return err
 				}
-				return err
+				return say(c, asJSON, map[string]any{"file": args[0], "bytes": size}, "The backup is in %s: %d bytes.\n", args[0], size)
 			})
 		},
 	}
 	state.add(c)
+	addJSON(c, &asJSON)
 	return c
 }
 
@@ -72,6 +74,7 @@ func backupTo(ctx context.Context, e operate.Engine, file string) (size int64, e
 
 func newRestoreCommand() *cobra.Command {
 	var state stateFlags
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Make a state of a backup",
@@ -98,10 +101,10 @@ was made is delivered again, with the same ids; what changed since is polled aga
 			if err := finish(e, func() error { return e.Restore(in) }); err != nil {
 				return err
 			}
-			fmt.Fprintf(c.ErrOrStderr(), "The state is in %s.\n", state.dir)
-			return nil
+			return say(c, asJSON, map[string]any{"state": state.dir}, "The state is in %s.\n", state.dir)
 		},
 	}
 	state.add(c)
+	addJSON(c, &asJSON)
 	return c
 }

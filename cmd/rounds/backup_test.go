@@ -6,6 +6,7 @@ package main_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,16 +33,27 @@ func TestALostMachineIsRestored(t *testing.T) {
 	go func() { changing <- c.Run(ctx, 40) }()
 	p.eventually(20*time.Second, "some arrived", func() bool { return c.Accepted() > 20 })
 	backup := filepath.Join(dir, "backup")
-	_, stderr := command(t, dir, 0, "backup", backup)
-	says(t, stderr, byTheEngine, "The backup is in "+backup)
+	stdout, stderr := command(t, dir, 0, "backup", backup, "--json")
+	says(t, stderr, byTheEngine)
+	info, err := os.Stat(backup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var made struct {
+		File  string
+		Bytes int64
+	}
+	if json.Unmarshal([]byte(stdout), &made) != nil || made.File != backup || made.Bytes != info.Size() {
+		t.Errorf("of a backup of %d bytes it says %s", info.Size(), stdout)
+	}
 	before := c.Accepted()
 	p.eventually(20*time.Second, "more arrived", func() bool { return c.Accepted() > before+40 })
 	p.kill()
 	if err := os.RemoveAll(filepath.Join(dir, "state")); err != nil {
 		t.Fatal(err)
 	}
-	_, stderr = command(t, dir, 0, "restore", backup)
-	says(t, stderr, "The state is in ")
+	stdout, _ = command(t, dir, 0, "restore", backup)
+	says(t, stdout, "The state is in ")
 	_, stderr = command(t, dir, 1, "restore", backup) // only into an empty directory
 	says(t, stderr, "state")
 	p = startRun(t, dir, c.env())

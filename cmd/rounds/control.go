@@ -28,6 +28,7 @@ func targetOf(text string) (operate.Target, error) {
 func newPauseCommand() *cobra.Command {
 	var state stateFlags
 	var why string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "pause pipeline.NAME|destination.TYPE.NAME",
 		Short: "Keep a pipeline from polling, or a destination from sending",
@@ -44,18 +45,19 @@ pipeline makes up for what it missed with its next poll, and what is for a desti
 				if err := e.Pause(ctx, t, why); err != nil {
 					return err
 				}
-				fmt.Fprintf(c.OutOrStdout(), "%s is paused, until: rounds resume %[1]s\n", args[0])
-				return nil
+				return say(c, asJSON, map[string]any{"name": args[0], "paused": true}, "%s is paused, until: rounds resume %[1]s\n", args[0])
 			})
 		},
 	}
 	state.add(c)
+	addJSON(c, &asJSON)
 	c.Flags().StringVar(&why, "why", "", "reason, for whoever looks at the status")
 	return c
 }
 
 func newResumeCommand() *cobra.Command {
 	var state stateFlags
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "resume pipeline.NAME|destination.TYPE.NAME",
 		Short: "Let a pipeline or a destination go on",
@@ -72,12 +74,12 @@ sends again; one that backs off or holds lanes tries at once. A gap in a feed is
 				if err := e.Resume(ctx, t); err != nil {
 					return err
 				}
-				fmt.Fprintf(c.OutOrStdout(), "%s goes on.\n", args[0])
-				return nil
+				return say(c, asJSON, map[string]any{"name": args[0], "paused": false}, "%s goes on.\n", args[0])
 			})
 		},
 	}
 	state.add(c)
+	addJSON(c, &asJSON)
 	return c
 }
 
@@ -161,6 +163,7 @@ func newStateShowCommand() *cobra.Command {
 func newStateSetCommand() *cobra.Command {
 	var state stateFlags
 	var start string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "set PIPELINE --start now|beginning|INSTANT",
 		Short: "Say where a pipeline goes on: after a gap, or to read a feed again",
@@ -180,12 +183,12 @@ whose numbers may have begun anew.`,
 				if err := e.SetPosition(ctx, args[0], at); err != nil {
 					return err
 				}
-				fmt.Fprintf(c.OutOrStdout(), "Pipeline %s goes on from %s.\n", args[0], start)
-				return nil
+				return say(c, asJSON, map[string]any{"pipeline": args[0], "start": start}, "Pipeline %s goes on from %s.\n", args[0], start)
 			})
 		},
 	}
 	state.add(c)
+	addJSON(c, &asJSON)
 	c.Flags().StringVar(&start, "start", "", "now, beginning, or an instant (RFC 3339)")
 	_ = c.MarkFlagRequired("start") // the flag is defined on the line above
 	return c
@@ -194,6 +197,7 @@ whose numbers may have begun anew.`,
 func newStateRekeyCommand() *cobra.Command {
 	var state stateFlags
 	var to string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "rekey --new-key FILE",
 		Short: "Change the key that encrypts the state",
@@ -213,12 +217,12 @@ encrypted by this key, stays the same: if it may be known to somebody, restore a
 				if err := e.Rekey(key); err != nil {
 					return err
 				}
-				fmt.Fprintf(c.OutOrStdout(), "The state in %s is opened by the new key from now on.\n", state.dir)
-				return nil
+				return say(c, asJSON, map[string]any{"state": state.dir}, "The state in %s is opened by the new key from now on.\n", state.dir)
 			})
 		},
 	}
 	state.add(c)
+	addJSON(c, &asJSON)
 	c.Flags().StringVar(&to, "new-key", "", "`FILE` with the new key, as --state-key")
 	_ = c.MarkFlagRequired("new-key") // the flag is defined on the line above
 	return c

@@ -56,6 +56,15 @@ func addJSON(c *cobra.Command, asJSON *bool) {
 	c.Flags().BoolVar(asJSON, "json", false, "print the result as JSON")
 }
 
+// say tells what was done: as JSON, or in words.
+func say(c *cobra.Command, asJSON bool, v any, format string, args ...any) error {
+	if asJSON {
+		return writeJSON(c.OutOrStdout(), v)
+	}
+	fmt.Fprintf(c.OutOrStdout(), format, args...)
+	return nil
+}
+
 func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)

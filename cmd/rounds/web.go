@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +13,7 @@ import (
 
 func newWebCommand() *cobra.Command {
 	var state stateFlags
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "web",
 		Short: "Print a link that opens the web page of the running engine",
@@ -26,11 +26,11 @@ web block. From another machine, bring the page over first: ssh -L 8417:127.0.0.
 				if err != nil {
 					return err
 				}
-				fmt.Fprintln(c.OutOrStdout(), link.URL)
-				return nil
+				return say(c, asJSON, link, "%s\n", link.URL)
 			})
 		},
 	}
 	state.add(c)
+	addJSON(c, &asJSON)
 	return c
 }
