@@ -36,6 +36,7 @@ const (
 
 type bench struct {
 	Appointments, Patients, Page, Rounds int
+	History                              time.Duration // how long rounds keeps what was delivered
 	Binary                               string
 
 	dir          string
@@ -109,7 +110,7 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	text := string(config)
+	text := string(config) + fmt.Sprintf("\nhistory {\n  keep = %q\n}\n", b.History)
 	if b.Page > 0 {
 		text = strings.NewReplacer(
 			`"{since}" } # --page adds: limit = "N"`, fmt.Sprintf(`"{since}", limit = "%d" }`, b.Page),

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+	"time"
 )
 
 // TestMain lets the test's binary be the parts that the bench starts itself as.
@@ -36,7 +37,7 @@ func TestTheBenchMeasuresAllAndFindsNothingWrong(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, page := range []int{0, 70} {
-		b := bench{Appointments: 300, Patients: 60, Page: page, Rounds: 2, Binary: binary}
+		b := bench{Appointments: 300, Patients: 60, Page: page, History: time.Duration(page) * time.Minute, Rounds: 2, Binary: binary}
 		r, err := b.run(t.Context())
 		if err != nil {
 			t.Fatalf("pages of %d: %v", page, err)

@@ -57,6 +57,7 @@ func run(ctx context.Context, args []string) error {
 	f.IntVar(&b.Appointments, "appointments", 20000, "changed appointments that wait in the EHR")
 	f.IntVar(&b.Patients, "patients", 4000, "patients that they belong to")
 	f.IntVar(&b.Page, "page", 0, "appointments per page; 0: all in one answer")
+	f.DurationVar(&b.History, "history", 7*24*time.Hour, "how long rounds keeps delivered notifications, with their records; 0: not at all")
 	f.IntVar(&b.Rounds, "rounds", 1, "repetitions; medians are reported")
 	f.StringVar(&b.Binary, "binary", "", "the rounds binary; empty: built from this tree")
 	asJSON := f.Bool("json", false, "report as JSON")

@@ -48,7 +48,7 @@ func everything(t testing.TB, s *badgerstore.Store, content string) {
 		b.Entries[i].Body = fmt.Appendf(nil, `{"n":%d,"text":%q}`, i, content)
 		b.Entries[i].Record = []byte(content)
 	}
-	b.Entries[7].Body = bytes.Repeat([]byte(content), 700_000/len(content))
+	b.Entries[7].Body = append([]byte(content), noise(700_000)...)
 	b.Dead = []record.DeadLetter{{
 		ID: "dead", Pipeline: "p", Ref: appointment(1), Cause: record.Cause{Code: "x", Detail: content}, Previous: []byte(content),
 	}}

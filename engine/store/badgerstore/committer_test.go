@@ -198,7 +198,7 @@ func TestPartsAreSwept(t *testing.T) {
 	f, o := claim(t, s), attach(t, s)
 	b := batchOf(f, 0, 3, 1, true)
 	for i := range b.Entries {
-		b.Entries[i].Body = make([]byte, 2<<20)
+		b.Entries[i].Body = noise(2 << 20)
 	}
 	must(t, f.Commit(t.Context(), b))
 	if n := badgerstore.Parts(t, s); n < 12 {

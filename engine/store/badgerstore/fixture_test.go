@@ -66,6 +66,13 @@ func batchOf(f store.Feed, i, n int, generation uint64, entries bool) store.Batc
 	return b
 }
 
+// noise is content that can't be compressed, for what has to be large also where it is stored.
+func noise(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(b) // never fails
+	return b
+}
+
 func claim(t testing.TB, s store.Store) store.Feed {
 	t.Helper()
 	f, err := s.Claim(t.Context(), "p")

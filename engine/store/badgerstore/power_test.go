@@ -92,7 +92,7 @@ func TestInvariant4ALossOfPowerBringsTheLastAcknowledgedEntriesAgain(t *testing.
 	s := open(t, dir, badgerstore.Options{})
 	f, o := claim(t, s), attach(t, s)
 	large := entryOf(0, 1)
-	large.Body = make([]byte, 600<<10) // in parts
+	large.Body = noise(600 << 10) // in parts
 	must(t, f.Commit(t.Context(), store.Batch{Entries: []record.Entry{large}}))
 	entries, first := 1, files(t, dir)
 	commit := func() {

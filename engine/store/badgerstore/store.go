@@ -63,7 +63,7 @@ type Options struct {
 	// Keep is how long delivered notifications are kept: 0, not at all; those that are there already stay for the time that held
 	// when they were delivered. When it is shortened, the shorter time holds for them too.
 	Keep time.Duration
-	// KeepBytes bounds what delivered notifications take, before compression; the oldest give way, within a minute or so. 0: 1 GiB.
+	// KeepBytes bounds what delivered notifications take, as they are stored; the oldest give way, within a minute or so. 0: 1 GiB.
 	KeepBytes int64
 	// MinFree is the free space in bytes under which commits are refused with store.ErrFull. 0: MinFree.
 	MinFree uint64
