@@ -175,7 +175,7 @@ var historySchema = schema.Schema{Attributes: []schema.Attribute{
 	{Name: "keep", Type: schema.Duration, Default: "168h",
 		Doc: "How long delivered notifications are kept, with the records that they were mapped from, for search, replay and trace. 0s: not at all."},
 	{Name: "max_size", Type: schema.Integer, Default: fmt.Sprint(defaultHistoryMiB),
-		Doc: "What they may take on disk, in MiB; the oldest go first. About: see operations."},
+		Doc: "What they may take on disk, in MiB; the oldest go first."},
 }}
 
 var alertSchema = schema.Schema{Attributes: []schema.Attribute{

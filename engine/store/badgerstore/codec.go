@@ -20,7 +20,7 @@ const (
 	valueInParts = 0
 	valueForm    = 1
 	entryForm    = 2
-	maxPacked    = 64 << 20 // bytes of one part; what is larger than a commit was never written
+	maxPacked    = 32 << 20 // bytes of one part; what is larger than a commit was never written
 )
 
 var errCorrupt = store.ErrDamaged
