@@ -7,8 +7,6 @@ import (
 	"encoding/binary"
 	"time"
 
-	"github.com/klauspost/compress/s2"
-
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/engine/store"
 	"github.com/rounds-engine/rounds/sdk"
@@ -20,7 +18,6 @@ const (
 	valueInParts = 0
 	valueForm    = 1
 	entryForm    = 2
-	maxPacked    = 32 << 20 // bytes of one part; what is larger than a commit was never written
 )
 
 var errCorrupt = store.ErrDamaged
@@ -275,55 +272,6 @@ func (d *decoder) entry() (n record.Entry, pipeline uint32) {
 	n.Trace = d.string()
 	d.packed(&n.Body, &n.Record, &n.Previous)
 	return n, pipeline
-}
-
-// packed writes parts compressed together. A notification is written when it is committed and again when it is among the delivered
-// ones: what is saved here is saved twice, in the logs as well as in the tables, for one compression.
-func (e *encoder) packed(parts ...[]byte) {
-	var all []byte
-	for _, p := range parts {
-		e.uint(uint64(len(p)))
-		switch {
-		case len(all) == 0:
-			all = p[:len(p):len(p)] // mostly there is one part, or there are some that have to be copied
-		default:
-			all = append(all, p...)
-		}
-	}
-	if len(all) > 0 {
-		e.bytes(s2.Encode(nil, all))
-	}
-}
-
-// packed reads what encoder.packed wrote.
-func (d *decoder) packed(parts ...*[]byte) {
-	lengths, total := make([]uint64, len(parts)), uint64(0)
-	for i := range parts {
-		lengths[i] = d.uint()
-		if lengths[i] > maxPacked {
-			d.fail()
-			return
-		}
-		total += lengths[i]
-	}
-	if total == 0 {
-		return
-	}
-	block := d.bytes()
-	if n, err := s2.DecodedLen(block); err != nil || uint64(n) != total {
-		d.fail()
-		return
-	}
-	all, err := s2.Decode(nil, block)
-	if err != nil {
-		d.fail()
-		return
-	}
-	for i, p := range parts {
-		if n := lengths[i]; n > 0 {
-			*p, all = all[:n:n], all[n:]
-		}
-	}
 }
 
 // entryHead reads what is needed to find an entry.
