@@ -24,7 +24,7 @@ type source struct {
 }
 
 func open(_ context.Context, s source, _ sdk.Env) (_ sdk.Source, err error) {
-	s.http, err = httpx.New(httpx.Config{PerSecond: 20})
+	s.http, err = httpx.New(httpx.Config{})
 	return &s, err
 }
 
@@ -73,4 +73,4 @@ func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 	}), nil
 }
 
-func (s *source) Close() error { s.http.Close(); return nil }
+func (s *source) Close() error { return s.http.Close() }

@@ -116,6 +116,7 @@ import (
 	"net/url"
 
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/budget"
 	"github.com/rounds-engine/rounds/sdk/httpx"
 )
 
@@ -132,6 +133,7 @@ type source struct {
 	tls       *tls.Config
 	proxy     *url.URL
 	client    *httpx.Client
+	budget    *budget.Budget
 	parallel  int
 	feeds     map[string]*feed
 	resources map[string]resource
@@ -151,8 +153,10 @@ func Open(_ context.Context, c Config, env sdk.Env) (sdk.Source, error) {
 		l = *c.Limits
 	}
 	s.parallel = cmp.Or(l.Concurrency, httpx.DefaultConcurrency)
-	s.client, err = httpx.New(httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel, PerSecond: l.PerSecond,
-		TLS: s.tls, Proxy: s.proxy})
+	if s.budget, err = budget.New(budget.Limits{PerSecond: l.PerSecond}, env.State.Section("budget")); err != nil {
+		return nil, sdk.Misconfigured("limits", "can't be used").Because(err)
+	}
+	s.client, err = httpx.New(httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel, Budget: s.budget, TLS: s.tls, Proxy: s.proxy})
 	if err != nil {
 		return nil, sdk.Misconfigured("limits", "can't be used").Because(err)
 	}
@@ -172,8 +176,7 @@ func Open(_ context.Context, c Config, env sdk.Env) (sdk.Source, error) {
 // Catalog tells the configured feeds and resources.
 func (s *source) Catalog() sdk.Catalog { return s.catalog }
 
-// Close closes idle connections.
+// Close closes idle connections, and saves what is left of the budget.
 func (s *source) Close() error {
-	s.client.Close()
-	return nil
+	return s.client.Close()
 }

@@ -47,7 +47,7 @@ func newClient(t *testing.T, c httpx.Config) *httpx.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(client.Close)
+	t.Cleanup(func() { client.Close() })
 	return client
 }
 
@@ -485,7 +485,7 @@ func TestSameOrigin(t *testing.T) {
 }
 
 func TestLimitsThatMakeNoSenseAreRefused(t *testing.T) {
-	for _, c := range []httpx.Config{{Timeout: -1}, {Concurrency: -1}, {Attempts: -1}, {MaxBody: -1}, {PerSecond: -1}} {
+	for _, c := range []httpx.Config{{Timeout: -1}, {Concurrency: -1}, {Attempts: -1}, {MaxBody: -1}} {
 		if _, err := httpx.New(c); err == nil {
 			t.Errorf("%+v is accepted", c)
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/budget"
 	"github.com/rounds-engine/rounds/sdk/httpx"
 )
 
@@ -29,6 +30,20 @@ func answer(r *http.Request, status int, header ...string) *http.Response {
 		h.Set(header[i], header[i+1])
 	}
 	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader("{}")), Request: r}
+}
+
+func newBudget(t *testing.T, l budget.Limits) *budget.Budget {
+	t.Helper()
+	b, err := budget.New(l, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func perSecond(t *testing.T, n float64) *budget.Budget {
+	t.Helper()
+	return newBudget(t, budget.Limits{PerSecond: n})
 }
 
 var call = httpx.Request{URL: "http://ehr.invalid/a", Template: "/a"}
@@ -158,7 +173,7 @@ func TestLimitsHoldForAllUsersTogether(t *testing.T) {
 		var mu sync.Mutex
 		var at []time.Time
 		now, most := 0, 0
-		c := newClient(t, httpx.Config{Concurrency: 3, PerSecond: 10, Transport: transport(func(r *http.Request) (*http.Response, error) {
+		c := newClient(t, httpx.Config{Concurrency: 3, Budget: perSecond(t, 10), Transport: transport(func(r *http.Request) (*http.Response, error) {
 			mu.Lock()
 			at = append(at, time.Now())
 			now++
@@ -198,9 +213,16 @@ func TestLimitsHoldForAllUsersTogether(t *testing.T) {
 }
 
 func TestWaitingForATurnEndsWithTheContext(t *testing.T) {
-	for name, c := range map[string]httpx.Config{"slot": {Concurrency: 1}, "rate": {PerSecond: 0.001}, "pause": {}} {
+	for name, c := range map[string]httpx.Config{"slot": {Concurrency: 1}, "rate": {}, "minute": {}, "pause": {}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				switch name {
+				case "rate":
+					c.Budget = perSecond(t, 0.001)
+				case "minute":
+					time.Sleep(55 * time.Second)
+					c.Budget = newBudget(t, budget.Limits{PerMinute: 1})
+				}
 				release := make(chan struct{})
 				c.Transport = transport(func(r *http.Request) (*http.Response, error) {
 					if name == "slot" {
@@ -254,7 +276,7 @@ func TestTheTimeOutIsForOneAttempt(t *testing.T) {
 
 // TestWhatTheLimitsLeaveNoTimeForIsNotToBlame: a Retryable counts against the record that is asked for.
 func TestWhatTheLimitsLeaveNoTimeForIsNotToBlame(t *testing.T) {
-	for name, config := range map[string]httpx.Config{"per second": {PerSecond: 1, Concurrency: 100}, "concurrency": {Concurrency: 1}} {
+	for name, config := range map[string]httpx.Config{"per second": {Budget: perSecond(t, 1), Concurrency: 100}, "concurrency": {Concurrency: 1}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				config.Transport = transport(func(r *http.Request) (*http.Response, error) {
@@ -285,4 +307,62 @@ func TestWhatTheLimitsLeaveNoTimeForIsNotToBlame(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestEachAttemptTakesOfTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget(t, budget.Limits{PerDay: 5})
+		calls := 0
+		c := newClient(t, httpx.Config{Budget: b, Transport: transport(func(r *http.Request) (*http.Response, error) {
+			calls++
+			switch {
+			case r.URL.Path == "/moved":
+				return answer(r, 302, "Location", "/a"), nil
+			case calls == 1:
+				return answer(r, 503), nil
+			}
+			return answer(r, 200), nil
+		})})
+		if _, err := c.Do(t.Context(), call); err != nil || calls != 2 { // repeated
+			t.Fatalf("%d calls, %v", calls, err)
+		}
+		moved := httpx.Request{URL: "http://ehr.invalid/moved", Template: "/moved"}
+		if res, err := c.Do(t.Context(), moved); err != nil || res.Calls != 2 {
+			t.Fatalf("%v, %v", res, err)
+		}
+		if f := b.Forecasts()[0]; f.Used != 4 || calls != 4 {
+			t.Errorf("%d of the budget were used for %d calls", f.Used, calls)
+		}
+		left := 24*time.Hour - time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)) + time.Second
+		for _, path := range []string{"/moved", "/a"} {
+			_, err := c.Do(t.Context(), httpx.Request{URL: "http://ehr.invalid" + path, Template: path})
+			e := sdk.Safe(err)
+			if e == nil || e.Code != sdk.CodeRateLimited || e.After != left || e.Text != "GET "+path+": not called, the budget of 5 calls a day is spent" || calls != 5 {
+				t.Errorf("%s: %d calls, %v", path, calls, err)
+			}
+		}
+	})
+}
+
+func TestA429WithoutADelayEndsTheMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refuse, calls := true, 0
+		c := newClient(t, httpx.Config{Budget: newBudget(t, budget.Limits{After429: budget.Minute}), Transport: transport(func(r *http.Request) (*http.Response, error) {
+			if calls++; refuse { // by a clock that is half a minute ahead
+				return answer(r, 429, "Date", time.Now().Add(30*time.Second).UTC().Format(http.TimeFormat)), nil
+			}
+			return answer(r, 200), nil
+		})})
+		for range 3 {
+			_, err := c.Do(t.Context(), call)
+			if e := sdk.Safe(err); e == nil || e.Code != sdk.CodeRateLimited || e.After != 31*time.Second || calls != 1 {
+				t.Fatalf("%d calls, %v", calls, err)
+			}
+		}
+		refuse = false
+		time.Sleep(22 * time.Second) // the rest is waited for
+		if _, err := c.Do(t.Context(), call); err != nil || calls != 2 {
+			t.Errorf("%d calls, %v", calls, err)
+		}
+	})
 }
