@@ -6,6 +6,7 @@ package host
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -273,8 +274,8 @@ func (p *program) diagnose(a Adapter, cause error, late bool, limit time.Duratio
 	case parts != nil && parts[1] != strconv.Itoa(sdk.ProtocolVersion):
 		return say("speaks version %s of the adapter protocol, this engine speaks %d: use an adapter and an engine of the same version",
 			parts[1], sdk.ProtocolVersion)
-	case parts != nil && (len(parts) < 5 || parts[4] != "grpc"):
-		return say("does not speak gRPC")
+	case parts != nil && unreadable(parts) != "":
+		return say("said hello, and then no connection came about: %s", unreadable(parts))
 	case parts != nil:
 		return say("said hello, and then no connection came about")
 	case output:
@@ -291,6 +292,20 @@ func (p *program) diagnose(a Adapter, cause error, late bool, limit time.Duratio
 	p.kill()
 	<-p.exited
 	return say("is not an adapter, or failed at its start: it ended without a handshake (%s, %d lines on stderr)", p.status(), p.lines())
+}
+
+// whyMute says why a program that said hello does not answer, "" if nothing is found.
+func (p *program) whyMute(c *tls.Config) string {
+	select {
+	case <-p.exited:
+		return fmt.Sprintf("it ended (%s, %d lines on stderr)", p.status(), p.lines())
+	case <-time.After(200 * time.Millisecond): // its connection ends a moment before it does
+	}
+	parts, _ := p.handshake.parts()
+	if why := unreadable(parts); why != "" {
+		return why
+	}
+	return unreachable(parts, c)
 }
 
 func startReason(err error) string {
