@@ -47,6 +47,19 @@ type Info struct {
 	Name    string // as in HCL: source "NAME" "…"
 	Version string // semantic version
 	Doc     string // one sentence
+
+	// Feeds and Resources are what every source offers, whatever its configuration: known without a source, to describe the adapter and
+	// to check the names in a configuration. Empty where they depend on the configuration; a source's Catalog is what counts.
+	Feeds     []Feed
+	Resources []Resource
+	Limits    []Limit // what the vendor allows, for a person
+}
+
+// Limit is a bound that a vendor sets to the use of its API.
+type Limit struct {
+	Calls int           // in the time of Per; 0: Doc says what is bounded
+	Per   time.Duration // a second, a minute, an hour, a day
+	Doc   string        // of what, and when it begins anew: "per API key; begins anew at midnight GMT"
 }
 
 // Catalog is what an opened source offers.

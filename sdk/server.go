@@ -128,7 +128,9 @@ func (s *server) Open(ctx context.Context, r *pb.OpenRequest) (_ *pb.OpenRespons
 	s.mu.Lock()
 	opening.source = source
 	s.mu.Unlock()
-	return catalogToWire(catalog), nil
+	opened := &pb.OpenResponse{}
+	opened.Feeds, opened.Resources = catalogToWire(catalog)
+	return opened, nil
 }
 
 // use gives an open source for the time of a call, which ends with done.

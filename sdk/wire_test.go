@@ -257,8 +257,10 @@ func TestDescriptionsArriveWhole(t *testing.T) {
 			Drifts: true, Ignore: []string{"a", "b.c"}, Why: "w"}},
 		Resources: []Resource{{Name: "r", Batch: 50, Why: "w"}},
 	}
-	if got, err := catalogFromWire(carried(t, catalogToWire(catalog))); err != nil || !reflect.DeepEqual(got, catalog) {
-		t.Errorf("%+v became %+v, %v", catalog, got, err)
+	info := Info{Name: "n", Version: "1.2.3", Doc: "d", Feeds: catalog.Feeds, Resources: catalog.Resources,
+		Limits: []Limit{{Calls: 500, Per: time.Hour, Doc: "l"}, {Doc: "no number"}}}
+	if got, err := infoFromWire(carried(t, infoToWire(info))); err != nil || !reflect.DeepEqual(got, info) {
+		t.Errorf("%+v became %+v, %v", info, got, err)
 	}
 }
 
@@ -272,7 +274,7 @@ func TestACatalogThatCouldOnlyBeMisunderstoodIsRefused(t *testing.T) {
 		"two resources":    {Resources: []Resource{{Name: "r"}, {Name: "r"}}},
 		"unnamed resource": {Resources: []Resource{{}}},
 	} {
-		if _, err := catalogFromWire(catalogToWire(c)); CodeOf(err) != CodePermanent {
+		if _, err := infoFromWire(infoToWire(Info{Feeds: c.Feeds, Resources: c.Resources})); CodeOf(err) != CodePermanent {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
