@@ -6,7 +6,7 @@
 // GET /patients/{id}: json-server, say.
 
 import { parse, stringify } from 'lossless-json'; // JSON.parse would change large numbers
-import { AdapterError, log, serve, toError, toTimestamp } from './rounds.js';
+import { AdapterError, log, serve, toDuration, toError, toTimestamp } from './rounds.js';
 
 const UNIT = 1; // the precision of the server's timestamps, in ms
 const MARGIN = 10 * 60_000; // how far the server's clock may be behind when a feed begins "now"
@@ -25,12 +25,14 @@ function validate({ base_url, page_size = 100 }) {
   if (page_size < 1 || page_size > 1000) throw new AdapterError('misconfigured', 'must be from 1 to 1000', { path: 'page_size' });
 }
 
+const catalog = {
+  feeds: [{ name: 'appointments', kind: 'appointment', class: 'timestamp', version: 'coarse', precision: toDuration(UNIT),
+    drifts: true, why: 'The list is read in pages by number, which shift when a record changes meanwhile.' }],
+  resources: [{ name: 'patient', why: 'One call for each.' }],
+};
+
 class Source {
-  catalog = {
-    feeds: [{ name: 'appointments', kind: 'appointment', class: 'timestamp', version: 'coarse', precision: { nanos: UNIT * 1e6 },
-      drifts: true, why: 'The list is read in pages by number, which shift when a record changes meanwhile.' }],
-    resources: [{ name: 'patient', why: 'One call for each.' }],
-  };
+  catalog = catalog;
 
   constructor({ base_url, token, page_size = 100 }, { source }) {
     Object.assign(this, { base: base_url.replace(/\/+$/, ''), token, size: page_size, name: source });
@@ -144,4 +146,9 @@ function after({ first, t, from }, { newest, asked, behind }) {
   return { t: newest === null ? t : Math.max(t ?? newest, newest), from };
 }
 
-serve({ info: { name: 'node', version: '0.1.0', doc: 'A small JSON API, in JavaScript.' }, schema, validate, open: (...args) => new Source(...args) });
+serve({
+  info: { name: 'node', version: '0.1.0', doc: 'A small JSON API, by an adapter in JavaScript.', ...catalog }, // the same for each source
+  schema,
+  validate,
+  open: (config, env) => new Source(config, env),
+});
