@@ -23,7 +23,7 @@ func Handshake(h *Host, a Adapter) []string {
 	h.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	parts, _ := p.alive.program.handshake.parts()
+	parts, _ := p.alive.program.greeting.parts()
 	return parts
 }
 
@@ -45,9 +45,9 @@ func Bridge(log io.Writer, token string, output []byte) {
 	p.secrets.add([]string{token})
 	p.bridge(output)
 	crashed(output)
-	var h handshake
-	_, _ = h.Write(output)
-	h.parts()
+	var g greeting
+	_, _ = g.Write(output)
+	g.parts()
 }
 
 // WithoutParentDeathSignal is how it is on systems that have no such signal.

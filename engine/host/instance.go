@@ -24,6 +24,7 @@ import (
 
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/handshake"
 	"github.com/rounds-engine/rounds/sdk/schema"
 )
 
@@ -60,7 +61,7 @@ func launch(p *process) (*instance, error) {
 		return nil, err
 	}
 	prog := &program{path: path, arguments: arguments, level: levelOf(p.logger), raw: &p.stderr, bridge: p.bridge}
-	mutual, certificate, err := identity()
+	mutual, certificate, err := handshake.Identity()
 	if err != nil {
 		return nil, sdk.Retryable("adapter %s: no certificate for the connection to it can be made", p.key.adapter.Name).Because(err)
 	}

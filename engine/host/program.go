@@ -24,6 +24,7 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/handshake"
 )
 
 // program is a started executable; go-plugin's runner.Runner.
@@ -38,7 +39,7 @@ type program struct {
 
 	pid       int
 	stdout    *os.File
-	handshake handshake
+	greeting  greeting
 	unbridged atomic.Int64  // lines of stderr
 	exited    chan struct{} // closed when it has ended; nil until it was started
 	drained   chan struct{} // closed when its stderr is read, soon after that; nil until it was started
@@ -181,7 +182,7 @@ func (p *program) Stdout() io.ReadCloser {
 	return struct {
 		io.Reader
 		io.Closer
-	}{io.TeeReader(p.stdout, &p.handshake), p.stdout}
+	}{io.TeeReader(p.stdout, &p.greeting), p.stdout}
 }
 
 // Stderr implements runner.Runner: go-plugin gets none. Its parser logs lines as they are, and panics at some.
@@ -211,34 +212,34 @@ func (p *program) HostToPlugin(network, address string) (string, string, error) 
 	return network, address, nil
 }
 
-// handshake keeps the first line of a program's stdout, by which an adapter says hello.
-type handshake struct {
+// greeting keeps the first line of a program's stdout, by which an adapter says hello.
+type greeting struct {
 	mu   sync.Mutex
 	line []byte
 	full bool
 }
 
-const maxHandshake = 8 << 10 // it holds a certificate
+const maxGreeting = 8 << 10 // it holds a certificate
 
-func (h *handshake) Write(b []byte) (int, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+func (g *greeting) Write(b []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	for _, c := range b {
-		if h.full = h.full || c == '\n' || len(h.line) == maxHandshake; h.full {
+		if g.full = g.full || c == '\n' || len(g.line) == maxGreeting; g.full {
 			break
 		}
-		h.line = append(h.line, c)
+		g.line = append(g.line, c)
 	}
 	return len(b), nil
 }
 
 // parts gives the fields of the handshake, nil if it is none, and whether there was any output.
-func (h *handshake) parts() (parts []string, output bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	parts = strings.Split(strings.TrimSpace(string(h.line)), "|")
+func (g *greeting) parts() (parts []string, output bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	parts = strings.Split(strings.TrimSpace(string(g.line)), "|")
 	if len(parts) < 4 {
-		return nil, len(h.line) > 0
+		return nil, len(g.line) > 0
 	}
 	for _, number := range parts[:2] {
 		if _, err := strconv.Atoi(number); err != nil {
@@ -266,7 +267,7 @@ func (p *program) diagnose(a Adapter, cause error, late bool, limit time.Duratio
 	p.mu.Lock()
 	startErr := p.startErr
 	p.mu.Unlock()
-	switch parts, output := p.handshake.parts(); {
+	switch parts, output := p.greeting.parts(); {
 	case startErr != nil:
 		return say("can't be started: %s", startReason(startErr))
 	case parts != nil && parts[0] != "1":
@@ -274,8 +275,8 @@ func (p *program) diagnose(a Adapter, cause error, late bool, limit time.Duratio
 	case parts != nil && parts[1] != strconv.Itoa(sdk.ProtocolVersion):
 		return say("speaks version %s of the adapter protocol, this engine speaks %d: use an adapter and an engine of the same version",
 			parts[1], sdk.ProtocolVersion)
-	case parts != nil && unreadable(parts) != "":
-		return say("said hello, and then no connection came about: %s", unreadable(parts))
+	case parts != nil && handshake.Unreadable(parts) != "":
+		return say("said hello, and then no connection came about: %s", handshake.Unreadable(parts))
 	case parts != nil:
 		return say("said hello, and then no connection came about")
 	case output:
@@ -301,11 +302,8 @@ func (p *program) whyMute(c *tls.Config) string {
 		return fmt.Sprintf("it ended (%s, %d lines on stderr)", p.status(), p.lines())
 	case <-time.After(200 * time.Millisecond): // its connection ends a moment before it does
 	}
-	parts, _ := p.handshake.parts()
-	if why := unreadable(parts); why != "" {
-		return why
-	}
-	return unreachable(parts, c)
+	parts, _ := p.greeting.parts()
+	return handshake.Unreachable(parts, c)
 }
 
 func startReason(err error) string {

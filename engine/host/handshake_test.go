@@ -181,7 +181,7 @@ func TestAHandshakeThatLeadsNowhereSaysWhatIsWrong(t *testing.T) {
 		"PEM":                "is not a single one in DER",
 		"padding":            "is not base64 without padding",
 		"network":            "must be unix or tcp",
-		"nobody listens":     "nobody listens at the address in its handshake line, which must be printed after the server has begun to listen: ",
+		"nobody listens":     "nobody listens at the address in its handshake line, which must be printed after the server has begun to listen",
 		"other name":         "must have the DNS name localhost as a subject alternative name",
 		"expired":            "is not valid at this time",
 		"no server's":        "its certificate is not one for a server",

@@ -1,7 +1,10 @@
 // SPDX-FileCopyrightText: The Rounds authors
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+// Package handshake is how a program that starts adapters, the engine or the conformance kit, comes to speak to one whose line of
+// greeting it has: TLS with both sides' certificates, and words for what stands in the way. Adapters have no use for it.
+// docs/adapter-protocol.md has the other side.
+package handshake
 
 import (
 	"crypto/ecdsa"
@@ -22,10 +25,10 @@ import (
 // serverName is whom an adapter's certificate has to be for.
 const serverName = "localhost"
 
-// identity is what go-plugin's AutoMTLS does for the engine, with a key that every TLS library takes: theirs is on P-521, which
+// Identity is what go-plugin's AutoMTLS does for the engine, with a key that every TLS library takes: theirs is on P-521, which
 // adapters with BoringSSL (gRPC's C core and what is built on it: Python, Ruby, …) refused until gRPC 1.60. The environment has the
 // certificate for the adapter; the adapter's own comes with its handshake line, and until then nobody is trusted.
-func identity() (c *tls.Config, environment string, err error) {
+func Identity() (c *tls.Config, environment string, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, "", err
@@ -59,8 +62,8 @@ func identity() (c *tls.Config, environment string, err error) {
 	}, "PLUGIN_CLIENT_CERT=" + string(text), nil
 }
 
-// unreadable says what is wrong with the fields of a handshake line behind the versions, "" if nothing is.
-func unreadable(parts []string) string {
+// Unreadable says what is wrong with the fields of a handshake line behind the versions, "" if nothing is.
+func Unreadable(parts []string) string {
 	switch {
 	case len(parts) < 5 || parts[4] != "grpc":
 		return "it does not speak gRPC: the fifth field of its handshake line must be grpc"
@@ -83,12 +86,15 @@ func unreadable(parts []string) string {
 // contactTime bounds a look at why an adapter can't be spoken to.
 const contactTime = 2 * time.Second
 
-// unreachable connects to where a handshake line leads and says in which step that fails, "" if it does not. gRPC's own errors may quote
-// whatever the other side sent.
-func unreachable(parts []string, c *tls.Config) string {
+// Unreachable connects to where a handshake line leads and says in which step that fails, "" if it does not. It takes some seconds at
+// most. gRPC's own errors may quote whatever the other side sent.
+func Unreachable(parts []string, c *tls.Config) string {
+	if why := Unreadable(parts); why != "" {
+		return why
+	}
 	conn, err := net.DialTimeout(parts[2], parts[3], contactTime)
 	if err != nil {
-		return "nobody listens at the address in its handshake line, which must be printed after the server has begun to listen: " + startReason(err)
+		return "nobody listens at the address in its handshake line, which must be printed after the server has begun to listen"
 	}
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(contactTime)) // else the next call fails
