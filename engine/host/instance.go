@@ -129,7 +129,7 @@ func (i *instance) connect(p *process, mutual *tls.Config) error {
 	done()
 	if errors.Is(err, sdk.ErrNoAnswer) {
 		if why := i.program.whyMute(mutual); why != "" {
-			return sdk.Retryable("adapter %s: %s said hello, and then no connection came about: %s", a.Name, i.program.path, why)
+			return sdk.Retryable("adapter %s: %s %s", a.Name, i.program.path, why)
 		}
 	}
 	return sdk.Retryable("adapter %s started and then failed to tell about itself: %v", a.Name, err)

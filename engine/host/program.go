@@ -39,7 +39,7 @@ type program struct {
 
 	pid       int
 	stdout    *os.File
-	greeting  greeting
+	greeting  handshake.Greeting
 	unbridged atomic.Int64  // lines of stderr
 	exited    chan struct{} // closed when it has ended; nil until it was started
 	drained   chan struct{} // closed when its stderr is read, soon after that; nil until it was started
@@ -212,43 +212,6 @@ func (p *program) HostToPlugin(network, address string) (string, string, error) 
 	return network, address, nil
 }
 
-// greeting keeps the first line of a program's stdout, by which an adapter says hello.
-type greeting struct {
-	mu   sync.Mutex
-	line []byte
-	full bool
-}
-
-const maxGreeting = 8 << 10 // it holds a certificate
-
-func (g *greeting) Write(b []byte) (int, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, c := range b {
-		if g.full = g.full || c == '\n' || len(g.line) == maxGreeting; g.full {
-			break
-		}
-		g.line = append(g.line, c)
-	}
-	return len(b), nil
-}
-
-// parts gives the fields of the handshake, nil if it is none, and whether there was any output.
-func (g *greeting) parts() (parts []string, output bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	parts = strings.Split(strings.TrimSpace(string(g.line)), "|")
-	if len(parts) < 4 {
-		return nil, len(g.line) > 0
-	}
-	for _, number := range parts[:2] {
-		if _, err := strconv.Atoi(number); err != nil {
-			return nil, true
-		}
-	}
-	return parts, true
-}
-
 // The path of a socket is bounded: by 104 bytes with the zero at its end on macOS, a few more elsewhere. go-plugin names it
 // "/plugin" and up to ten digits.
 const (
@@ -267,20 +230,14 @@ func (p *program) diagnose(a Adapter, cause error, late bool, limit time.Duratio
 	p.mu.Lock()
 	startErr := p.startErr
 	p.mu.Unlock()
-	switch parts, output := p.greeting.parts(); {
+	parts, _ := p.greeting.Parts()
+	switch problem := p.greeting.Problem(); {
 	case startErr != nil:
 		return say("can't be started: %s", startReason(startErr))
-	case parts != nil && parts[0] != "1":
-		return say("speaks version %s of go-plugin's own protocol, this engine speaks 1", parts[0])
-	case parts != nil && parts[1] != strconv.Itoa(sdk.ProtocolVersion):
-		return say("speaks version %s of the adapter protocol, this engine speaks %d: use an adapter and an engine of the same version",
-			parts[1], sdk.ProtocolVersion)
-	case parts != nil && handshake.Unreadable(parts) != "":
-		return say("said hello, and then no connection came about: %s", handshake.Unreadable(parts))
+	case problem != "":
+		return say("%s", problem)
 	case parts != nil:
 		return say("said hello, and then no connection came about")
-	case output:
-		return say("is not an adapter: its first output is not an adapter's handshake")
 	case late:
 		return say("did not start in time: no handshake within %s", limit)
 	}
@@ -299,11 +256,10 @@ func (p *program) diagnose(a Adapter, cause error, late bool, limit time.Duratio
 func (p *program) whyMute(c *tls.Config) string {
 	select {
 	case <-p.exited:
-		return fmt.Sprintf("it ended (%s, %d lines on stderr)", p.status(), p.lines())
+		return fmt.Sprintf("said hello and ended (%s, %d lines on stderr)", p.status(), p.lines())
 	case <-time.After(200 * time.Millisecond): // its connection ends a moment before it does
 	}
-	parts, _ := p.greeting.parts()
-	return handshake.Unreachable(parts, c)
+	return p.greeting.Unreachable(c)
 }
 
 func startReason(err error) string {

@@ -16,10 +16,16 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
+	"strconv"
+	"strings"
+	"sync"
 	"time"
+
+	"github.com/rounds-engine/rounds/sdk"
 )
 
 // serverName is whom an adapter's certificate has to be for.
@@ -62,8 +68,66 @@ func Identity() (c *tls.Config, environment string, err error) {
 	}, "PLUGIN_CLIENT_CERT=" + string(text), nil
 }
 
-// Unreadable says what is wrong with the fields of a handshake line behind the versions, "" if nothing is.
-func Unreadable(parts []string) string {
+// Greeting keeps the first line that is written to it, by which an adapter says hello on its stdout.
+type Greeting struct {
+	mu   sync.Mutex
+	line []byte
+	full bool
+}
+
+const maxGreeting = 8 << 10 // it holds a certificate
+
+// Write implements io.Writer; it never fails.
+func (g *Greeting) Write(b []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, c := range b {
+		if g.full = g.full || c == '\n' || len(g.line) == maxGreeting; g.full {
+			break
+		}
+		g.line = append(g.line, c)
+	}
+	return len(b), nil
+}
+
+// Parts gives the fields of the line, nil if it is no adapter's, and whether there was any output.
+func (g *Greeting) Parts() (parts []string, output bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	parts = strings.Split(strings.TrimSpace(string(g.line)), "|")
+	if len(parts) < 4 {
+		return nil, len(g.line) > 0
+	}
+	for _, number := range parts[:2] {
+		if _, err := strconv.Atoi(number); err != nil {
+			return nil, true
+		}
+	}
+	return parts, true
+}
+
+// Problem says what is wrong with the line, in words that follow the program's name; "" if nothing is, or nothing was written.
+func (g *Greeting) Problem() string {
+	switch parts, output := g.Parts(); {
+	case parts == nil && output:
+		return "is not an adapter: its first output is not an adapter's handshake"
+	case parts == nil:
+		return ""
+	case parts[0] != "1":
+		return fmt.Sprintf("speaks version %s of go-plugin's own protocol, this engine speaks 1", parts[0])
+	case parts[1] != strconv.Itoa(sdk.ProtocolVersion):
+		return fmt.Sprintf("speaks version %s of the adapter protocol, this engine speaks %d: use an adapter and an engine of the same version",
+			parts[1], sdk.ProtocolVersion)
+	case unreadable(parts) != "":
+		return noConnection + unreadable(parts)
+	}
+	return ""
+}
+
+const noConnection = "said hello, and then no connection came about: "
+
+// unreadable says what is wrong with the fields behind the versions.
+func unreadable(parts []string) string {
 	switch {
 	case len(parts) < 5 || parts[4] != "grpc":
 		return "it does not speak gRPC: the fifth field of its handshake line must be grpc"
@@ -86,12 +150,20 @@ func Unreadable(parts []string) string {
 // contactTime bounds a look at why an adapter can't be spoken to.
 const contactTime = 2 * time.Second
 
-// Unreachable connects to where a handshake line leads and says in which step that fails, "" if it does not. It takes some seconds at
-// most. gRPC's own errors may quote whatever the other side sent.
-func Unreachable(parts []string, c *tls.Config) string {
-	if why := Unreadable(parts); why != "" {
-		return why
+// Unreachable is Problem, and when the line has none it connects to where it leads and says in which step that fails. It takes some
+// seconds at most. gRPC's own errors may quote whatever the other side sent.
+func (g *Greeting) Unreachable(c *tls.Config) string {
+	parts, _ := g.Parts()
+	if problem := g.Problem(); problem != "" || parts == nil {
+		return problem
 	}
+	if why := unreachable(parts, c); why != "" {
+		return noConnection + why
+	}
+	return ""
+}
+
+func unreachable(parts []string, c *tls.Config) string {
 	conn, err := net.DialTimeout(parts[2], parts[3], contactTime)
 	if err != nil {
 		return "nobody listens at the address in its handshake line, which must be printed after the server has begun to listen"
