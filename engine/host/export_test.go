@@ -23,9 +23,12 @@ func Handshake(h *Host, a Adapter) []string {
 	h.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	parts, _ := p.alive.program.handshake.parts()
+	parts, _ := p.alive.life.(*program).handshake.parts()
 	return parts
 }
+
+// Remind makes a host warn more often of what is attached.
+func Remind(h *Host, every time.Duration) { h.t.remind = every }
 
 // Backoff is the pause after the nth end in a row.
 var Backoff = backoff
