@@ -50,7 +50,7 @@ func newAdapterCommand() *cobra.Command {
 			if !ok {
 				return fmt.Errorf("no adapter %q is bundled; there are: %s", args[0], strings.Join(bundledNames(), ", "))
 			}
-			if os.Getenv(sdk.CookieVariable) != sdk.CookieValue {
+			if os.Getenv(sdk.CookieVariable) != sdk.CookieValue && os.Getenv(sdk.DebugVariable) == "" {
 				return fmt.Errorf("the engine starts this, when a configuration has a source \"%s\" \"NAME\" { … }", args[0])
 			}
 			serve()
@@ -83,7 +83,10 @@ func newAdapterListCommand() *cobra.Command {
 					if a.PID != 0 {
 						pid = strconv.Itoa(a.PID)
 					}
-					if path == "" {
+					switch {
+					case a.Attached != "":
+						path = "ATTACHED TO BE DEBUGGED, at " + a.Attached
+					case path == "":
 						path = "bundled"
 					}
 					fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", a.Name, pid, ago(time.Now(), a.Since), a.Starts, a.Sources, a.Isolated, path, a.Why)
@@ -99,6 +102,7 @@ func newAdapterListCommand() *cobra.Command {
 
 func newAdapterDescribeCommand() *cobra.Command {
 	var asJSON bool
+	var attach attachFlags
 	c := &cobra.Command{
 		Use:   "describe NAME|PATH",
 		Short: "Show who an adapter is and how its sources are configured",
@@ -107,7 +111,7 @@ is asked.`,
 		Args:      cobra.ExactArgs(1),
 		ValidArgs: bundledNames(),
 		RunE: func(c *cobra.Command, args []string) error {
-			e, err := newEngine(slog.New(slog.DiscardHandler), stateFlags{}, 0)
+			e, err := newEngine(slog.New(slog.DiscardHandler), stateFlags{}, 0, attach)
 			if err != nil {
 				return &failure{err}
 			}
@@ -127,6 +131,7 @@ is asked.`,
 		},
 	}
 	addJSON(c, &asJSON)
+	attach.add(c)
 	return c
 }
 
