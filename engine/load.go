@@ -20,6 +20,7 @@ import (
 	"github.com/rounds-engine/rounds/engine/jsonschema"
 	"github.com/rounds-engine/rounds/engine/script"
 	"github.com/rounds-engine/rounds/scripts"
+	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/schema"
 )
 
@@ -89,9 +90,9 @@ func (e *Engine) attached(cfg *config.Config) (diags hcl.Diagnostics) {
 // described lets the configuration ask adapters through the host.
 type described struct{ host *host.Host }
 
-func (d described) Schema(ctx context.Context, a config.Adapter) (schema.Schema, error) {
+func (d described) Describe(ctx context.Context, a config.Adapter) (sdk.Info, schema.Schema, error) {
 	description, err := d.host.Describe(ctx, host.Adapter(a))
-	return description.Schema, err
+	return description.Info, description.Schema, err
 }
 
 func (d described) Validate(ctx context.Context, a config.Adapter, data []byte) error {
