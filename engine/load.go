@@ -108,3 +108,22 @@ func (e *Engine) Describe(ctx context.Context, adapter string) (host.Description
 	}
 	return e.host.Describe(ctx, a)
 }
+
+// DescribeSource opens a source of a configuration, which may ask its EHR, and tells what it offers. What its adapter saves meanwhile
+// is not kept.
+func (e *Engine) DescribeSource(ctx context.Context, cfg *config.Config, s config.Source) (host.Description, error) {
+	e.saved.set(unstored())
+	e.host.Hide(cfg.Secrets)
+	source := e.openSource(s)
+	defer closeAll(ctx, map[string]*host.Source{s.ID(): source})
+	d, err := e.host.Describe(ctx, host.Adapter(s.Adapter))
+	if err != nil {
+		return d, err
+	}
+	catalog, err := source.Catalog(ctx)
+	if err != nil {
+		return d, sdk.Safe(err)
+	}
+	d.Source, d.Info.Feeds, d.Info.Resources = s.ID(), catalog.Feeds, catalog.Resources
+	return d, nil
+}

@@ -42,6 +42,7 @@ type Options struct {
 
 // Description is what an adapter tells about itself.
 type Description struct {
+	Source string `json:",omitempty"` // whose feeds and resources they are; empty: those of every source
 	Info   sdk.Info
 	Schema schema.Schema
 }
