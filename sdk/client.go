@@ -64,7 +64,8 @@ func (c *Client) Describe(ctx context.Context) (Info, schema.Schema, error) {
 	if err != nil {
 		return Info{}, schema.Schema{}, statusFromWire(ctx, "Describe", err)
 	}
-	return infoFromWire(r.GetInfo()), schemaFromWire(r.GetSchema()), nil
+	info, err := infoFromWire(r.GetInfo())
+	return info, schemaFromWire(r.GetSchema()), err
 }
 
 // Validate checks a configuration in its JSON form, offline.
@@ -99,7 +100,7 @@ func (c *Client) Open(ctx context.Context, o Opening) (*Opened, error) {
 	c.mu.Unlock()
 	r, err := c.rpc.Open(ctx, &pb.OpenRequest{Handle: opened.handle, Source: valid(o.Source), Config: o.Config, State: o.State})
 	if err == nil {
-		opened.catalog, err = catalogFromWire(r)
+		opened.catalog, err = catalogFromWire(r.GetFeeds(), r.GetResources())
 	} else {
 		err = statusFromWire(ctx, "Open", err)
 	}

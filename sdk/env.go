@@ -52,6 +52,11 @@ func logged(groups []string, a slog.Attr) slog.Attr {
 		}
 		return a
 	}
+	return loggedError(groups, a)
+}
+
+// loggedError withholds the text of errors that are not made here.
+func loggedError(_ []string, a slog.Attr) slog.Attr {
 	if err, ok := a.Value.Any().(error); ok {
 		a.Value = slog.StringValue(errorFromWire(errorToWire(err)).Error())
 	}

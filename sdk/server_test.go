@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -113,7 +114,7 @@ func TestDescribeAndValidateNeedNoSource(t *testing.T) {
 		return nil, nil
 	})
 	info, s, err := c.Describe(t.Context())
-	if err != nil || info != (Info{"test", "1.2.3", "A test."}) || len(s.Attributes) != 1 || len(s.Blocks) != 1 {
+	if err != nil || !reflect.DeepEqual(info, Info{Name: "test", Version: "1.2.3", Doc: "A test."}) || len(s.Attributes) != 1 || len(s.Blocks) != 1 {
 		t.Errorf("got %+v %+v %v", info, s, err)
 	}
 	for config, want := range map[string]string{

@@ -104,6 +104,9 @@ func statusFromWire(ctx context.Context, call string, err error) error {
 		return Permanent("%s: the adapter does not know this call", call)
 	case codes.Internal:
 		return Retryable("%s: the answer could not be read (%s)", call, s.Code()).Because(ErrNoAnswer)
+	case codes.Unavailable:
+	default:
+		return Retryable("%s: the adapter failed and did not say how: status %s without an Error in its details", call, s.Code())
 	}
 	return Retryable("%s: the adapter's process ended", call).Because(ErrNoAnswer)
 }
@@ -120,6 +123,7 @@ func queryToWire(handle uint64, q Query) *pb.PollRequest {
 		Overlap:   durationToWire(q.Overlap),
 		Limit:     int64(q.Limit),
 		Recover:   q.Recover,
+		Peek:      q.Peek,
 	}
 }
 
@@ -132,6 +136,7 @@ func queryFromWire(r *pb.PollRequest) Query {
 		Overlap:   r.GetOverlap().AsDuration(),
 		Limit:     int(r.GetLimit()),
 		Recover:   r.GetRecover(),
+		Peek:      r.GetPeek(),
 	}
 }
 
@@ -317,40 +322,50 @@ func dataFromWire(data []byte, err error) (json.RawMessage, error) {
 // Descriptions.
 
 func infoToWire(i Info) *pb.Info {
-	return &pb.Info{Name: valid(i.Name), Version: valid(i.Version), Doc: valid(i.Doc)}
-}
-
-func infoFromWire(i *pb.Info) Info {
-	return Info{Name: i.GetName(), Version: i.GetVersion(), Doc: i.GetDoc()}
-}
-
-func catalogToWire(c Catalog) *pb.OpenResponse {
-	w := &pb.OpenResponse{}
-	for _, f := range c.Feeds {
-		feed := &pb.Feed{
-			Name: valid(f.Name), Kind: valid(f.Kind), Class: valid(string(f.Class)), Version: valid(string(f.Version)),
-			Precision: durationToWire(f.Precision), History: f.History, Deletes: f.Deletes, Drifts: f.Drifts, Why: valid(f.Why),
-		}
-		for _, path := range f.Ignore {
-			feed.Ignore = append(feed.Ignore, valid(path))
-		}
-		w.Feeds = append(w.Feeds, feed)
-	}
-	for _, r := range c.Resources {
-		w.Resources = append(w.Resources, &pb.Resource{Name: valid(r.Name), Batch: int64(r.Batch), Why: valid(r.Why)})
+	w := &pb.Info{Name: valid(i.Name), Version: valid(i.Version), Doc: valid(i.Doc)}
+	w.Feeds, w.Resources = catalogToWire(Catalog{i.Feeds, i.Resources})
+	for _, l := range i.Limits {
+		w.Limits = append(w.Limits, &pb.Limit{Calls: int64(l.Calls), Per: durationToWire(l.Per), Doc: valid(l.Doc)})
 	}
 	return w
 }
 
+func infoFromWire(w *pb.Info) (Info, error) {
+	i := Info{Name: w.GetName(), Version: w.GetVersion(), Doc: w.GetDoc()}
+	c, err := catalogFromWire(w.GetFeeds(), w.GetResources())
+	i.Feeds, i.Resources = c.Feeds, c.Resources
+	for _, l := range w.GetLimits() {
+		i.Limits = append(i.Limits, Limit{Calls: int(l.GetCalls()), Per: l.GetPer().AsDuration(), Doc: l.GetDoc()})
+	}
+	return i, err
+}
+
+func catalogToWire(c Catalog) (feeds []*pb.Feed, resources []*pb.Resource) {
+	for _, f := range c.Feeds {
+		feed := &pb.Feed{
+			Name: valid(f.Name), Kind: valid(f.Kind), Class: valid(string(f.Class)), Version: valid(string(f.Version)),
+			Precision: durationToWire(f.Precision), History: f.History, Deletes: f.Deletes, Drifts: f.Drifts, Peeks: f.Peeks, Why: valid(f.Why),
+		}
+		for _, path := range f.Ignore {
+			feed.Ignore = append(feed.Ignore, valid(path))
+		}
+		feeds = append(feeds, feed)
+	}
+	for _, r := range c.Resources {
+		resources = append(resources, &pb.Resource{Name: valid(r.Name), Batch: int64(r.Batch), Why: valid(r.Why)})
+	}
+	return feeds, resources
+}
+
 // catalogFromWire refuses a catalog that the engine could only misunderstand.
-func catalogFromWire(w *pb.OpenResponse) (Catalog, error) {
+func catalogFromWire(offered []*pb.Feed, fetchable []*pb.Resource) (Catalog, error) {
 	var c Catalog
 	feeds, resources := map[string]bool{}, map[string]bool{}
-	for _, f := range w.GetFeeds() {
+	for _, f := range offered {
 		feed := Feed{
 			Name: f.GetName(), Kind: f.GetKind(), Class: Class(f.GetClass()), Version: VersionKind(f.GetVersion()),
 			Precision: f.GetPrecision().AsDuration(), History: f.GetHistory(), Deletes: f.GetDeletes(), Drifts: f.GetDrifts(),
-			Why: f.GetWhy(), Ignore: f.GetIgnore(),
+			Peeks: f.GetPeeks(), Why: f.GetWhy(), Ignore: f.GetIgnore(),
 		}
 		switch feed.Class {
 		case Timestamp, Sequence, Scan, Queue:
@@ -368,7 +383,7 @@ func catalogFromWire(w *pb.OpenResponse) (Catalog, error) {
 		feeds[feed.Name] = true
 		c.Feeds = append(c.Feeds, feed)
 	}
-	for _, r := range w.GetResources() {
+	for _, r := range fetchable {
 		if r.GetName() == "" || resources[r.GetName()] {
 			return c, Permanent("the adapter's catalog has a resource without a name, or two of one name: %q", r.GetName())
 		}

@@ -249,6 +249,9 @@ type Info struct {
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	Doc           string                 `protobuf:"bytes,3,opt,name=doc,proto3" json:"doc,omitempty"`
+	Feeds         []*Feed                `protobuf:"bytes,4,rep,name=feeds,proto3" json:"feeds,omitempty"`
+	Resources     []*Resource            `protobuf:"bytes,5,rep,name=resources,proto3" json:"resources,omitempty"`
+	Limits        []*Limit               `protobuf:"bytes,6,rep,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -304,6 +307,87 @@ func (x *Info) GetDoc() string {
 	return ""
 }
 
+func (x *Info) GetFeeds() []*Feed {
+	if x != nil {
+		return x.Feeds
+	}
+	return nil
+}
+
+func (x *Info) GetResources() []*Resource {
+	if x != nil {
+		return x.Resources
+	}
+	return nil
+}
+
+func (x *Info) GetLimits() []*Limit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+type Limit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Calls         int64                  `protobuf:"varint,1,opt,name=calls,proto3" json:"calls,omitempty"`
+	Per           *durationpb.Duration   `protobuf:"bytes,2,opt,name=per,proto3" json:"per,omitempty"`
+	Doc           string                 `protobuf:"bytes,3,opt,name=doc,proto3" json:"doc,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Limit) Reset() {
+	*x = Limit{}
+	mi := &file_adapter_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limit) ProtoMessage() {}
+
+func (x *Limit) ProtoReflect() protoreflect.Message {
+	mi := &file_adapter_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limit.ProtoReflect.Descriptor instead.
+func (*Limit) Descriptor() ([]byte, []int) {
+	return file_adapter_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Limit) GetCalls() int64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *Limit) GetPer() *durationpb.Duration {
+	if x != nil {
+		return x.Per
+	}
+	return nil
+}
+
+func (x *Limit) GetDoc() string {
+	if x != nil {
+		return x.Doc
+	}
+	return ""
+}
+
 type Schema struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Doc           string                 `protobuf:"bytes,1,opt,name=doc,proto3" json:"doc,omitempty"`
@@ -315,7 +399,7 @@ type Schema struct {
 
 func (x *Schema) Reset() {
 	*x = Schema{}
-	mi := &file_adapter_proto_msgTypes[4]
+	mi := &file_adapter_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -327,7 +411,7 @@ func (x *Schema) String() string {
 func (*Schema) ProtoMessage() {}
 
 func (x *Schema) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[4]
+	mi := &file_adapter_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -340,7 +424,7 @@ func (x *Schema) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Schema.ProtoReflect.Descriptor instead.
 func (*Schema) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{4}
+	return file_adapter_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Schema) GetDoc() string {
@@ -379,7 +463,7 @@ type Attribute struct {
 
 func (x *Attribute) Reset() {
 	*x = Attribute{}
-	mi := &file_adapter_proto_msgTypes[5]
+	mi := &file_adapter_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -391,7 +475,7 @@ func (x *Attribute) String() string {
 func (*Attribute) ProtoMessage() {}
 
 func (x *Attribute) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[5]
+	mi := &file_adapter_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -404,7 +488,7 @@ func (x *Attribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attribute.ProtoReflect.Descriptor instead.
 func (*Attribute) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{5}
+	return file_adapter_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Attribute) GetName() string {
@@ -470,7 +554,7 @@ type Block struct {
 
 func (x *Block) Reset() {
 	*x = Block{}
-	mi := &file_adapter_proto_msgTypes[6]
+	mi := &file_adapter_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -482,7 +566,7 @@ func (x *Block) String() string {
 func (*Block) ProtoMessage() {}
 
 func (x *Block) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[6]
+	mi := &file_adapter_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -495,7 +579,7 @@ func (x *Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Block.ProtoReflect.Descriptor instead.
 func (*Block) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{6}
+	return file_adapter_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Block) GetName() string {
@@ -549,7 +633,7 @@ type ValidateRequest struct {
 
 func (x *ValidateRequest) Reset() {
 	*x = ValidateRequest{}
-	mi := &file_adapter_proto_msgTypes[7]
+	mi := &file_adapter_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -561,7 +645,7 @@ func (x *ValidateRequest) String() string {
 func (*ValidateRequest) ProtoMessage() {}
 
 func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[7]
+	mi := &file_adapter_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -574,7 +658,7 @@ func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateRequest.ProtoReflect.Descriptor instead.
 func (*ValidateRequest) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{7}
+	return file_adapter_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ValidateRequest) GetConfig() []byte {
@@ -592,7 +676,7 @@ type ValidateResponse struct {
 
 func (x *ValidateResponse) Reset() {
 	*x = ValidateResponse{}
-	mi := &file_adapter_proto_msgTypes[8]
+	mi := &file_adapter_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +688,7 @@ func (x *ValidateResponse) String() string {
 func (*ValidateResponse) ProtoMessage() {}
 
 func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[8]
+	mi := &file_adapter_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -617,7 +701,7 @@ func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateResponse.ProtoReflect.Descriptor instead.
 func (*ValidateResponse) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{8}
+	return file_adapter_proto_rawDescGZIP(), []int{9}
 }
 
 type OpenRequest struct {
@@ -632,7 +716,7 @@ type OpenRequest struct {
 
 func (x *OpenRequest) Reset() {
 	*x = OpenRequest{}
-	mi := &file_adapter_proto_msgTypes[9]
+	mi := &file_adapter_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +728,7 @@ func (x *OpenRequest) String() string {
 func (*OpenRequest) ProtoMessage() {}
 
 func (x *OpenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[9]
+	mi := &file_adapter_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +741,7 @@ func (x *OpenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRequest.ProtoReflect.Descriptor instead.
 func (*OpenRequest) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{9}
+	return file_adapter_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *OpenRequest) GetHandle() uint64 {
@@ -698,7 +782,7 @@ type OpenResponse struct {
 
 func (x *OpenResponse) Reset() {
 	*x = OpenResponse{}
-	mi := &file_adapter_proto_msgTypes[10]
+	mi := &file_adapter_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -710,7 +794,7 @@ func (x *OpenResponse) String() string {
 func (*OpenResponse) ProtoMessage() {}
 
 func (x *OpenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[10]
+	mi := &file_adapter_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -723,7 +807,7 @@ func (x *OpenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenResponse.ProtoReflect.Descriptor instead.
 func (*OpenResponse) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{10}
+	return file_adapter_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *OpenResponse) GetFeeds() []*Feed {
@@ -752,13 +836,14 @@ type Feed struct {
 	Drifts        bool                   `protobuf:"varint,8,opt,name=drifts,proto3" json:"drifts,omitempty"`
 	Why           string                 `protobuf:"bytes,9,opt,name=why,proto3" json:"why,omitempty"`
 	Ignore        []string               `protobuf:"bytes,10,rep,name=ignore,proto3" json:"ignore,omitempty"` // dotted paths left out when data are compared
+	Peeks         bool                   `protobuf:"varint,11,opt,name=peeks,proto3" json:"peeks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Feed) Reset() {
 	*x = Feed{}
-	mi := &file_adapter_proto_msgTypes[11]
+	mi := &file_adapter_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +855,7 @@ func (x *Feed) String() string {
 func (*Feed) ProtoMessage() {}
 
 func (x *Feed) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[11]
+	mi := &file_adapter_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,7 +868,7 @@ func (x *Feed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Feed.ProtoReflect.Descriptor instead.
 func (*Feed) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{11}
+	return file_adapter_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Feed) GetName() string {
@@ -856,6 +941,13 @@ func (x *Feed) GetIgnore() []string {
 	return nil
 }
 
+func (x *Feed) GetPeeks() bool {
+	if x != nil {
+		return x.Peeks
+	}
+	return false
+}
+
 type Resource struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -867,7 +959,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_adapter_proto_msgTypes[12]
+	mi := &file_adapter_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -879,7 +971,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[12]
+	mi := &file_adapter_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -892,7 +984,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{12}
+	return file_adapter_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Resource) GetName() string {
@@ -927,7 +1019,7 @@ type Ref struct {
 
 func (x *Ref) Reset() {
 	*x = Ref{}
-	mi := &file_adapter_proto_msgTypes[13]
+	mi := &file_adapter_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1031,7 @@ func (x *Ref) String() string {
 func (*Ref) ProtoMessage() {}
 
 func (x *Ref) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[13]
+	mi := &file_adapter_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1044,7 @@ func (x *Ref) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ref.ProtoReflect.Descriptor instead.
 func (*Ref) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{13}
+	return file_adapter_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Ref) GetKind() string {
@@ -986,13 +1078,14 @@ type PollRequest struct {
 	Overlap       *durationpb.Duration   `protobuf:"bytes,6,opt,name=overlap,proto3" json:"overlap,omitempty"`
 	Limit         int64                  `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`
 	Recover       bool                   `protobuf:"varint,8,opt,name=recover,proto3" json:"recover,omitempty"`
+	Peek          bool                   `protobuf:"varint,9,opt,name=peek,proto3" json:"peek,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PollRequest) Reset() {
 	*x = PollRequest{}
-	mi := &file_adapter_proto_msgTypes[14]
+	mi := &file_adapter_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1097,7 @@ func (x *PollRequest) String() string {
 func (*PollRequest) ProtoMessage() {}
 
 func (x *PollRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[14]
+	mi := &file_adapter_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1110,7 @@ func (x *PollRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollRequest.ProtoReflect.Descriptor instead.
 func (*PollRequest) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{14}
+	return file_adapter_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PollRequest) GetHandle() uint64 {
@@ -1076,6 +1169,13 @@ func (x *PollRequest) GetRecover() bool {
 	return false
 }
 
+func (x *PollRequest) GetPeek() bool {
+	if x != nil {
+		return x.Peek
+	}
+	return false
+}
+
 type PollResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Changes       []*Change              `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
@@ -1094,7 +1194,7 @@ type PollResponse struct {
 
 func (x *PollResponse) Reset() {
 	*x = PollResponse{}
-	mi := &file_adapter_proto_msgTypes[15]
+	mi := &file_adapter_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1106,7 +1206,7 @@ func (x *PollResponse) String() string {
 func (*PollResponse) ProtoMessage() {}
 
 func (x *PollResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[15]
+	mi := &file_adapter_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1119,7 +1219,7 @@ func (x *PollResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollResponse.ProtoReflect.Descriptor instead.
 func (*PollResponse) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{15}
+	return file_adapter_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PollResponse) GetChanges() []*Change {
@@ -1202,7 +1302,7 @@ type Note struct {
 
 func (x *Note) Reset() {
 	*x = Note{}
-	mi := &file_adapter_proto_msgTypes[16]
+	mi := &file_adapter_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1214,7 +1314,7 @@ func (x *Note) String() string {
 func (*Note) ProtoMessage() {}
 
 func (x *Note) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[16]
+	mi := &file_adapter_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1227,7 +1327,7 @@ func (x *Note) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Note.ProtoReflect.Descriptor instead.
 func (*Note) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{16}
+	return file_adapter_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Note) GetCode() string {
@@ -1260,7 +1360,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_adapter_proto_msgTypes[17]
+	mi := &file_adapter_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1372,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[17]
+	mi := &file_adapter_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1385,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{17}
+	return file_adapter_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Change) GetRef() *Ref {
@@ -1354,7 +1454,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_adapter_proto_msgTypes[18]
+	mi := &file_adapter_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1366,7 +1466,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[18]
+	mi := &file_adapter_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1379,7 +1479,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{18}
+	return file_adapter_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *FetchRequest) GetHandle() uint64 {
@@ -1405,7 +1505,7 @@ type FetchResponse struct {
 
 func (x *FetchResponse) Reset() {
 	*x = FetchResponse{}
-	mi := &file_adapter_proto_msgTypes[19]
+	mi := &file_adapter_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1417,7 +1517,7 @@ func (x *FetchResponse) String() string {
 func (*FetchResponse) ProtoMessage() {}
 
 func (x *FetchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[19]
+	mi := &file_adapter_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1430,7 +1530,7 @@ func (x *FetchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
 func (*FetchResponse) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{19}
+	return file_adapter_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *FetchResponse) GetResults() []*Result {
@@ -1452,7 +1552,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_adapter_proto_msgTypes[20]
+	mi := &file_adapter_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1464,7 +1564,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[20]
+	mi := &file_adapter_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1477,7 +1577,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{20}
+	return file_adapter_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Result) GetRef() *Ref {
@@ -1519,7 +1619,7 @@ type AckRequest struct {
 
 func (x *AckRequest) Reset() {
 	*x = AckRequest{}
-	mi := &file_adapter_proto_msgTypes[21]
+	mi := &file_adapter_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1531,7 +1631,7 @@ func (x *AckRequest) String() string {
 func (*AckRequest) ProtoMessage() {}
 
 func (x *AckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[21]
+	mi := &file_adapter_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1544,7 +1644,7 @@ func (x *AckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckRequest.ProtoReflect.Descriptor instead.
 func (*AckRequest) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{21}
+	return file_adapter_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AckRequest) GetHandle() uint64 {
@@ -1576,7 +1676,7 @@ type AckResponse struct {
 
 func (x *AckResponse) Reset() {
 	*x = AckResponse{}
-	mi := &file_adapter_proto_msgTypes[22]
+	mi := &file_adapter_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1588,7 +1688,7 @@ func (x *AckResponse) String() string {
 func (*AckResponse) ProtoMessage() {}
 
 func (x *AckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[22]
+	mi := &file_adapter_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1601,7 +1701,7 @@ func (x *AckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckResponse.ProtoReflect.Descriptor instead.
 func (*AckResponse) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{22}
+	return file_adapter_proto_rawDescGZIP(), []int{23}
 }
 
 type CloseRequest struct {
@@ -1613,7 +1713,7 @@ type CloseRequest struct {
 
 func (x *CloseRequest) Reset() {
 	*x = CloseRequest{}
-	mi := &file_adapter_proto_msgTypes[23]
+	mi := &file_adapter_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1625,7 +1725,7 @@ func (x *CloseRequest) String() string {
 func (*CloseRequest) ProtoMessage() {}
 
 func (x *CloseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[23]
+	mi := &file_adapter_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1638,7 +1738,7 @@ func (x *CloseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseRequest.ProtoReflect.Descriptor instead.
 func (*CloseRequest) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{23}
+	return file_adapter_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CloseRequest) GetHandle() uint64 {
@@ -1656,7 +1756,7 @@ type CloseResponse struct {
 
 func (x *CloseResponse) Reset() {
 	*x = CloseResponse{}
-	mi := &file_adapter_proto_msgTypes[24]
+	mi := &file_adapter_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1668,7 +1768,7 @@ func (x *CloseResponse) String() string {
 func (*CloseResponse) ProtoMessage() {}
 
 func (x *CloseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[24]
+	mi := &file_adapter_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1681,7 +1781,7 @@ func (x *CloseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseResponse.ProtoReflect.Descriptor instead.
 func (*CloseResponse) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{24}
+	return file_adapter_proto_rawDescGZIP(), []int{25}
 }
 
 type SaveRequest struct {
@@ -1695,7 +1795,7 @@ type SaveRequest struct {
 
 func (x *SaveRequest) Reset() {
 	*x = SaveRequest{}
-	mi := &file_adapter_proto_msgTypes[25]
+	mi := &file_adapter_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1707,7 +1807,7 @@ func (x *SaveRequest) String() string {
 func (*SaveRequest) ProtoMessage() {}
 
 func (x *SaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[25]
+	mi := &file_adapter_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1720,7 +1820,7 @@ func (x *SaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveRequest.ProtoReflect.Descriptor instead.
 func (*SaveRequest) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{25}
+	return file_adapter_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SaveRequest) GetId() uint64 {
@@ -1754,7 +1854,7 @@ type SaveReply struct {
 
 func (x *SaveReply) Reset() {
 	*x = SaveReply{}
-	mi := &file_adapter_proto_msgTypes[26]
+	mi := &file_adapter_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1766,7 +1866,7 @@ func (x *SaveReply) String() string {
 func (*SaveReply) ProtoMessage() {}
 
 func (x *SaveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_adapter_proto_msgTypes[26]
+	mi := &file_adapter_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1779,7 +1879,7 @@ func (x *SaveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveReply.ProtoReflect.Descriptor instead.
 func (*SaveReply) Descriptor() ([]byte, []int) {
-	return file_adapter_proto_rawDescGZIP(), []int{26}
+	return file_adapter_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SaveReply) GetId() uint64 {
@@ -1809,10 +1909,17 @@ const file_adapter_proto_rawDesc = "" +
 	"\x0fDescribeRequest\"r\n" +
 	"\x10DescribeResponse\x12+\n" +
 	"\x04info\x18\x01 \x01(\v2\x17.rounds.adapter.v1.InfoR\x04info\x121\n" +
-	"\x06schema\x18\x02 \x01(\v2\x19.rounds.adapter.v1.SchemaR\x06schema\"F\n" +
+	"\x06schema\x18\x02 \x01(\v2\x19.rounds.adapter.v1.SchemaR\x06schema\"\xe2\x01\n" +
 	"\x04Info\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x10\n" +
+	"\x03doc\x18\x03 \x01(\tR\x03doc\x12-\n" +
+	"\x05feeds\x18\x04 \x03(\v2\x17.rounds.adapter.v1.FeedR\x05feeds\x129\n" +
+	"\tresources\x18\x05 \x03(\v2\x1b.rounds.adapter.v1.ResourceR\tresources\x120\n" +
+	"\x06limits\x18\x06 \x03(\v2\x18.rounds.adapter.v1.LimitR\x06limits\"\\\n" +
+	"\x05Limit\x12\x14\n" +
+	"\x05calls\x18\x01 \x01(\x03R\x05calls\x12+\n" +
+	"\x03per\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03per\x12\x10\n" +
 	"\x03doc\x18\x03 \x01(\tR\x03doc\"\x8a\x01\n" +
 	"\x06Schema\x12\x10\n" +
 	"\x03doc\x18\x01 \x01(\tR\x03doc\x12<\n" +
@@ -1846,7 +1953,7 @@ const file_adapter_proto_rawDesc = "" +
 	"\x06_state\"x\n" +
 	"\fOpenResponse\x12-\n" +
 	"\x05feeds\x18\x01 \x03(\v2\x17.rounds.adapter.v1.FeedR\x05feeds\x129\n" +
-	"\tresources\x18\x02 \x03(\v2\x1b.rounds.adapter.v1.ResourceR\tresources\"\x8d\x02\n" +
+	"\tresources\x18\x02 \x03(\v2\x1b.rounds.adapter.v1.ResourceR\tresources\"\xa3\x02\n" +
 	"\x04Feed\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
@@ -1858,7 +1965,8 @@ const file_adapter_proto_rawDesc = "" +
 	"\x06drifts\x18\b \x01(\bR\x06drifts\x12\x10\n" +
 	"\x03why\x18\t \x01(\tR\x03why\x12\x16\n" +
 	"\x06ignore\x18\n" +
-	" \x03(\tR\x06ignore\"F\n" +
+	" \x03(\tR\x06ignore\x12\x14\n" +
+	"\x05peeks\x18\v \x01(\bR\x05peeks\"F\n" +
 	"\bResource\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05batch\x18\x02 \x01(\x03R\x05batch\x12\x10\n" +
@@ -1866,7 +1974,7 @@ const file_adapter_proto_rawDesc = "" +
 	"\x03Ref\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
-	"\x04args\x18\x03 \x01(\tR\x04args\"\xa9\x02\n" +
+	"\x04args\x18\x03 \x01(\tR\x04args\"\xbd\x02\n" +
 	"\vPollRequest\x12\x16\n" +
 	"\x06handle\x18\x01 \x01(\x04R\x06handle\x12\x12\n" +
 	"\x04feed\x18\x02 \x01(\tR\x04feed\x12!\n" +
@@ -1875,7 +1983,8 @@ const file_adapter_proto_rawDesc = "" +
 	"\x05start\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x123\n" +
 	"\aoverlap\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\aoverlap\x12\x14\n" +
 	"\x05limit\x18\a \x01(\x03R\x05limit\x12\x18\n" +
-	"\arecover\x18\b \x01(\bR\arecoverB\f\n" +
+	"\arecover\x18\b \x01(\bR\arecover\x12\x12\n" +
+	"\x04peek\x18\t \x01(\bR\x04peekB\f\n" +
 	"\n" +
 	"_watermarkB\t\n" +
 	"\a_cursor\"\xb0\x03\n" +
@@ -1965,86 +2074,91 @@ func file_adapter_proto_rawDescGZIP() []byte {
 }
 
 var file_adapter_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_adapter_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_adapter_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_adapter_proto_goTypes = []any{
 	(Op)(0),                       // 0: rounds.adapter.v1.Op
 	(*Error)(nil),                 // 1: rounds.adapter.v1.Error
 	(*DescribeRequest)(nil),       // 2: rounds.adapter.v1.DescribeRequest
 	(*DescribeResponse)(nil),      // 3: rounds.adapter.v1.DescribeResponse
 	(*Info)(nil),                  // 4: rounds.adapter.v1.Info
-	(*Schema)(nil),                // 5: rounds.adapter.v1.Schema
-	(*Attribute)(nil),             // 6: rounds.adapter.v1.Attribute
-	(*Block)(nil),                 // 7: rounds.adapter.v1.Block
-	(*ValidateRequest)(nil),       // 8: rounds.adapter.v1.ValidateRequest
-	(*ValidateResponse)(nil),      // 9: rounds.adapter.v1.ValidateResponse
-	(*OpenRequest)(nil),           // 10: rounds.adapter.v1.OpenRequest
-	(*OpenResponse)(nil),          // 11: rounds.adapter.v1.OpenResponse
-	(*Feed)(nil),                  // 12: rounds.adapter.v1.Feed
-	(*Resource)(nil),              // 13: rounds.adapter.v1.Resource
-	(*Ref)(nil),                   // 14: rounds.adapter.v1.Ref
-	(*PollRequest)(nil),           // 15: rounds.adapter.v1.PollRequest
-	(*PollResponse)(nil),          // 16: rounds.adapter.v1.PollResponse
-	(*Note)(nil),                  // 17: rounds.adapter.v1.Note
-	(*Change)(nil),                // 18: rounds.adapter.v1.Change
-	(*FetchRequest)(nil),          // 19: rounds.adapter.v1.FetchRequest
-	(*FetchResponse)(nil),         // 20: rounds.adapter.v1.FetchResponse
-	(*Result)(nil),                // 21: rounds.adapter.v1.Result
-	(*AckRequest)(nil),            // 22: rounds.adapter.v1.AckRequest
-	(*AckResponse)(nil),           // 23: rounds.adapter.v1.AckResponse
-	(*CloseRequest)(nil),          // 24: rounds.adapter.v1.CloseRequest
-	(*CloseResponse)(nil),         // 25: rounds.adapter.v1.CloseResponse
-	(*SaveRequest)(nil),           // 26: rounds.adapter.v1.SaveRequest
-	(*SaveReply)(nil),             // 27: rounds.adapter.v1.SaveReply
-	(*durationpb.Duration)(nil),   // 28: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
+	(*Limit)(nil),                 // 5: rounds.adapter.v1.Limit
+	(*Schema)(nil),                // 6: rounds.adapter.v1.Schema
+	(*Attribute)(nil),             // 7: rounds.adapter.v1.Attribute
+	(*Block)(nil),                 // 8: rounds.adapter.v1.Block
+	(*ValidateRequest)(nil),       // 9: rounds.adapter.v1.ValidateRequest
+	(*ValidateResponse)(nil),      // 10: rounds.adapter.v1.ValidateResponse
+	(*OpenRequest)(nil),           // 11: rounds.adapter.v1.OpenRequest
+	(*OpenResponse)(nil),          // 12: rounds.adapter.v1.OpenResponse
+	(*Feed)(nil),                  // 13: rounds.adapter.v1.Feed
+	(*Resource)(nil),              // 14: rounds.adapter.v1.Resource
+	(*Ref)(nil),                   // 15: rounds.adapter.v1.Ref
+	(*PollRequest)(nil),           // 16: rounds.adapter.v1.PollRequest
+	(*PollResponse)(nil),          // 17: rounds.adapter.v1.PollResponse
+	(*Note)(nil),                  // 18: rounds.adapter.v1.Note
+	(*Change)(nil),                // 19: rounds.adapter.v1.Change
+	(*FetchRequest)(nil),          // 20: rounds.adapter.v1.FetchRequest
+	(*FetchResponse)(nil),         // 21: rounds.adapter.v1.FetchResponse
+	(*Result)(nil),                // 22: rounds.adapter.v1.Result
+	(*AckRequest)(nil),            // 23: rounds.adapter.v1.AckRequest
+	(*AckResponse)(nil),           // 24: rounds.adapter.v1.AckResponse
+	(*CloseRequest)(nil),          // 25: rounds.adapter.v1.CloseRequest
+	(*CloseResponse)(nil),         // 26: rounds.adapter.v1.CloseResponse
+	(*SaveRequest)(nil),           // 27: rounds.adapter.v1.SaveRequest
+	(*SaveReply)(nil),             // 28: rounds.adapter.v1.SaveReply
+	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
 }
 var file_adapter_proto_depIdxs = []int32{
-	28, // 0: rounds.adapter.v1.Error.after:type_name -> google.protobuf.Duration
+	29, // 0: rounds.adapter.v1.Error.after:type_name -> google.protobuf.Duration
 	4,  // 1: rounds.adapter.v1.DescribeResponse.info:type_name -> rounds.adapter.v1.Info
-	5,  // 2: rounds.adapter.v1.DescribeResponse.schema:type_name -> rounds.adapter.v1.Schema
-	6,  // 3: rounds.adapter.v1.Schema.attributes:type_name -> rounds.adapter.v1.Attribute
-	7,  // 4: rounds.adapter.v1.Schema.blocks:type_name -> rounds.adapter.v1.Block
-	5,  // 5: rounds.adapter.v1.Block.body:type_name -> rounds.adapter.v1.Schema
-	12, // 6: rounds.adapter.v1.OpenResponse.feeds:type_name -> rounds.adapter.v1.Feed
-	13, // 7: rounds.adapter.v1.OpenResponse.resources:type_name -> rounds.adapter.v1.Resource
-	28, // 8: rounds.adapter.v1.Feed.precision:type_name -> google.protobuf.Duration
-	29, // 9: rounds.adapter.v1.PollRequest.start:type_name -> google.protobuf.Timestamp
-	28, // 10: rounds.adapter.v1.PollRequest.overlap:type_name -> google.protobuf.Duration
-	18, // 11: rounds.adapter.v1.PollResponse.changes:type_name -> rounds.adapter.v1.Change
-	21, // 12: rounds.adapter.v1.PollResponse.included:type_name -> rounds.adapter.v1.Result
-	29, // 13: rounds.adapter.v1.PollResponse.now:type_name -> google.protobuf.Timestamp
-	28, // 14: rounds.adapter.v1.PollResponse.wait:type_name -> google.protobuf.Duration
-	17, // 15: rounds.adapter.v1.PollResponse.notes:type_name -> rounds.adapter.v1.Note
-	14, // 16: rounds.adapter.v1.Change.ref:type_name -> rounds.adapter.v1.Ref
-	0,  // 17: rounds.adapter.v1.Change.op:type_name -> rounds.adapter.v1.Op
-	29, // 18: rounds.adapter.v1.Change.time:type_name -> google.protobuf.Timestamp
-	1,  // 19: rounds.adapter.v1.Change.error:type_name -> rounds.adapter.v1.Error
-	14, // 20: rounds.adapter.v1.FetchRequest.refs:type_name -> rounds.adapter.v1.Ref
-	21, // 21: rounds.adapter.v1.FetchResponse.results:type_name -> rounds.adapter.v1.Result
-	14, // 22: rounds.adapter.v1.Result.ref:type_name -> rounds.adapter.v1.Ref
-	1,  // 23: rounds.adapter.v1.Result.error:type_name -> rounds.adapter.v1.Error
-	1,  // 24: rounds.adapter.v1.SaveReply.error:type_name -> rounds.adapter.v1.Error
-	2,  // 25: rounds.adapter.v1.Adapter.Describe:input_type -> rounds.adapter.v1.DescribeRequest
-	8,  // 26: rounds.adapter.v1.Adapter.Validate:input_type -> rounds.adapter.v1.ValidateRequest
-	10, // 27: rounds.adapter.v1.Adapter.Open:input_type -> rounds.adapter.v1.OpenRequest
-	15, // 28: rounds.adapter.v1.Adapter.Poll:input_type -> rounds.adapter.v1.PollRequest
-	19, // 29: rounds.adapter.v1.Adapter.Fetch:input_type -> rounds.adapter.v1.FetchRequest
-	22, // 30: rounds.adapter.v1.Adapter.Ack:input_type -> rounds.adapter.v1.AckRequest
-	24, // 31: rounds.adapter.v1.Adapter.Close:input_type -> rounds.adapter.v1.CloseRequest
-	27, // 32: rounds.adapter.v1.Adapter.Saves:input_type -> rounds.adapter.v1.SaveReply
-	3,  // 33: rounds.adapter.v1.Adapter.Describe:output_type -> rounds.adapter.v1.DescribeResponse
-	9,  // 34: rounds.adapter.v1.Adapter.Validate:output_type -> rounds.adapter.v1.ValidateResponse
-	11, // 35: rounds.adapter.v1.Adapter.Open:output_type -> rounds.adapter.v1.OpenResponse
-	16, // 36: rounds.adapter.v1.Adapter.Poll:output_type -> rounds.adapter.v1.PollResponse
-	20, // 37: rounds.adapter.v1.Adapter.Fetch:output_type -> rounds.adapter.v1.FetchResponse
-	23, // 38: rounds.adapter.v1.Adapter.Ack:output_type -> rounds.adapter.v1.AckResponse
-	25, // 39: rounds.adapter.v1.Adapter.Close:output_type -> rounds.adapter.v1.CloseResponse
-	26, // 40: rounds.adapter.v1.Adapter.Saves:output_type -> rounds.adapter.v1.SaveRequest
-	33, // [33:41] is the sub-list for method output_type
-	25, // [25:33] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	6,  // 2: rounds.adapter.v1.DescribeResponse.schema:type_name -> rounds.adapter.v1.Schema
+	13, // 3: rounds.adapter.v1.Info.feeds:type_name -> rounds.adapter.v1.Feed
+	14, // 4: rounds.adapter.v1.Info.resources:type_name -> rounds.adapter.v1.Resource
+	5,  // 5: rounds.adapter.v1.Info.limits:type_name -> rounds.adapter.v1.Limit
+	29, // 6: rounds.adapter.v1.Limit.per:type_name -> google.protobuf.Duration
+	7,  // 7: rounds.adapter.v1.Schema.attributes:type_name -> rounds.adapter.v1.Attribute
+	8,  // 8: rounds.adapter.v1.Schema.blocks:type_name -> rounds.adapter.v1.Block
+	6,  // 9: rounds.adapter.v1.Block.body:type_name -> rounds.adapter.v1.Schema
+	13, // 10: rounds.adapter.v1.OpenResponse.feeds:type_name -> rounds.adapter.v1.Feed
+	14, // 11: rounds.adapter.v1.OpenResponse.resources:type_name -> rounds.adapter.v1.Resource
+	29, // 12: rounds.adapter.v1.Feed.precision:type_name -> google.protobuf.Duration
+	30, // 13: rounds.adapter.v1.PollRequest.start:type_name -> google.protobuf.Timestamp
+	29, // 14: rounds.adapter.v1.PollRequest.overlap:type_name -> google.protobuf.Duration
+	19, // 15: rounds.adapter.v1.PollResponse.changes:type_name -> rounds.adapter.v1.Change
+	22, // 16: rounds.adapter.v1.PollResponse.included:type_name -> rounds.adapter.v1.Result
+	30, // 17: rounds.adapter.v1.PollResponse.now:type_name -> google.protobuf.Timestamp
+	29, // 18: rounds.adapter.v1.PollResponse.wait:type_name -> google.protobuf.Duration
+	18, // 19: rounds.adapter.v1.PollResponse.notes:type_name -> rounds.adapter.v1.Note
+	15, // 20: rounds.adapter.v1.Change.ref:type_name -> rounds.adapter.v1.Ref
+	0,  // 21: rounds.adapter.v1.Change.op:type_name -> rounds.adapter.v1.Op
+	30, // 22: rounds.adapter.v1.Change.time:type_name -> google.protobuf.Timestamp
+	1,  // 23: rounds.adapter.v1.Change.error:type_name -> rounds.adapter.v1.Error
+	15, // 24: rounds.adapter.v1.FetchRequest.refs:type_name -> rounds.adapter.v1.Ref
+	22, // 25: rounds.adapter.v1.FetchResponse.results:type_name -> rounds.adapter.v1.Result
+	15, // 26: rounds.adapter.v1.Result.ref:type_name -> rounds.adapter.v1.Ref
+	1,  // 27: rounds.adapter.v1.Result.error:type_name -> rounds.adapter.v1.Error
+	1,  // 28: rounds.adapter.v1.SaveReply.error:type_name -> rounds.adapter.v1.Error
+	2,  // 29: rounds.adapter.v1.Adapter.Describe:input_type -> rounds.adapter.v1.DescribeRequest
+	9,  // 30: rounds.adapter.v1.Adapter.Validate:input_type -> rounds.adapter.v1.ValidateRequest
+	11, // 31: rounds.adapter.v1.Adapter.Open:input_type -> rounds.adapter.v1.OpenRequest
+	16, // 32: rounds.adapter.v1.Adapter.Poll:input_type -> rounds.adapter.v1.PollRequest
+	20, // 33: rounds.adapter.v1.Adapter.Fetch:input_type -> rounds.adapter.v1.FetchRequest
+	23, // 34: rounds.adapter.v1.Adapter.Ack:input_type -> rounds.adapter.v1.AckRequest
+	25, // 35: rounds.adapter.v1.Adapter.Close:input_type -> rounds.adapter.v1.CloseRequest
+	28, // 36: rounds.adapter.v1.Adapter.Saves:input_type -> rounds.adapter.v1.SaveReply
+	3,  // 37: rounds.adapter.v1.Adapter.Describe:output_type -> rounds.adapter.v1.DescribeResponse
+	10, // 38: rounds.adapter.v1.Adapter.Validate:output_type -> rounds.adapter.v1.ValidateResponse
+	12, // 39: rounds.adapter.v1.Adapter.Open:output_type -> rounds.adapter.v1.OpenResponse
+	17, // 40: rounds.adapter.v1.Adapter.Poll:output_type -> rounds.adapter.v1.PollResponse
+	21, // 41: rounds.adapter.v1.Adapter.Fetch:output_type -> rounds.adapter.v1.FetchResponse
+	24, // 42: rounds.adapter.v1.Adapter.Ack:output_type -> rounds.adapter.v1.AckResponse
+	26, // 43: rounds.adapter.v1.Adapter.Close:output_type -> rounds.adapter.v1.CloseResponse
+	27, // 44: rounds.adapter.v1.Adapter.Saves:output_type -> rounds.adapter.v1.SaveRequest
+	37, // [37:45] is the sub-list for method output_type
+	29, // [29:37] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_adapter_proto_init() }
@@ -2052,16 +2166,16 @@ func file_adapter_proto_init() {
 	if File_adapter_proto != nil {
 		return
 	}
-	file_adapter_proto_msgTypes[9].OneofWrappers = []any{}
-	file_adapter_proto_msgTypes[14].OneofWrappers = []any{}
+	file_adapter_proto_msgTypes[10].OneofWrappers = []any{}
 	file_adapter_proto_msgTypes[15].OneofWrappers = []any{}
+	file_adapter_proto_msgTypes[16].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_adapter_proto_rawDesc), len(file_adapter_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
