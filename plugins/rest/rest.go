@@ -133,7 +133,6 @@ type source struct {
 	tls       *tls.Config
 	proxy     *url.URL
 	client    *httpx.Client
-	budget    *budget.Budget
 	parallel  int
 	feeds     map[string]*feed
 	resources map[string]resource
@@ -153,10 +152,8 @@ func Open(_ context.Context, c Config, env sdk.Env) (sdk.Source, error) {
 		l = *c.Limits
 	}
 	s.parallel = cmp.Or(l.Concurrency, httpx.DefaultConcurrency)
-	if s.budget, err = budget.New(budget.Limits{PerSecond: l.PerSecond}, env.State.Section("budget")); err != nil {
-		return nil, sdk.Misconfigured("limits", "can't be used").Because(err)
-	}
-	s.client, err = httpx.New(httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel, Budget: s.budget, TLS: s.tls, Proxy: s.proxy})
+	s.client, err = httpx.New(httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel, Limits: budget.Limits{PerSecond: l.PerSecond},
+		TLS: s.tls, Proxy: s.proxy})
 	if err != nil {
 		return nil, sdk.Misconfigured("limits", "can't be used").Because(err)
 	}

@@ -61,9 +61,10 @@ type Config struct {
 	Concurrency int           // attempts under way at once
 	Attempts    int           // of one call
 	MaxBody     int64         // bytes of a decompressed body; a larger one is an error
-	// Budget is what the vendor allows: each attempt takes of it, repetitions and redirects included. nil: as much as one likes.
-	Budget *budget.Budget
-	TLS    *tls.Config // nil: the system's roots. Versions before 1.2 are never spoken
+	// Limits are what the vendor allows: attempts are counted against them, repetitions and redirects included.
+	Limits budget.Limits
+	Saved  *sdk.Section // what was counted over restarts, env.State.Section("budget"); nil: it is not kept
+	TLS    *tls.Config  // nil: the system's roots. Versions before 1.2 are never spoken
 	// Proxy for all calls. Without it the proxy variables of the environment count, as in most programs; which of them
 	// reach an adapter is the engine's decision.
 	Proxy *url.URL
@@ -90,18 +91,16 @@ func New(c Config) (*Client, error) {
 	if c.Timeout < 0 || c.Concurrency < 0 || c.Attempts < 0 || c.MaxBody < 0 {
 		return nil, errors.New("httpx: a limit is negative")
 	}
+	calls, err := budget.New(c.Limits, c.Saved)
+	if err != nil {
+		return nil, err
+	}
 	cl := &Client{
 		timeout:  or(c.Timeout, DefaultTimeout),
 		attempts: or(c.Attempts, DefaultAttempts),
 		maxBody:  or(c.MaxBody, DefaultMaxBody),
 		slots:    make(chan struct{}, or(c.Concurrency, DefaultConcurrency)),
-		budget:   c.Budget,
-	}
-	if cl.budget == nil {
-		var err error
-		if cl.budget, err = budget.New(budget.Limits{}, nil); err != nil {
-			return nil, err
-		}
+		budget:   calls,
 	}
 	cl.http = http.Client{Transport: c.Transport, CheckRedirect: cl.redirect}
 	if c.Transport == nil {
@@ -150,6 +149,9 @@ func newTransport(c Config, concurrency int) *http.Transport {
 		},
 	}
 }
+
+// Budget is what is left of Config.Limits.
+func (c *Client) Budget() *budget.Budget { return c.budget }
 
 // Close closes the connections that idle, and the budget, so that nothing of it is lost. Calls under way are not touched.
 func (c *Client) Close() error {

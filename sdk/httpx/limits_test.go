@@ -32,20 +32,6 @@ func answer(r *http.Request, status int, header ...string) *http.Response {
 	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader("{}")), Request: r}
 }
 
-func newBudget(t *testing.T, l budget.Limits) *budget.Budget {
-	t.Helper()
-	b, err := budget.New(l, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-func perSecond(t *testing.T, n float64) *budget.Budget {
-	t.Helper()
-	return newBudget(t, budget.Limits{PerSecond: n})
-}
-
 var call = httpx.Request{URL: "http://ehr.invalid/a", Template: "/a"}
 
 func TestDelaysBetweenAttemptsAreRandomAndCapped(t *testing.T) {
@@ -173,7 +159,7 @@ func TestLimitsHoldForAllUsersTogether(t *testing.T) {
 		var mu sync.Mutex
 		var at []time.Time
 		now, most := 0, 0
-		c := newClient(t, httpx.Config{Concurrency: 3, Budget: perSecond(t, 10), Transport: transport(func(r *http.Request) (*http.Response, error) {
+		c := newClient(t, httpx.Config{Concurrency: 3, Limits: budget.Limits{PerSecond: 10}, Transport: transport(func(r *http.Request) (*http.Response, error) {
 			mu.Lock()
 			at = append(at, time.Now())
 			now++
@@ -213,16 +199,11 @@ func TestLimitsHoldForAllUsersTogether(t *testing.T) {
 }
 
 func TestWaitingForATurnEndsWithTheContext(t *testing.T) {
-	for name, c := range map[string]httpx.Config{"slot": {Concurrency: 1}, "rate": {}, "minute": {}, "pause": {}} {
+	for name, c := range map[string]httpx.Config{"slot": {Concurrency: 1}, "rate": {Limits: budget.Limits{PerSecond: 0.001}},
+		"minute": {Limits: budget.Limits{PerMinute: 1}}, "pause": {}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				switch name {
-				case "rate":
-					c.Budget = perSecond(t, 0.001)
-				case "minute":
-					time.Sleep(55 * time.Second)
-					c.Budget = newBudget(t, budget.Limits{PerMinute: 1})
-				}
+				time.Sleep(55 * time.Second) // of a minute
 				release := make(chan struct{})
 				c.Transport = transport(func(r *http.Request) (*http.Response, error) {
 					if name == "slot" {
@@ -276,7 +257,7 @@ func TestTheTimeOutIsForOneAttempt(t *testing.T) {
 
 // TestWhatTheLimitsLeaveNoTimeForIsNotToBlame: a Retryable counts against the record that is asked for.
 func TestWhatTheLimitsLeaveNoTimeForIsNotToBlame(t *testing.T) {
-	for name, config := range map[string]httpx.Config{"per second": {Budget: perSecond(t, 1), Concurrency: 100}, "concurrency": {Concurrency: 1}} {
+	for name, config := range map[string]httpx.Config{"per second": {Limits: budget.Limits{PerSecond: 1}, Concurrency: 100}, "concurrency": {Concurrency: 1}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				config.Transport = transport(func(r *http.Request) (*http.Response, error) {
@@ -311,9 +292,8 @@ func TestWhatTheLimitsLeaveNoTimeForIsNotToBlame(t *testing.T) {
 
 func TestEachAttemptTakesOfTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBudget(t, budget.Limits{PerDay: 5})
 		calls := 0
-		c := newClient(t, httpx.Config{Budget: b, Transport: transport(func(r *http.Request) (*http.Response, error) {
+		c := newClient(t, httpx.Config{Limits: budget.Limits{PerDay: 5}, Transport: transport(func(r *http.Request) (*http.Response, error) {
 			calls++
 			switch {
 			case r.URL.Path == "/moved":
@@ -330,7 +310,7 @@ func TestEachAttemptTakesOfTheBudget(t *testing.T) {
 		if res, err := c.Do(t.Context(), moved); err != nil || res.Calls != 2 {
 			t.Fatalf("%v, %v", res, err)
 		}
-		if f := b.Forecasts()[0]; f.Used != 4 || calls != 4 {
+		if f := c.Budget().Forecasts()[0]; f.Used != 4 || calls != 4 {
 			t.Errorf("%d of the budget were used for %d calls", f.Used, calls)
 		}
 		left := 24*time.Hour - time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)) + time.Second
@@ -347,7 +327,7 @@ func TestEachAttemptTakesOfTheBudget(t *testing.T) {
 func TestA429WithoutADelayEndsTheMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refuse, calls := true, 0
-		c := newClient(t, httpx.Config{Budget: newBudget(t, budget.Limits{After429: budget.Minute}), Transport: transport(func(r *http.Request) (*http.Response, error) {
+		c := newClient(t, httpx.Config{Limits: budget.Limits{After429: budget.Minute}, Transport: transport(func(r *http.Request) (*http.Response, error) {
 			if calls++; refuse { // by a clock that is half a minute ahead
 				return answer(r, 429, "Date", time.Now().Add(30*time.Second).UTC().Format(http.TimeFormat)), nil
 			}
