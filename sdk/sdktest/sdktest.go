@@ -56,6 +56,8 @@ type Options struct {
 	// Unchecked are the rules that Run lets pass although they could not be checked, because the test's server has nothing to check
 	// them with. Check does not look at it.
 	Unchecked []string
+
+	skip []string // by tests of the kit, to save time
 }
 
 // State is what came of a rule.
