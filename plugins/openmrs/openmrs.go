@@ -75,7 +75,7 @@ func Open(_ context.Context, c Config, env sdk.Env) (sdk.Source, error) {
 	}
 	h := httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel}
 	if c.Limits != nil {
-		h.PerSecond = c.Limits.PerSecond
+		h.Limits.PerSecond = c.Limits.PerSecond
 	}
 	if s.client, err = httpx.New(h); err != nil {
 		return nil, sdk.Misconfigured("limits", "can't be used").Because(err)
@@ -119,8 +119,7 @@ func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 	}), nil
 }
 
-// Close closes idle connections.
+// Close gives up the connections.
 func (s *source) Close() error {
-	s.client.Close()
-	return nil
+	return s.client.Close()
 }
