@@ -75,6 +75,7 @@ var examples = map[string]func(t *testing.T, dir string){
 	"quickstart":      runQuickstart,
 	"adapter-minimal": runAdapterMinimal,
 	"message-bus":     runMessageBus,
+	"openmrs":         runOpenMRS,
 	"observability":   runObservability,
 }
 
