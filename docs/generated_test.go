@@ -15,7 +15,6 @@ import (
 
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/engine/destination"
-	"github.com/rounds-engine/rounds/plugins/rest"
 	"github.com/rounds-engine/rounds/sdk/schema"
 )
 
@@ -23,7 +22,7 @@ import (
 
 var update = flag.Bool("update", false, "write the generated parts of the pages")
 
-// schemas are the blocks that the engine, the bundled adapter and the destinations describe, by path.
+// schemas are the blocks that the engine, the bundled adapters and the destinations describe, by path.
 func schemas(t *testing.T) map[string]schema.Schema {
 	t.Helper()
 	all := map[string]schema.Schema{}
@@ -42,11 +41,13 @@ func schemas(t *testing.T) map[string]schema.Schema {
 	for typ, s := range destination.Schemas() {
 		add("destination."+typ, s)
 	}
-	s, err := schema.Of(rest.Config{})
-	if err != nil {
-		t.Fatal(err)
+	for name, adapter := range bundled {
+		s, err := schema.Of(adapter.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		add(name, s)
 	}
-	add("rest", s)
 	return all
 }
 
@@ -97,10 +98,15 @@ func TestGeneratedPartsAreUpToDate(t *testing.T) {
 	}
 }
 
-func TestTheReferenceHasATableOfEachBlock(t *testing.T) {
+func TestThereIsATableOfEachBlock(t *testing.T) {
 	var named []string
-	for _, m := range described.FindAllStringSubmatch(read(t, "hcl-reference.md"), -1) {
-		named = append(named, m[1])
+	for page, text := range pages(t) {
+		for _, m := range described.FindAllStringSubmatch(text, -1) {
+			named = append(named, m[1])
+			if adapter, own := strings.CutPrefix(page, "adapters/"); own && !strings.HasPrefix(m[1]+".", strings.TrimSuffix(adapter, "md")) {
+				t.Errorf("%s has the table of %s", page, m[1])
+			}
+		}
 	}
 	slices.Sort(named)
 	if want := slices.Sorted(maps.Keys(schemas(t))); !slices.Equal(named, want) {

@@ -123,10 +123,9 @@ func (s *server) Open(ctx context.Context, r *pb.OpenRequest) (_ *pb.OpenRespons
 	source, err := s.adapter.open(ctx, config, Env{
 		Logger: s.logger.With("source", r.GetSource()),
 		Source: r.GetSource(),
-		State:  r.GetState(),
-		SaveState: func(ctx context.Context, state []byte) error {
+		State: NewState(r.GetState(), func(ctx context.Context, state []byte) error {
 			return s.saves.save(ctx, handle, state)
-		},
+		}),
 	})
 	switch {
 	case err != nil:

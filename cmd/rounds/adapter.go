@@ -17,13 +17,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rounds-engine/rounds/engine/operate"
+	"github.com/rounds-engine/rounds/plugins/couchdb"
 	"github.com/rounds-engine/rounds/plugins/rest"
 	"github.com/rounds-engine/rounds/sdk"
 )
 
 // bundled lists the adapters inside this binary.
 var bundled = map[string]func(){
-	"rest": rest.Serve,
+	"couchdb": couchdb.Serve,
+	"rest":    rest.Serve,
 }
 
 func bundledNames() []string { return slices.Sorted(maps.Keys(bundled)) }

@@ -73,7 +73,8 @@ func serveLedger() {
 	sdk.Serve(ledgerInfo,
 		func(ctx context.Context, l ledger, env sdk.Env) (sdk.Source, error) {
 			if l.Saves {
-				return l, env.SaveState(ctx, append(env.State, '+'))
+				saved := env.State.Section("opened")
+				return l, saved.Save(ctx, append(saved.Load(), '+'))
 			}
 			return l, nil
 		})

@@ -5,6 +5,7 @@ package host
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"os"
 	"os/exec"
@@ -16,11 +17,14 @@ import (
 	"github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/runner"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/handshake"
 	"github.com/rounds-engine/rounds/sdk/schema"
 )
 
@@ -65,6 +69,10 @@ func launch(p *process) (*instance, error) {
 		return nil, err
 	}
 	prog := &program{path: path, arguments: arguments, level: levelOf(p.logger), raw: &p.stderr, bridge: p.bridge}
+	mutual, certificate, err := handshake.Identity()
+	if err != nil {
+		return nil, sdk.Retryable("adapter %s: no certificate for the connection to it can be made", p.key.adapter.Name).Because(err)
+	}
 	client := plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  plugin.HandshakeConfig{MagicCookieKey: sdk.CookieVariable, MagicCookieValue: sdk.CookieValue},
 		VersionedPlugins: map[int]plugin.PluginSet{sdk.ProtocolVersion: {"adapter": nil}},
@@ -72,11 +80,11 @@ func launch(p *process) (*instance, error) {
 		// The runner is ours, for what go-plugin's own can't do: a thread that lives as long as the program, a group of
 		// processes that ends as a whole, no stdin, and a stderr that nobody else parses.
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, sockets string) (runner.Runner, error) {
-			prog.pluginEnv, prog.sockets = spec.Env, sockets
+			prog.pluginEnv, prog.sockets = append(spec.Env, certificate), sockets
 			return prog, nil
 		},
 		SkipHostEnv:     true,
-		AutoMTLS:        true,
+		TLSConfig:       mutual,
 		StartTimeout:    p.host.t.start,
 		SyncStdout:      &p.stderr, // what an adapter prints is no more fit for a log than its stderr
 		SyncStderr:      &p.stderr,
@@ -86,7 +94,7 @@ func launch(p *process) (*instance, error) {
 	})
 	i := newInstance(p, prog, client.Kill)
 	stopStart := context.AfterFunc(p.ctx, prog.kill)
-	health, err := i.connect(p, prog, client)
+	health, err := i.connect(p, prog, client, mutual)
 	if stopStart() && err == nil {
 		go i.watch()
 		go i.ping(health)
@@ -107,7 +115,7 @@ func newInstance(p *process, l life, cleanUp func()) *instance {
 }
 
 // connect gets the program's first answers.
-func (i *instance) connect(p *process, prog *program, client *plugin.Client) (grpc_health_v1.HealthClient, error) {
+func (i *instance) connect(p *process, prog *program, client *plugin.Client, mutual *tls.Config) (grpc_health_v1.HealthClient, error) {
 	a := p.key.adapter
 	begun := time.Now()
 	protocol, err := client.Client()
@@ -119,6 +127,11 @@ func (i *instance) connect(p *process, prog *program, client *plugin.Client) (gr
 	defer cancel()
 	info, err := i.greet(ctx, conn)
 	if err != nil {
+		if errors.Is(err, sdk.ErrNoAnswer) {
+			if why := prog.whyMute(mutual); why != "" {
+				return nil, sdk.Retryable("adapter %s: %s %s", a.Name, prog.path, why)
+			}
+		}
 		return nil, sdk.Retryable("adapter %s started and then failed to tell about itself: %v", a.Name, err)
 	}
 	i.pid = prog.pid
@@ -178,7 +191,8 @@ func (i *instance) ping(health grpc_health_v1.HealthClient) {
 		_, err := health.Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: plugin.GRPCServiceName})
 		late := ctx.Err() != nil
 		cancel()
-		switch {
+		switch code := status.Code(err); {
+		case code == codes.Unimplemented || code == codes.NotFound: // an answer, of an adapter without that service or its name
 		case err != nil && late:
 			i.giveUp(sdk.Retryable("it hung: no answer to a ping for %s", i.t.pingTimeout))
 		case err != nil: // it is ending, or else the connection alone has ended, which can't be made twice
