@@ -427,7 +427,7 @@ func TestTheExampleAdapterWorksThroughTheHost(t *testing.T) {
 	sum := sha256.Sum256(program)
 	h, _, _ := newHost(t)
 	s := h.Open(host.Adapter{Name: "minimal", Path: path, SHA256: hex.EncodeToString(sum[:])}, "minimal.clinic",
-		[]byte(`{"base_url": "`+server.URL+`"}`), false)
+		[]byte(`{"base_url": "`+server.URL+`", "token": "x"}`), false)
 	if _, err := s.Feed(t.Context(), "appointments"); err != nil {
 		t.Fatal(err)
 	}
