@@ -37,7 +37,7 @@ func newAdapterCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newAdapterNewCommand(), newAdapterDescribeCommand(), newAdapterListCommand())
+	c.AddCommand(newAdapterNewCommand(), newAdapterDescribeCommand(), newAdapterTestCommand(), newAdapterListCommand())
 	c.AddCommand(&cobra.Command{
 		Use:       "serve NAME",
 		Short:     "Be a bundled adapter; the engine starts this, not a person",
