@@ -35,11 +35,11 @@ func bundledNames() []string { return slices.Sorted(maps.Keys(bundled)) }
 func newAdapterCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "adapter",
-		Short: "Adapters: what runs, and what each can do",
+		Short: "Adapters: what runs, what each can do, and how to write one",
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newAdapterListCommand(), newAdapterDescribeCommand(), newAdapterTestCommand())
+	c.AddCommand(newAdapterNewCommand(), newAdapterDescribeCommand(), newAdapterTestCommand(), newAdapterListCommand())
 	c.AddCommand(&cobra.Command{
 		Use:       "serve NAME",
 		Short:     "Be a bundled adapter; the engine starts this, not a person",

@@ -156,7 +156,7 @@ func runQuickstart(t *testing.T, dir string) {
 	p.stop()
 }
 
-// runAdapterMinimal builds the adapter, which is a module of its own, beside a copy of its configuration.
+// runAdapterMinimal builds the adapter beside a copy of its configuration.
 func runAdapterMinimal(t *testing.T, dir string) {
 	work := t.TempDir()
 	if err := os.CopyFS(work, os.DirFS(dir)); err != nil {
@@ -172,7 +172,7 @@ func runAdapterMinimal(t *testing.T, dir string) {
 		case asked <- r.URL.Query().Get("since"):
 		default: // only the first is looked at
 		}
-		fmt.Fprint(w, `[{"id": "A1", "patientID": "P/1", "lastUpdated": "2026-05-10T10:00:00Z", "start": "2026-06-01T08:00:00Z"}]`)
+		fmt.Fprint(w, `{"appointments": [{"id": "A1", "patientID": "P/1", "lastUpdated": "2026-05-10T10:00:00Z", "start": "2026-06-01T08:00:00Z"}]}`)
 	})
 	mux.HandleFunc("GET /patients/{id}", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"name": "Patient %s"}`, r.PathValue("id"))
