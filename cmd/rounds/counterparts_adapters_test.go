@@ -213,6 +213,9 @@ func TestCounterpartAdaptersInOtherLanguagesRun(t *testing.T) {
 			}
 			move(t, url, 6, "moved-after-SIGTERM")
 			p.eventually(30*time.Second, "the update after SIGTERM arrived", func() bool { return lines() >= 45 })
+			if !alive(second) {
+				t.Error("SIGTERM ended the adapter")
+			}
 			if code := p.stop(); code != 0 {
 				t.Errorf("exit code %d after SIGTERM", code)
 			}
@@ -273,6 +276,31 @@ func launched(t *testing.T, path string) *sdk.Client {
 		}
 	})
 	return p.Client
+}
+
+// TestCounterpartAdaptersInOtherLanguagesChooseTheirPaths: an identifier is a record's own, and libraries go along with what it says of a path.
+func TestCounterpartAdaptersInOtherLanguagesChooseTheirPaths(t *testing.T) {
+	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "%q", r.RequestURI) }))
+	for _, l := range languages {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			client := launched(t, filepath.Join(l.example(t), l.program))
+			source, err := client.Open(t.Context(), sdk.Opening{Source: "x.y", Config: []byte(`{"base_url": "` + url + `/api"}`)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for id, want := range map[string]string{"": "", ".": "", "..": "", "a/../b?c#d%2e ä": "/api/patients/a%2F..%2Fb%3Fc%23d%252e%20%C3%A4"} {
+				results, err := source.Fetch(t.Context(), []sdk.Ref{{Kind: "patient", ID: id}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := results[0]
+				if want == "" && (sdk.CodeOf(r.Err) != sdk.CodePermanent || r.Data != nil) || want != "" && string(r.Data) != strconv.Quote(want) {
+					t.Errorf("%q: asked for %s, %v", id, r.Data, r.Err)
+				}
+			}
+		})
+	}
 }
 
 // TestCounterpartAdaptersInOtherLanguagesKeepEachDigit: both languages change numbers that they read as numbers of their own.

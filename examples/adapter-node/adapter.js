@@ -77,6 +77,9 @@ class Source {
         const n = next++, ref = refs[n];
         try {
           if (ref.kind !== 'patient') throw new AdapterError('permanent', 'there is no such resource');
+          if (['', '.', '..'].includes(ref.id)) { // another path would be called
+            throw new AdapterError('permanent', 'GET /patients/{id}: the identifier is empty, or a step in a path');
+          }
           const { body } = await this.get(`/patients/${encodeURIComponent(ref.id)}`, '/patients/{id}', signal);
           results[n] = { ref, data: Buffer.from(stringify(body)) };
         } catch (error) {

@@ -112,6 +112,8 @@ class Source:
             try:
                 if ref.kind != "patient":
                     raise AdapterError("permanent", "there is no such resource")
+                if ref.id in ("", ".", ".."):  # another path would be called
+                    raise AdapterError("permanent", "GET /patients/{id}: the identifier is empty, or a step in a path")
                 async with turn:
                     body, _, _ = await self.get("/patients/" + quote(ref.id, safe=""), "/patients/{id}")
                 return pb.Result(ref=ref, data=dump(body))

@@ -8,6 +8,7 @@ Nothing in it is about a vendor. The protocol is described in docs/adapter-proto
 
 import asyncio
 import base64
+import ctypes
 import datetime
 import json
 import os
@@ -292,4 +293,6 @@ def serve(adapter):
         name = adapter.info.name
         sys.exit(f'{name} is an adapter of Rounds: name it in a configuration, adapter "{name}" {{ path = "…" }}')
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the engine still has calls to finish, and ends its adapters itself
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(4, 0)  # PR_SET_DUMPABLE: other programs of the user can't read its memory, which will hold secrets
     asyncio.run(_serve(adapter))
