@@ -24,6 +24,7 @@ import (
 	"github.com/rounds-engine/rounds/engine"
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/plugins/couchdb"
+	"github.com/rounds-engine/rounds/plugins/orthanc"
 	"github.com/rounds-engine/rounds/plugins/rest"
 )
 
@@ -33,6 +34,7 @@ var bundled = map[string]struct {
 	config any
 }{
 	"couchdb": {couchdb.Serve, couchdb.Config{}},
+	"orthanc": {orthanc.Serve, orthanc.Config{}},
 	"rest":    {rest.Serve, rest.Config{}},
 }
 

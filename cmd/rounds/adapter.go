@@ -20,6 +20,7 @@ import (
 
 	"github.com/rounds-engine/rounds/engine/operate"
 	"github.com/rounds-engine/rounds/plugins/couchdb"
+	"github.com/rounds-engine/rounds/plugins/orthanc"
 	"github.com/rounds-engine/rounds/plugins/rest"
 	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/schema"
@@ -28,6 +29,7 @@ import (
 // bundled lists the adapters inside this binary.
 var bundled = map[string]func(){
 	"couchdb": couchdb.Serve,
+	"orthanc": orthanc.Serve,
 	"rest":    rest.Serve,
 }
 
