@@ -6,7 +6,7 @@
 const date = (da) => da && `${da.slice(0, 4)}-${da.slice(4, 6)}-${da.slice(6, 8)}`;
 const time = (tm) => tm && `${tm.slice(0, 2)}:${tm.slice(2, 4)}:${tm.slice(4, 6) || "00"}`;
 const person = (pn) => {
-  const [last, first, middle] = (pn ?? "").split("^");
+  const [last, first, middle] = (pn ?? "").split("^").map((part) => part || undefined);
   return { FirstName: first, MiddleName: middle, LastName: last };
 };
 const sexes = { F: "Female", M: "Male", O: "Other" };

@@ -32,7 +32,7 @@ type Config struct {
 	Password string `hcl:"password,optional,sensitive" doc:"Of that user."`
 	Trigger  string `hcl:"trigger,optional" default:"stable" values:"stable,new" doc:"What makes a change of a patient, study or series: that no instance has come for a while, or that the first one has come. An instance has only the latter."`
 	Updates  bool   `hcl:"updates,optional" doc:"User-defined metadata or an attachment that is set makes a change too."`
-	Zone     string `hcl:"zone,optional" default:"UTC" doc:"Time zone of the dates of changes, which have none. Orthanc writes UTC; a plugin for another database may not."`
+	Zone     string `hcl:"zone,optional" default:"UTC" doc:"Time zone of the dates of changes, which have none. Orthanc writes UTC, and before version 1.3.2 wrote local time."`
 	// Timeout is for one attempt; a call that may be repeated has several.
 	Timeout time.Duration `hcl:"timeout,optional" default:"30s" doc:"How long one attempt of a call may take."`
 	TLS     *TLS          `hcl:"tls,block"`

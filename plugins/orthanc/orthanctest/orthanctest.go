@@ -49,7 +49,7 @@ func New(t testing.TB, settings map[string]any) *Server {
 	s := &Server{t: t, dir: t.TempDir(), URL: fmt.Sprintf("http://127.0.0.1:%d", port)}
 	config := map[string]any{
 		"Plugins": []string{}, "DicomServerEnabled": false, "AuthenticationEnabled": true, "RegisteredUsers": map[string]string{User: Password},
-		"OverwriteInstances": true, "StableAge": 1,
+		"OverwriteInstances": true, "StableAge": 1, "TcpNoDelay": true,
 	}
 	maps.Copy(config, settings)
 	maps.Copy(config, map[string]any{"StorageDirectory": "state", "IndexDirectory": "state", "HttpPort": port})
