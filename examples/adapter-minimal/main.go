@@ -34,6 +34,9 @@ func (s *source) Catalog() sdk.Catalog {
 }
 
 func (s *source) Poll(ctx context.Context, q sdk.Query) (page sdk.Page, err error) {
+	if q.Feed != "appointments" {
+		return page, sdk.Permanent("there is no such feed")
+	}
 	mark, err := window.ParseMark(q)
 	if err != nil {
 		return page, err

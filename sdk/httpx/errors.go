@@ -50,6 +50,9 @@ func (c *Client) networkFailure(parent, ctx context.Context, named string, err e
 			"if that is where the API lives, configure it as the base URL", named)}
 	case errors.Is(err, errRedirect):
 		return &failure{err: sdk.Permanent("%s: redirected, which only GET and HEAD follow", named)}
+	case errors.Is(err, errOnce):
+		return &failure{err: sdk.Permanent("%s: redirected, which a call that takes something away does not follow; "+
+			"if that is where the API lives, configure it as the base URL", named)}
 	case errors.Is(err, errRedirects):
 		return &failure{err: sdk.Permanent("%s: redirected more than %d times", named, maxRedirects)}
 	case ctx.Err() != nil:

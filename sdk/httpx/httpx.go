@@ -21,6 +21,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -166,12 +167,15 @@ type Request struct {
 	Header   http.Header
 	Body     []byte
 	Repeat   bool // may be repeated although its method is neither GET nor HEAD
+	// Once is for a GET that takes something away, as of a queue: it is neither repeated nor redirected. That it may have been heard
+	// twice, or heard and not answered, is an error: what was taken has to be asked for in another way.
+	Once bool
 }
 
 func (r *Request) method() string { return or(r.Method, http.MethodGet) }
 
 func (r *Request) repeatable() bool {
-	return r.Repeat || r.method() == http.MethodGet || r.method() == http.MethodHead
+	return !r.Once && (r.Repeat || r.method() == http.MethodGet || r.method() == http.MethodHead)
 }
 
 // Response is an answer of the 200s, read to its end.
@@ -253,6 +257,10 @@ func (c *Client) attempt(parent context.Context, r *Request, calls *int) (*Respo
 
 	ctx, cancel := context.WithTimeout(context.WithValue(parent, callsKey{}, calls), c.timeout)
 	defer cancel()
+	sent := new(atomic.Int32)
+	if r.Once {
+		ctx, sent = once(ctx)
+	}
 	var body io.Reader
 	if r.Body != nil {
 		body = bytes.NewReader(r.Body)
@@ -271,6 +279,9 @@ func (c *Client) attempt(parent context.Context, r *Request, calls *int) (*Respo
 		return nil, c.networkFailure(parent, ctx, named, err)
 	}
 	defer answer.Body.Close() // it was read, or its connection is given up
+	if sent.Load() > 1 {
+		return nil, &failure{err: sdk.Retryable("%s: the connection broke and the call was sent again; what was taken by it the first time is not known", named)}
+	}
 	took := time.Since(began)
 	if answer.StatusCode < 200 || answer.StatusCode > 299 {
 		f := statusFailure(named, answer)
@@ -359,6 +370,8 @@ var (
 // redirect follows only to the same origin: elsewhere the credentials would leak.
 func (c *Client) redirect(req *http.Request, via []*http.Request) error {
 	switch first := via[0]; {
+	case isOnce(req.Context()):
+		return errOnce
 	case first.Method != http.MethodGet && first.Method != http.MethodHead:
 		return errRedirect
 	case !SameOrigin(first.URL, req.URL):

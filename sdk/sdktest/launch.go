@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/handshake"
 )
 
 // Process is a running adapter.
@@ -42,16 +43,20 @@ const startTimeout = 30 * time.Second
 func Program(path string, arguments ...string) Launch {
 	return func(ctx context.Context, tap grpc.UnaryClientInterceptor, output io.Writer) (*Process, error) {
 		p := &program{path: path, arguments: arguments, output: output, exited: make(chan struct{})}
+		mutual, certificate, err := handshake.Identity()
+		if err != nil {
+			return nil, fmt.Errorf("no certificate for the connection to an adapter can be made: %w", err)
+		}
 		client := plugin.NewClient(&plugin.ClientConfig{
 			HandshakeConfig:  plugin.HandshakeConfig{MagicCookieKey: sdk.CookieVariable, MagicCookieValue: sdk.CookieValue},
 			VersionedPlugins: map[int]plugin.PluginSet{sdk.ProtocolVersion: {"adapter": nil}},
 			AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 			RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, _ string) (runner.Runner, error) {
-				p.pluginEnv = spec.Env
+				p.pluginEnv = append(spec.Env, certificate)
 				return p, nil
 			},
 			SkipHostEnv:  true,
-			AutoMTLS:     true,
+			TLSConfig:    mutual,
 			StartTimeout: startTimeout,
 			SyncStdout:   output,
 			SyncStderr:   output,
@@ -74,9 +79,21 @@ func Program(path string, arguments ...string) Launch {
 		if err != nil {
 			end()
 			// go-plugin's own error quotes what the program wrote, which is on the output.
+			if problem := p.greeting.Problem(); problem != "" {
+				return nil, fmt.Errorf("%s %s", path, problem) //nolint:err113 // nobody asks for it
+			}
 			return nil, fmt.Errorf("%s did not become an adapter (%s): it has to call sdk.Serve, or in a test's TestMain sdktest.Main", path, p.state())
 		}
 		c, err := sdk.NewClient(life, protocol.(*plugin.GRPCClient).Conn)
+		if err == nil {
+			_, _, err = c.Describe(ctx)
+		}
+		if errors.Is(err, sdk.ErrNoAnswer) {
+			if problem := p.greeting.Unreachable(mutual); problem != "" {
+				end()
+				return nil, fmt.Errorf("%s %s", path, problem) //nolint:err113 // nobody asks for it
+			}
+		}
 		if err != nil {
 			end()
 			return nil, fmt.Errorf("%s started and then failed: %w", path, err)
@@ -97,10 +114,11 @@ type program struct {
 	pluginEnv []string
 	output    io.Writer
 
-	cmd     *exec.Cmd
-	stdout  io.ReadCloser
-	started bool
-	exited  chan struct{} // closed when it has ended
+	cmd      *exec.Cmd
+	stdout   io.ReadCloser
+	started  bool
+	greeting handshake.Greeting
+	exited   chan struct{} // closed when it has ended
 
 	mu  sync.Mutex
 	how string
@@ -162,7 +180,12 @@ func (p *program) Kill(context.Context) error {
 func (p *program) Wait(context.Context) error { <-p.exited; return nil }
 
 // Stdout implements runner.Runner.
-func (p *program) Stdout() io.ReadCloser { return p.stdout }
+func (p *program) Stdout() io.ReadCloser {
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.TeeReader(p.stdout, &p.greeting), p.stdout}
+}
 
 // Stderr implements runner.Runner: go-plugin gets none.
 func (p *program) Stderr() io.ReadCloser { return io.NopCloser(strings.NewReader("")) }
