@@ -130,8 +130,14 @@ func TestCounterpartOrthanc(t *testing.T) {
 	}
 	s.Store("P1", "1", 1, "Hip") // a study of before, with numbers of before
 	arrive("what a database has that was made anew", available("P8", "Elbow", 1), changed("P1", "Hip", 1))
+	s.Store("P9", "1", 1, "Shoulder")
+	s.Store("P9", "2", 1, "Shoulder")
+	arrive("two studies of a second", available("P9", "Shoulder", 1), available("P9", "Shoulder", 1))
 	if code := p.stop(); code != 0 {
 		t.Errorf("exit code %d after SIGTERM", code)
+	}
+	if code, stdout, stderr := rounds(t, env, "adapter", "test", "orthanc", "--config", dir); code != 0 {
+		t.Errorf("the conformance kit:\n%s%s", stdout, stderr)
 	}
 	got := told()
 	slices.Sort(got)

@@ -62,6 +62,13 @@ const dates = "20060102T150405"
 
 // Validate finds offline what the schema can't say.
 func (c Config) Validate() error {
+	// Whoever writes zero does not want the default, which stands in what was not given.
+	if c.Timeout == 0 {
+		return sdk.Misconfigured("timeout", "must be more than nothing")
+	}
+	if c.Limits != nil && c.Limits.Concurrency == 0 {
+		return sdk.Misconfigured("limits.concurrency", "must be at least 1")
+	}
 	_, err := c.compile()
 	return err
 }
@@ -69,7 +76,7 @@ func (c Config) Validate() error {
 // compile checks the configuration and makes the source of it, which has called nobody.
 func (c Config) compile() (*source, error) {
 	c.Trigger = cmp.Or(c.Trigger, stable)
-	s := &source{config: c, header: http.Header{"User-Agent": {"rounds-orthanc/" + version}}}
+	s := &source{config: c, header: http.Header{"User-Agent": {"rounds"}}}
 	u, err := url.Parse(c.BaseURL)
 	switch {
 	case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":

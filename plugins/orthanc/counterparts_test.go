@@ -16,7 +16,6 @@ import (
 
 	"github.com/rounds-engine/rounds/plugins/orthanc/orthanctest"
 	"github.com/rounds-engine/rounds/sdk"
-	"github.com/rounds-engine/rounds/sdk/sdktest"
 )
 
 // real polls the real Orthanc in the way of the other tests: the fake gives no more than the configuration.
@@ -52,6 +51,7 @@ func (r *reader) becomes(want ...string) {
 // TestCounterpartTheFakeAnswersAsOrthancDoes does the same to both and compares what they list. What the fake's tests show is then true of
 // Orthanc.
 func TestCounterpartTheFakeAnswersAsOrthancDoes(t *testing.T) {
+	t.Parallel()
 	fake, s := newServer(t), orthanctest.New(t, map[string]any{"StableAge": 2})
 	names := map[string]string{} // that the fake has for identifiers of Orthanc
 	seen := regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{8}){4}`)
@@ -105,7 +105,7 @@ func TestCounterpartTheFakeAnswersAsOrthancDoes(t *testing.T) {
 		return s.Store(patient, study, instance, "Knee")
 	}
 	compare("nothing was stored")
-	first := store("A", "1", 1)
+	store("A", "1", 1)
 	compare("stored")
 	store("A", "1", 2)
 	settle()
@@ -134,16 +134,11 @@ func TestCounterpartTheFakeAnswersAsOrthancDoes(t *testing.T) {
 	compare("the list was emptied")
 	store("D", "1", 1)
 	compare("stored after that")
-	for _, path := range []string{"/studies/" + first.ParentStudy, "/series/" + first.ParentSeries, "/studies/" + id("nothing"), "/tools/now"} {
-		if path == "/studies/"+id("nothing") {
-			continue
-		}
-		s.Get(path)
-	}
 }
 
 // Each of the traps that Orthanc sets, on itself.
 func TestCounterpartTraps(t *testing.T) {
+	t.Parallel()
 	s := orthanctest.New(t, nil)
 	stable, arrived := real(t, s, "studies", ""), real(t, s, "studies", newTrigger)
 	instances := real(t, s, "instances", `, "updates": true`)
@@ -220,15 +215,4 @@ func TestCounterpartTraps(t *testing.T) {
 		arrived.query.Watermark = nil
 		arrived.becomes("NewStudy")
 	})
-}
-
-// TestCounterpartConformance has the kit ask the real Orthanc.
-func TestCounterpartConformance(t *testing.T) {
-	s := orthanctest.New(t, nil)
-	for n := range 6 {
-		s.Store(fmt.Sprint("P", n/2), fmt.Sprint(n), 1, "Knee")
-	}
-	real(t, s, "studies", "").becomes(slices.Repeat([]string{"StableStudy"}, 6)...)
-	time.Sleep(time.Second) // for their patients
-	sdktest.Run(t, sdktest.Options{Config: map[string]any{"base_url": s.URL, "username": orthanctest.User, "password": orthanctest.Password}})
 }
