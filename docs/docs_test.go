@@ -26,6 +26,7 @@ import (
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/plugins/couchdb"
 	"github.com/rounds-engine/rounds/plugins/openmrs"
+	"github.com/rounds-engine/rounds/plugins/orthanc"
 	"github.com/rounds-engine/rounds/plugins/rest"
 	"github.com/rounds-engine/rounds/sdk"
 	adapterpb "github.com/rounds-engine/rounds/sdk/proto"
@@ -38,6 +39,7 @@ var bundled = map[string]struct {
 }{
 	"couchdb": {couchdb.Serve, couchdb.Config{}},
 	"openmrs": {openmrs.Serve, openmrs.Config{}},
+	"orthanc": {orthanc.Serve, orthanc.Config{}},
 	"rest":    {rest.Serve, rest.Config{}},
 }
 

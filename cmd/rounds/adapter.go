@@ -19,6 +19,7 @@ import (
 	"github.com/rounds-engine/rounds/engine/operate"
 	"github.com/rounds-engine/rounds/plugins/couchdb"
 	"github.com/rounds-engine/rounds/plugins/openmrs"
+	"github.com/rounds-engine/rounds/plugins/orthanc"
 	"github.com/rounds-engine/rounds/plugins/rest"
 	"github.com/rounds-engine/rounds/sdk"
 )
@@ -27,6 +28,7 @@ import (
 var bundled = map[string]func(){
 	"couchdb": couchdb.Serve,
 	"openmrs": openmrs.Serve,
+	"orthanc": orthanc.Serve,
 	"rest":    rest.Serve,
 }
 

@@ -71,6 +71,7 @@ func TestTheFirstPipelineOfTheReadmeWorks(t *testing.T) {
 var examples = map[string]func(t *testing.T, dir string){
 	"cookbook":        runCookbook,
 	"couchdb":         runCouchDB,
+	"orthanc":         runOrthanc,
 	"hl7v2-siu":       runHL7,
 	"deploy":          runDeployed,
 	"quickstart":      runQuickstart,
