@@ -11,6 +11,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,13 +23,23 @@ import (
 
 	"github.com/rounds-engine/rounds/engine"
 	"github.com/rounds-engine/rounds/engine/config"
+	"github.com/rounds-engine/rounds/plugins/couchdb"
 	"github.com/rounds-engine/rounds/plugins/rest"
 )
 
-// The test's binary is also the bundled adapter that the configurations are checked with.
+// bundled are the adapters that the configurations are checked with.
+var bundled = map[string]struct {
+	serve  func()
+	config any
+}{
+	"couchdb": {couchdb.Serve, couchdb.Config{}},
+	"rest":    {rest.Serve, rest.Config{}},
+}
+
+// The test's binary is also the bundled adapters.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 2 && os.Args[1] == "adapter" && os.Args[2] == "rest" {
-		rest.Serve()
+	if len(os.Args) > 2 && os.Args[1] == "adapter" && bundled[os.Args[2]].serve != nil {
+		bundled[os.Args[2]].serve()
 		return
 	}
 	os.Exit(m.Run())
@@ -62,8 +73,12 @@ func pages(t testing.TB) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	adapters, err := filepath.Glob("adapters/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	all := map[string]string{}
-	for _, name := range append(names, "../README.md", "../CHANGELOG.md", "../SECURITY.md", example+"/README.md") {
+	for _, name := range append(append(names, adapters...), "../README.md", "../CHANGELOG.md", "../SECURITY.md", example+"/README.md") {
 		all[name] = read(t, name)
 	}
 	return all
@@ -151,7 +166,7 @@ func TestWholeConfigurationsAreValid(t *testing.T) {
 			}
 			path := filepath.Join(dir, "main.hcl")
 			write(t, path, block)
-			e := engine.New(engine.Options{Bundled: []string{exe, "adapter"}, Adapters: []string{"rest"}})
+			e := engine.New(engine.Options{Bundled: []string{exe, "adapter"}, Adapters: slices.Sorted(maps.Keys(bundled))})
 			_, files, diags := e.Load(t.Context(), path)
 			if len(diags) > 0 {
 				var out strings.Builder

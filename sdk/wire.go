@@ -104,6 +104,9 @@ func statusFromWire(ctx context.Context, call string, err error) error {
 		return Permanent("%s: the adapter does not know this call", call)
 	case codes.Internal:
 		return Retryable("%s: the answer could not be read (%s)", call, s.Code()).Because(ErrNoAnswer)
+	case codes.Unavailable:
+	default:
+		return Retryable("%s: the adapter failed and did not say how: status %s without an Error in its details", call, s.Code())
 	}
 	return Retryable("%s: the adapter's process ended", call).Because(ErrNoAnswer)
 }

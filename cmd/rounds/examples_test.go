@@ -69,6 +69,7 @@ func TestTheFirstPipelineOfTheReadmeWorks(t *testing.T) {
 // examples run each directory of examples/ as its README says.
 var examples = map[string]func(t *testing.T, dir string){
 	"cookbook":        runCookbook,
+	"couchdb":         runCouchDB,
 	"hl7v2-siu":       runHL7,
 	"deploy":          runDeployed,
 	"quickstart":      runQuickstart,

@@ -28,6 +28,7 @@ func newRunCommand() *cobra.Command {
 	var logs logFlags
 	var values valueFlags
 	var state stateFlags
+	var attach attachFlags
 	var grace time.Duration
 	var logRefs bool
 	c := &cobra.Command{
@@ -43,7 +44,7 @@ that has a mistake changes nothing.`,
 			if err != nil {
 				return err
 			}
-			e, err := newEngine(log, state, max(grace, 1)) // a grace of 0 is none at all, not the engine's default
+			e, err := newEngine(log, state, max(grace, 1), attach) // a grace of 0 is none at all, not the engine's default
 			if err != nil {
 				return &failure{err}
 			}
@@ -80,6 +81,7 @@ that has a mistake changes nothing.`,
 	logs.add(c)
 	values.add(c)
 	state.add(c)
+	attach.add(c)
 	c.Flags().DurationVar(&grace, "grace", 10*time.Second, "how long deliveries that are on their way may go on after a stop")
 	c.Flags().BoolVar(&logRefs, "log-refs", false, "call records by kind and id in the log, not by a keyed hash: for synthetic data only")
 	return c
@@ -111,6 +113,7 @@ func reloadOnSignal(ctx context.Context, e *engine.Engine, log *slog.Logger) (st
 
 func newValidateCommand() *cobra.Command {
 	var values valueFlags
+	var attach attachFlags
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "validate [PATH]",
@@ -119,7 +122,7 @@ func newValidateCommand() *cobra.Command {
 say of it. No EHR is asked and no state is opened. All mistakes are shown at once.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			e, err := newEngine(slog.New(slog.DiscardHandler), stateFlags{}, 0)
+			e, err := newEngine(slog.New(slog.DiscardHandler), stateFlags{}, 0, attach)
 			if err != nil {
 				return &failure{err}
 			}
@@ -150,12 +153,13 @@ say of it. No EHR is asked and no state is opened. All mistakes are shown at onc
 		},
 	}
 	values.add(c)
+	attach.add(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return c
 }
 
 // newEngine makes an engine whose bundled adapters are this binary, started again.
-func newEngine(log *slog.Logger, state stateFlags, grace time.Duration) (*engine.Engine, error) {
+func newEngine(log *slog.Logger, state stateFlags, grace time.Duration, attach attachFlags) (*engine.Engine, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding this program's own file, which the bundled adapters are started from: %w", err)
@@ -166,7 +170,7 @@ func newEngine(log *slog.Logger, state stateFlags, grace time.Duration) (*engine
 	}
 	return engine.New(engine.Options{
 		StateDir: state.dir, StateKey: key, Bundled: []string{self, "adapter", "serve"}, Adapters: bundledNames(), Grace: grace, Logger: log,
-		Version: version,
+		Version: version, Attach: attach,
 	}), nil
 }
 

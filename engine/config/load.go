@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/schema"
 )
 
@@ -376,6 +377,7 @@ func title(block *hclsyntax.Block) string {
 type adapter struct {
 	Adapter
 	places places
+	info   sdk.Info
 	schema schema.Schema
-	failed bool // its schema could not be had, a diagnostic says why
+	failed bool // these could not be had, a diagnostic says why
 }

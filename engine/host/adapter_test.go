@@ -73,6 +73,9 @@ func beAdapter(name string) {
 			C chan int `hcl:"c"`
 		}
 		sdk.Serve(sdk.Info{Name: name}, func(context.Context, config, sdk.Env) (sdk.Source, error) { return nil, nil })
+	case "by hand", "tcp", "no certificate", "PEM", "padding", "network", "nobody listens", "other name", "expired", "no server's",
+		"other certificate", "plain", "not HTTP/2", "refuses the engine", "ends", "fails":
+		beByHand(name)
 	default:
 		sdk.Serve(sdk.Info{Name: name, Version: "1.2.3", Doc: "For tests."}, openTest)
 	}
@@ -125,9 +128,9 @@ func (s *testSource) Poll(ctx context.Context, q sdk.Query) (page sdk.Page, err 
 	case "environment":
 		answer = strings.Join(os.Environ(), "\n")
 	case "state":
-		answer = string(s.env.State)
+		answer = string(s.env.State.Section("").Load())
 	case "save":
-		err = s.env.SaveState(ctx, q.Cursor)
+		err = s.env.State.Section("").Save(ctx, q.Cursor)
 	case "note":
 		page.Notes = []sdk.Note{{Code: "odd", Text: "asked with " + s.Token + " at " + s.Down}}
 		page.Included = []sdk.Result{{Err: sdk.NotFound("GET %s: 404", s.Down)}}

@@ -9,6 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"time"
+
+	"github.com/rounds-engine/rounds/sdk/handshake"
 )
 
 // Hurry makes a host find out sooner what it would find out anyway.
@@ -23,9 +25,12 @@ func Handshake(h *Host, a Adapter) []string {
 	h.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	parts, _ := p.alive.program.handshake.parts()
+	parts, _ := p.alive.life.(*program).greeting.Parts()
 	return parts
 }
+
+// Remind makes a host warn more often of what is attached.
+func Remind(h *Host, every time.Duration) { h.t.remind = every }
 
 // Backoff is the pause after the nth end in a row.
 var Backoff = backoff
@@ -45,9 +50,9 @@ func Bridge(log io.Writer, token string, output []byte) {
 	p.secrets.add([]string{token})
 	p.bridge(output)
 	crashed(output)
-	var h handshake
-	_, _ = h.Write(output)
-	h.parts()
+	var g handshake.Greeting
+	_, _ = g.Write(output)
+	_ = g.Problem()
 }
 
 // WithoutParentDeathSignal is how it is on systems that have no such signal.

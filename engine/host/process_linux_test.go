@@ -364,7 +364,7 @@ func TestWhatCantBeStartedSaysWhy(t *testing.T) {
 			"% is not an adapter, or failed at its start: it ended without a handshake (exit status 3, 1 lines on stderr)"},
 		"version": {host.Adapter{Name: "version2"},
 			"% speaks version 2 of the adapter protocol, this engine speaks 1: use an adapter and an engine of the same version"},
-		"not gRPC":      {host.Adapter{Name: "netrpc"}, "% does not speak gRPC"},
+		"not gRPC":      {host.Adapter{Name: "netrpc"}, "% said hello, and then no connection came about: it does not speak gRPC: the fifth field of its handshake line must be grpc"},
 		"configuration": {host.Adapter{Name: "badconfig"}, "% is not an adapter, or failed at its start: it ended without a handshake (exit status 1, 0 lines on stderr)"},
 		"start timeout": {host.Adapter{Name: "silent"}, "% did not start in time: no handshake within 3s"},
 	} {

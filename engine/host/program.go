@@ -6,6 +6,7 @@ package host
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/handshake"
 )
 
 // program is a started executable; go-plugin's runner.Runner.
@@ -37,7 +39,7 @@ type program struct {
 
 	pid       int
 	stdout    *os.File
-	handshake handshake
+	greeting  handshake.Greeting
 	unbridged atomic.Int64  // lines of stderr
 	exited    chan struct{} // closed when it has ended; nil until it was started
 	drained   chan struct{} // closed when its stderr is read, soon after that; nil until it was started
@@ -133,6 +135,16 @@ func (p *program) kill() {
 	}
 }
 
+// over implements life. The program was started.
+func (p *program) over() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.exited
+}
+
+// report implements life.
+func (p *program) report() []any { return []any{"pid", p.pid, "stderr_lines", p.lines()} }
+
 // status says how the program has ended.
 func (p *program) status() string {
 	p.mu.Lock()
@@ -180,7 +192,7 @@ func (p *program) Stdout() io.ReadCloser {
 	return struct {
 		io.Reader
 		io.Closer
-	}{io.TeeReader(p.stdout, &p.handshake), p.stdout}
+	}{io.TeeReader(p.stdout, &p.greeting), p.stdout}
 }
 
 // Stderr implements runner.Runner: go-plugin gets none. Its parser logs lines as they are, and panics at some.
@@ -210,43 +222,6 @@ func (p *program) HostToPlugin(network, address string) (string, string, error) 
 	return network, address, nil
 }
 
-// handshake keeps the first line of a program's stdout, by which an adapter says hello.
-type handshake struct {
-	mu   sync.Mutex
-	line []byte
-	full bool
-}
-
-const maxHandshake = 8 << 10 // it holds a certificate
-
-func (h *handshake) Write(b []byte) (int, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, c := range b {
-		if h.full = h.full || c == '\n' || len(h.line) == maxHandshake; h.full {
-			break
-		}
-		h.line = append(h.line, c)
-	}
-	return len(b), nil
-}
-
-// parts gives the fields of the handshake, nil if it is none, and whether there was any output.
-func (h *handshake) parts() (parts []string, output bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	parts = strings.Split(strings.TrimSpace(string(h.line)), "|")
-	if len(parts) < 4 {
-		return nil, len(h.line) > 0
-	}
-	for _, number := range parts[:2] {
-		if _, err := strconv.Atoi(number); err != nil {
-			return nil, true
-		}
-	}
-	return parts, true
-}
-
 // The path of a socket is bounded: by 104 bytes with the zero at its end on macOS, a few more elsewhere. go-plugin names it
 // "/plugin" and up to ten digits.
 const (
@@ -265,20 +240,14 @@ func (p *program) diagnose(a Adapter, cause error, late bool, limit time.Duratio
 	p.mu.Lock()
 	startErr := p.startErr
 	p.mu.Unlock()
-	switch parts, output := p.handshake.parts(); {
+	parts, _ := p.greeting.Parts()
+	switch problem := p.greeting.Problem(); {
 	case startErr != nil:
 		return say("can't be started: %s", startReason(startErr))
-	case parts != nil && parts[0] != "1":
-		return say("speaks version %s of go-plugin's own protocol, this engine speaks 1", parts[0])
-	case parts != nil && parts[1] != strconv.Itoa(sdk.ProtocolVersion):
-		return say("speaks version %s of the adapter protocol, this engine speaks %d: use an adapter and an engine of the same version",
-			parts[1], sdk.ProtocolVersion)
-	case parts != nil && (len(parts) < 5 || parts[4] != "grpc"):
-		return say("does not speak gRPC")
+	case problem != "":
+		return say("%s", problem)
 	case parts != nil:
 		return say("said hello, and then no connection came about")
-	case output:
-		return say("is not an adapter: its first output is not an adapter's handshake")
 	case late:
 		return say("did not start in time: no handshake within %s", limit)
 	}
@@ -291,6 +260,16 @@ func (p *program) diagnose(a Adapter, cause error, late bool, limit time.Duratio
 	p.kill()
 	<-p.exited
 	return say("is not an adapter, or failed at its start: it ended without a handshake (%s, %d lines on stderr)", p.status(), p.lines())
+}
+
+// whyMute says why a program that said hello does not answer, "" if nothing is found.
+func (p *program) whyMute(c *tls.Config) string {
+	select {
+	case <-p.exited:
+		return fmt.Sprintf("said hello and ended (%s, %d lines on stderr)", p.status(), p.lines())
+	case <-time.After(200 * time.Millisecond): // its connection ends a moment before it does
+	}
+	return p.greeting.Unreachable(c)
 }
 
 func startReason(err error) string {
