@@ -71,7 +71,9 @@ func (s *Section) Load() []byte {
 
 // Save replaces what the section holds; nothing removes it. It is durable when Save returns nil. When it fails, the outcome is not
 // known: the new value may have been stored, so it is what Load gives from then on, and the next Save of any section stores it too.
-func (s *Section) Save(ctx context.Context, data []byte) error { return s.state.save(ctx, s.name, data) }
+func (s *Section) Save(ctx context.Context, data []byte) error {
+	return s.state.save(ctx, s.name, data)
+}
 
 func (s *State) save(ctx context.Context, name string, data []byte) error {
 	s.mu.Lock()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/budget"
 	"github.com/rounds-engine/rounds/sdk/httpx"
 	"github.com/rounds-engine/rounds/sdk/window"
 )
@@ -24,7 +25,7 @@ type source struct {
 }
 
 func open(_ context.Context, s source, _ sdk.Env) (_ sdk.Source, err error) {
-	s.http, err = httpx.New(httpx.Config{PerSecond: 20})
+	s.http, err = httpx.New(httpx.Config{Limits: budget.Limits{PerSecond: 20}})
 	return &s, err
 }
 
@@ -73,4 +74,4 @@ func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 	}), nil
 }
 
-func (s *source) Close() error { s.http.Close(); return nil }
+func (s *source) Close() error { return s.http.Close() }

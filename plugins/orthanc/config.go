@@ -16,6 +16,7 @@ import (
 	_ "time/tzdata" // zones must not depend on what is installed where the engine runs
 
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/budget"
 	"github.com/rounds-engine/rounds/sdk/httpx"
 	"github.com/rounds-engine/rounds/sdk/window"
 )
@@ -114,7 +115,7 @@ func (c Config) compile() (*source, error) {
 		return nil, err
 	}
 	s.parallel = cmp.Or(l.Concurrency, httpx.DefaultConcurrency)
-	s.client, err = httpx.New(httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel, PerSecond: l.PerSecond, TLS: secure})
+	s.client, err = httpx.New(httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel, Limits: budget.Limits{PerSecond: l.PerSecond}, TLS: secure})
 	if err != nil {
 		return nil, sdk.Misconfigured("limits", "can't be used").Because(err)
 	}
