@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/budget"
 	"github.com/rounds-engine/rounds/sdk/httpx"
 	"github.com/rounds-engine/rounds/sdk/rawjson"
 )
@@ -20,20 +22,24 @@ type tokens struct {
 	token string
 }
 
-func (s *source) connect(sdk.Env) (err error) {
-	perSecond := 5.0
-	if l := s.config.Limits; l != nil {
-		perSecond = l.PerSecond
-	}
-	s.client, err = httpx.New(httpx.Config{Timeout: s.config.Timeout, PerSecond: perSecond})
-	return err
-}
+// perSecond is what is asked of the server when the configuration says nothing.
+const perSecond = 5
 
-// Close closes idle connections.
-func (s *source) Close() error {
-	s.client.Close()
+// connect makes what calls go by.
+func (s *source) connect(env sdk.Env) (err error) {
+	limits := budget.Limits{PerSecond: perSecond, DayZone: time.UTC} // quotas begin anew at midnight GMT
+	if l := s.config.Limits; l != nil {
+		limits.PerSecond, limits.PerDay = l.PerSecond, l.PerDay
+	}
+	s.client, err = httpx.New(httpx.Config{Timeout: s.config.Timeout, Limits: limits, Saved: env.State.Section("budget")})
+	if err != nil {
+		return sdk.Misconfigured("limits", "can't be used").Because(err)
+	}
 	return nil
 }
+
+// Close closes idle connections and saves what is left of the budget.
+func (s *source) Close() error { return s.client.Close() }
 
 func (s *source) tokenOther(ctx context.Context, refused string) (string, error) {
 	s.tokens.mu.Lock()
