@@ -104,7 +104,7 @@ func (c *clinic) Catalog() sdk.Catalog {
 		Resources: []sdk.Resource{{Name: "patient"}, {Name: "visit"}},
 	}
 	if c.Queue {
-		catalog.Feeds = append(catalog.Feeds, sdk.Feed{Name: "queue", Kind: "order", Class: sdk.Queue, Version: sdk.None})
+		catalog.Feeds = append(catalog.Feeds, sdk.Feed{Name: "queue", Kind: "order", Class: sdk.Queue, Version: sdk.None, Peeks: true})
 	}
 	if c.Break == "describe" {
 		catalog.Resources[0].Why = strconv.Itoa(rand.Int())
@@ -311,8 +311,12 @@ func (c *clinic) queue(ctx context.Context, q sdk.Query) (page sdk.Page, err err
 	if q.Watermark != nil && string(q.Watermark) != `"queue"` {
 		return page, sdk.WatermarkExpired("the watermark was written by another kind of feed")
 	}
+	if q.Cursor != nil {
+		return page, sdk.CursorExpired("there are no pages")
+	}
 	again := q.Recover && c.Break != "queue"
-	answer, err := c.ask(ctx, http.MethodGet, "/queue", "/queue", url.Values{"again": {strconv.FormatBool(again)}})
+	peek := q.Peek && c.Break != "queue-peek"
+	answer, err := c.ask(ctx, http.MethodGet, "/queue", "/queue", url.Values{"again": {strconv.FormatBool(again)}, "peek": {strconv.FormatBool(peek)}})
 	if err != nil {
 		return page, err
 	}

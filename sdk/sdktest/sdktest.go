@@ -24,8 +24,7 @@
 // answer in the EHR's place with what an EHR answers on a bad day, and sees what the adapter asks. Addresses of the EHR in its answers are
 // replaced as well, and those of the kit in what the adapter sends.
 //
-// The EHR has to be one for tests. It is asked some hundreds of times, its data must stand still meanwhile, and what a feed of class queue
-// gives is read and acknowledged.
+// The EHR has to be one for tests. It is asked some hundreds of times, and its data must stand still meanwhile.
 package sdktest
 
 import (
@@ -53,6 +52,9 @@ type Options struct {
 	Feeds []string
 	// Start is where to begin; zero: the beginning of all records.
 	Start time.Time
+	// Consume allows to take from queues: what they give is read, read again and acknowledged. Without it they are read only if they
+	// Peek.
+	Consume bool
 	// Launch starts the adapter's program; nil: this program itself, see Main.
 	Launch Launch
 	// Unchecked are the rules that Run lets pass although they could not be checked, because the test's server has nothing to check
