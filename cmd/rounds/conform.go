@@ -39,7 +39,7 @@ source block. So it can answer as an EHR does on a bad day. What can't be tested
 The EHR has to be one for tests, whose data stand still. It is asked some hundreds of times. Nothing is delivered. What queues hold is
 taken away with --consume only. The report holds no record content and no secrets.
 
-The exit code is 1 when a rule failed. Rules: ` + strings.Join(sdktest.Rules(), ", ") + `.`,
+The exit code is 1 when a rule failed. Rules: ` + rules() + `.`,
 		Args:      cobra.ExactArgs(1),
 		ValidArgs: bundledNames(),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -84,6 +84,15 @@ The exit code is 1 when a rule failed. Rules: ` + strings.Join(sdktest.Rules(), 
 	addJSON(c, &asJSON)
 	_ = c.MarkFlagRequired("config") // the flag is defined above
 	return c
+}
+
+// rules are the names of all rules.
+func rules() string {
+	var names []string
+	for _, r := range sdktest.Rules() {
+		names = append(names, r.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // underTest finds the source to test an adapter with. A program takes the place of the one that the configuration names for its adapter.

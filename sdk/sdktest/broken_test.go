@@ -250,8 +250,8 @@ func TestABrokenAdapterFailsByItsRule(t *testing.T) {
 		tested[tt.rule] = true
 	}
 	for _, rule := range sdktest.Rules() {
-		if !tested[rule] {
-			t.Errorf("no adapter breaks rule %s", rule)
+		if !tested[rule.Name] {
+			t.Errorf("no adapter breaks rule %s", rule.Name)
 		}
 	}
 	turns := make(chan struct{}, 6) // side by side: most of the time of a run is waiting

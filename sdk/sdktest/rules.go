@@ -3,8 +3,6 @@
 
 package sdktest
 
-import "slices"
-
 // rule is a promise of the contract and how it is tested.
 type rule struct {
 	name    string
@@ -104,12 +102,17 @@ var rules = []rule{
 		advice:  "never put a value, a URL or a library's own error into a text; in Go sdk.Safe keeps errors of others back"},
 }
 
-// Rules are the names of all rules.
-func Rules() (names []string) {
-	for _, r := range rules {
-		names = append(names, r.name)
-	}
-	return names
+// Rule is what is told about a rule.
+type Rule struct {
+	Name    string
+	Promise string
+	Advice  string // what to do when it failed
 }
 
-func known(name string) bool { return slices.Contains(Rules(), name) }
+// Rules are all rules, in the order of a report.
+func Rules() (all []Rule) {
+	for _, r := range rules {
+		all = append(all, Rule{r.name, r.promise, r.advice})
+	}
+	return all
+}

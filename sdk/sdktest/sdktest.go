@@ -32,6 +32,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -102,12 +103,7 @@ type Report struct {
 
 // Failed tells whether a rule failed.
 func (r *Report) Failed() bool {
-	for _, o := range r.Rules {
-		if o.State == Failed {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.Rules, func(o Outcome) bool { return o.State == Failed })
 }
 
 // Main is what TestMain calls: it serves the adapter when the program was started as one, and else runs the tests and exits.
@@ -131,7 +127,7 @@ func Run(t *testing.T, o Options) {
 	}
 	report := Check(t.Context(), o)
 	for _, name := range o.Unchecked {
-		if !known(name) {
+		if !slices.ContainsFunc(rules, func(r rule) bool { return r.name == name }) {
 			t.Errorf("Options.Unchecked names a rule that there is not: %s", name)
 		}
 	}
@@ -150,10 +146,8 @@ func (o *Outcome) tell(t *testing.T, options Options) {
 	case Failed:
 		t.Errorf("%s\n%s\n%s", o.Promise, strings.Join(o.Seen, "\n"), o.Advice)
 	case Unchecked:
-		for _, name := range options.Unchecked {
-			if name == o.Rule {
-				t.Skip(o.Reason)
-			}
+		if slices.Contains(options.Unchecked, o.Rule) {
+			t.Skip(o.Reason)
 		}
 		t.Errorf("not checked: %s\nname the rule in Options.Unchecked if that can't be had", o.Reason)
 	case Inapplicable:
