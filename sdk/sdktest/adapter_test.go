@@ -112,11 +112,19 @@ func (c *clinic) Catalog() sdk.Catalog {
 	return catalog
 }
 
+// url is where the EHR is; the configuration may leave out the scheme.
+func (c *clinic) url() string {
+	if strings.Contains(c.BaseURL, "://") {
+		return c.BaseURL
+	}
+	return "http://" + c.BaseURL
+}
+
 // ask is how all calls are made.
 func (c *clinic) ask(ctx context.Context, method, path, template string, values url.Values) (*httpx.Response, error) {
 	ctx, cancel := c.context(ctx)
 	defer cancel()
-	answer, err := c.client.Do(ctx, httpx.Request{Method: method, URL: c.BaseURL + path + "?" + values.Encode(), Template: template,
+	answer, err := c.client.Do(ctx, httpx.Request{Method: method, URL: c.url() + path + "?" + values.Encode(), Template: template,
 		Header: http.Header{"Authorization": {"Bearer " + c.Token}}, Repeat: true})
 	var status *httpx.StatusError
 	if errors.As(err, &status) {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -152,6 +153,45 @@ func TestAnAdapterThatKeepsToTheContractPassesEveryRule(t *testing.T) {
 		t.Errorf("%d outcomes of %d rules", len(report.Rules), len(sdktest.Rules()))
 	}
 	t.Log(report.Facts)
+}
+
+func TestWhatCanNotBeCheckedIsSaid(t *testing.T) {
+	o := options(t, "", false)
+	// Nothing to stand before, nothing to fetch, and of the log no times.
+	o.Config.(map[string]any)["base_url"] = strings.TrimPrefix(o.Config.(map[string]any)["base_url"].(string), "http://")
+	o.Refs, o.Feeds = func(sdk.Change) []sdk.Ref { return nil }, []string{"log"}
+	report := sdktest.Check(t.Context(), o)
+	const noWay = "the configuration names no http address, so the kit can't stand between the adapter and its EHR"
+	reasons := map[string]string{"offline": noWay, "cancel": noWay, "deadline": noWay, "rate-limited": noWay, "unauthorized": noWay, "forbidden": noWay,
+		"server-error": noWay, "not-data": noWay,
+		"order": "no identifier of a record is known; say by Options.Refs, or by the fetch blocks of a pipeline, what is fetched for a change"}
+	for _, r := range report.Rules {
+		want := sdktest.Passed
+		reason, isUnchecked := reasons[r.Rule]
+		switch {
+		case isUnchecked:
+			want = sdktest.Unchecked
+		case r.Rule == "queue":
+			want, reason = sdktest.Inapplicable, "the source has no feed of class queue"
+		case r.Rule == "secrets" || r.Rule == "content":
+			reason = "no values could be planted in answers: " + noWay
+		}
+		if r.State != want || r.Reason != reason {
+			t.Errorf("%s: %s, %q %v\nwant %s, %q", r.Rule, r.State, r.Reason, r.Seen, want, reason)
+		}
+	}
+}
+
+func TestAProgramThatIsNoAdapterIsToldApart(t *testing.T) {
+	o := options(t, "", false)
+	o.Launch = sdktest.Program("/bin/ls")
+	if runtime.GOOS == "windows" {
+		t.Skip("no /bin/ls")
+	}
+	report := sdktest.Check(t.Context(), o)
+	if len(report.Rules) != 1 || !report.Failed() || !strings.Contains(report.Rules[0].Seen[0], "/bin/ls is not an adapter") {
+		t.Errorf("%+v", report)
+	}
 }
 
 // onTheWire gives a launch of the same program, whose calls end otherwise than sdk.Serve lets them.
