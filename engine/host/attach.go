@@ -132,11 +132,9 @@ func unattached(at netip.AddrPort, err error) string {
 	return "what listens at " + at.String() + " can't be attached: " + startReason(err) + "." + start
 }
 
-const attachedWarning = "THIS ADAPTER IS ATTACHED TO BE DEBUGGED (--attach): its program is not the one that the configuration names, was not " +
-	"verified, is not started again and not ended when it hangs, and a debugger reads what it is given, secrets included. Never with patients' data"
-
 func (p *process) warnAttached(version string) {
-	p.logger.Warn(attachedWarning, "attached", p.at, "version", version)
+	p.logger.Warn("THIS ADAPTER IS ATTACHED TO BE DEBUGGED (--attach): it is not the program that the configuration names, was not verified, is not "+
+		"ended when it hangs, and a debugger reads what it is given, secrets included; never with patients' data", "attached", p.at, "version", version)
 }
 
 // remind warns for as long as the adapter is attached.
