@@ -25,7 +25,11 @@ import (
 	"github.com/rounds-engine/rounds/engine"
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/plugins/couchdb"
+	"github.com/rounds-engine/rounds/plugins/openmrs"
+	"github.com/rounds-engine/rounds/plugins/orthanc"
 	"github.com/rounds-engine/rounds/plugins/rest"
+	"github.com/rounds-engine/rounds/sdk"
+	adapterpb "github.com/rounds-engine/rounds/sdk/proto"
 )
 
 // bundled are the adapters that the configurations are checked with.
@@ -34,6 +38,8 @@ var bundled = map[string]struct {
 	config any
 }{
 	"couchdb": {couchdb.Serve, couchdb.Config{}},
+	"openmrs": {openmrs.Serve, openmrs.Config{}},
+	"orthanc": {orthanc.Serve, orthanc.Config{}},
 	"rest":    {rest.Serve, rest.Config{}},
 }
 
@@ -270,6 +276,45 @@ func plain(source string) string {
 		}
 	}
 	return b.String()
+}
+
+// What the page on the protocol lists is all that there is.
+func TestTheProtocolPageIsComplete(t *testing.T) {
+	text := read(t, "adapter-protocol.md")
+	for _, m := range adapterpb.Adapter_ServiceDesc.Methods {
+		if !strings.Contains(text, "\n| `"+m.MethodName+"` |") {
+			t.Errorf("there is no row for the call %s", m.MethodName)
+		}
+	}
+	for _, m := range adapterpb.Adapter_ServiceDesc.Streams {
+		if !strings.Contains(text, "\n| `"+m.StreamName+"` |") {
+			t.Errorf("there is no row for the stream %s", m.StreamName)
+		}
+	}
+	listed := func(path, pattern string) (names []string) {
+		t.Helper()
+		found := regexp.MustCompile(pattern).FindStringSubmatch(read(t, path))
+		if found == nil {
+			t.Fatalf("%s has another form than expected", path)
+		}
+		for _, m := range regexp.MustCompile(`"([^"]+)"`).FindAllStringSubmatch(found[1], -1) {
+			names = append(names, m[1])
+		}
+		return names
+	}
+	variables := append(listed("../engine/host/env.go", `(?s)var passed = \[\]string\{(.*?)\n\}`),
+		listed("../engine/host/env.go", `var windows = \[\]string\{(.*)\}`)...)
+	for _, name := range slices.Concat(variables, listed("../sdk/errors.go", `(?s)const \(\n(.*?)\n\)`),
+		listed("../sdk/schema/schema.go", `(?s)// The types\.\nconst \(\n(.*?)\n\)`), []string{sdk.CookieVariable, sdk.CookieValue, sdk.LogLevelVariable}) {
+		if !strings.Contains(text, "`"+name+"`") {
+			t.Errorf("%s is not on the page", name)
+		}
+	}
+	for _, figure := range []string{fmt.Sprintf("%d MiB", sdk.MaxMessage>>20), fmt.Sprintf("the version of the protocol, and %d is the only one", sdk.ProtocolVersion)} {
+		if !strings.Contains(text, figure) {
+			t.Errorf("%q is not on the page", figure)
+		}
+	}
 }
 
 // The tables of operations.md have a message in the first cell, in which … stands for what differs or is left out; where the

@@ -18,6 +18,8 @@ import (
 
 	"github.com/rounds-engine/rounds/engine/operate"
 	"github.com/rounds-engine/rounds/plugins/couchdb"
+	"github.com/rounds-engine/rounds/plugins/openmrs"
+	"github.com/rounds-engine/rounds/plugins/orthanc"
 	"github.com/rounds-engine/rounds/plugins/rest"
 	"github.com/rounds-engine/rounds/sdk"
 )
@@ -25,6 +27,8 @@ import (
 // bundled lists the adapters inside this binary.
 var bundled = map[string]func(){
 	"couchdb": couchdb.Serve,
+	"openmrs": openmrs.Serve,
+	"orthanc": orthanc.Serve,
 	"rest":    rest.Serve,
 }
 

@@ -122,6 +122,8 @@ func unattached(at netip.AddrPort, err error) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return "no adapter of this user has waited at " + at.String() + "." + start
+	case errors.Is(err, fs.ErrPermission):
+		return "the certificate of the adapter at " + at.String() + " can't be read." + start
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing waits at " + at.String() + "." + start
 	case errors.As(err, &certificate):
@@ -129,7 +131,7 @@ func unattached(at netip.AddrPort, err error) string {
 	case errors.Is(err, context.DeadlineExceeded):
 		return "what listens at " + at.String() + " does not answer. Under a debugger it has to be let run first."
 	}
-	return "what listens at " + at.String() + " can't be attached: " + startReason(err) + "." + start
+	return "what listens at " + at.String() + " does not speak as an adapter that is debugged." + start
 }
 
 func (p *process) warnAttached(version string) {

@@ -361,7 +361,8 @@ func TestWhatCantBeStartedSaysWhy(t *testing.T) {
 		"right hash, no adapter": {host.Adapter{Path: talks, SHA256: "sha256:" + strings.ToUpper(right)},
 			"% is not an adapter: its first output is not an adapter's handshake"},
 		"exits": {host.Adapter{Path: file("exits", "#!/bin/sh\necho canary >&2\nexit 3\n", 0o755)},
-			"% is not an adapter, or failed at its start: it ended without a handshake (exit status 3, 1 lines on stderr)"},
+			"% is not an adapter, or failed at its start: it ended without a handshake (exit status 3, 1 lines on stderr; " +
+				"it shows them when it is started by hand with ROUNDS_ADAPTER=adapter-v1 in its environment)"},
 		"version": {host.Adapter{Name: "version2"},
 			"% speaks version 2 of the adapter protocol, this engine speaks 1: use an adapter and an engine of the same version"},
 		"not gRPC":      {host.Adapter{Name: "netrpc"}, "% said hello, and then no connection came about: it does not speak gRPC: the fifth field of its handshake line must be grpc"},

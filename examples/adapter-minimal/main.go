@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/budget"
 	"github.com/rounds-engine/rounds/sdk/httpx"
 	"github.com/rounds-engine/rounds/sdk/window"
 )
@@ -35,7 +36,7 @@ type source struct {
 }
 
 func open(_ context.Context, s source, _ sdk.Env) (_ sdk.Source, err error) {
-	s.http, err = httpx.New(httpx.Config{PerSecond: perSecond})
+	s.http, err = httpx.New(httpx.Config{Limits: budget.Limits{PerSecond: perSecond}})
 	return &s, err
 }
 
@@ -123,4 +124,4 @@ func (s *source) get(ctx context.Context, path, template string) (*httpx.Respons
 	return s.http.JSON(ctx, httpx.Request{URL: s.BaseURL + path, Template: template, Header: header})
 }
 
-func (s *source) Close() error { s.http.Close(); return nil }
+func (s *source) Close() error { return s.http.Close() }

@@ -72,7 +72,7 @@ func Open(_ context.Context, c Config, env sdk.Env) (sdk.Source, error) {
 	}
 	h := httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel}
 	if c.Limits != nil {
-		h.PerSecond = c.Limits.PerSecond
+		h.Limits.PerSecond = c.Limits.PerSecond
 	}
 	if s.client, err = httpx.New(h); err != nil {
 		return nil, sdk.Misconfigured("limits", "can't be used").Because(err)
@@ -96,10 +96,9 @@ func plain(base string) bool {
 // Catalog tells the configured feeds and resources.
 func (s *source) Catalog() sdk.Catalog { return s.catalog }
 
-// Close closes idle connections.
+// Close gives up the connections.
 func (s *source) Close() error {
-	s.client.Close()
-	return nil
+	return s.client.Close()
 }
 
 // path is that of a database, as errors name it; it is configuration and so may be shown.
