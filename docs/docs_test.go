@@ -6,11 +6,13 @@
 package docs_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,15 +24,29 @@ import (
 
 	"github.com/rounds-engine/rounds/engine"
 	"github.com/rounds-engine/rounds/engine/config"
+	"github.com/rounds-engine/rounds/plugins/couchdb"
+	"github.com/rounds-engine/rounds/plugins/openmrs"
+	"github.com/rounds-engine/rounds/plugins/orthanc"
 	"github.com/rounds-engine/rounds/plugins/rest"
 	"github.com/rounds-engine/rounds/sdk"
 	adapterpb "github.com/rounds-engine/rounds/sdk/proto"
 )
 
-// The test's binary is also the bundled adapter that the configurations are checked with.
+// bundled are the adapters that the configurations are checked with.
+var bundled = map[string]struct {
+	serve  func()
+	config any
+}{
+	"couchdb": {couchdb.Serve, couchdb.Config{}},
+	"openmrs": {openmrs.Serve, openmrs.Config{}},
+	"orthanc": {orthanc.Serve, orthanc.Config{}},
+	"rest":    {rest.Serve, rest.Config{}},
+}
+
+// The test's binary is also the bundled adapters.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 2 && os.Args[1] == "adapter" && os.Args[2] == "rest" {
-		rest.Serve()
+	if len(os.Args) > 2 && os.Args[1] == "adapter" && bundled[os.Args[2]].serve != nil {
+		bundled[os.Args[2]].serve()
 		return
 	}
 	os.Exit(m.Run())
@@ -64,8 +80,12 @@ func pages(t testing.TB) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	adapters, err := filepath.Glob("adapters/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	all := map[string]string{}
-	for _, name := range append(names, "../README.md", "../CHANGELOG.md", "../SECURITY.md", example+"/README.md") {
+	for _, name := range append(append(names, adapters...), "../README.md", "../CHANGELOG.md", "../SECURITY.md", example+"/README.md") {
 		all[name] = read(t, name)
 	}
 	return all
@@ -153,7 +173,7 @@ func TestWholeConfigurationsAreValid(t *testing.T) {
 			}
 			path := filepath.Join(dir, "main.hcl")
 			write(t, path, block)
-			e := engine.New(engine.Options{Bundled: []string{exe, "adapter"}, Adapters: []string{"rest"}})
+			e := engine.New(engine.Options{Bundled: []string{exe, "adapter"}, Adapters: slices.Sorted(maps.Keys(bundled))})
 			_, files, diags := e.Load(t.Context(), path)
 			if len(diags) > 0 {
 				var out strings.Builder
@@ -195,24 +215,28 @@ func build(t testing.TB, dir, binary string) {
 	}
 }
 
-// A block of Go is a whole file, which must compile in a module of an adapter's author, or an excerpt of a file that does.
+// A block of Go is a whole file, which must compile, or an excerpt of a file that does.
 func TestGoOfTheAdapterGuideIsReal(t *testing.T) {
 	var sources []string
 	for _, path := range []string{example + "/main.go", "../sdk/sdk.go"} {
 		sources = append(sources, plain(read(t, path)))
 	}
-	module := t.TempDir()
-	root, err := filepath.Abs("..")
+	dir := t.TempDir()
+	here, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(module, "go.mod"), strings.Replace(read(t, example+"/go.mod"), "../..", root, 1))
-	write(t, filepath.Join(module, "go.sum"), read(t, example+"/go.sum"))
-	shown, files := "\n", 0
+	// The files look to the go command as if they stood in packages below this one.
+	overlay := map[string]string{}
+	packages := []string{"build", "-overlay", filepath.Join(dir, "overlay.json")}
+	shown := "\n"
 	for i, block := range blocks(read(t, "adapters.md"), "go") {
 		if strings.HasPrefix(block, "package ") {
-			files++
-			write(t, filepath.Join(module, fmt.Sprintf("block%d", i), "block.go"), block)
+			name := fmt.Sprintf("block%d", i)
+			file := filepath.Join(dir, name+".go")
+			write(t, file, block)
+			overlay[filepath.Join(here, name, "block.go")] = file
+			packages = append(packages, "./"+name)
 			continue
 		}
 		if !slices.ContainsFunc(sources, func(s string) bool { return strings.Contains(s, plain(block)) }) {
@@ -225,15 +249,18 @@ func TestGoOfTheAdapterGuideIsReal(t *testing.T) {
 	if !strings.Contains(shown, body) {
 		t.Error("the guide does not show all of the example, in its order")
 	}
-	if files == 0 {
+	if len(overlay) == 0 {
 		t.Error("no whole file found")
 	}
-	vet := exec.Command("go", "vet", "./...")
-	vet.Dir = module
-	if out, err := vet.CombinedOutput(); err != nil {
+	replaced, err := json.Marshal(map[string]any{"Replace": overlay})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "overlay.json"), string(replaced))
+	if out, err := exec.Command("go", packages...).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if out, err := exec.Command("gofmt", "-l", module).CombinedOutput(); err != nil || len(out) > 0 {
+	if out, err := exec.Command("gofmt", "-l", dir).CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("not formatted: %s %v", out, err)
 	}
 }

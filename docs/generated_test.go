@@ -5,19 +5,16 @@ package docs_test
 
 import (
 	"flag"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/engine/destination"
-	"github.com/rounds-engine/rounds/plugins/rest"
 	"github.com/rounds-engine/rounds/sdk/schema"
 )
 
@@ -25,7 +22,7 @@ import (
 
 var update = flag.Bool("update", false, "write the generated parts of the pages")
 
-// schemas are the blocks that the engine, the bundled adapter and the destinations describe, by path.
+// schemas are the blocks that the engine, the bundled adapters and the destinations describe, by path.
 func schemas(t *testing.T) map[string]schema.Schema {
 	t.Helper()
 	all := map[string]schema.Schema{}
@@ -44,11 +41,13 @@ func schemas(t *testing.T) map[string]schema.Schema {
 	for typ, s := range destination.Schemas() {
 		add("destination."+typ, s)
 	}
-	s, err := schema.Of(rest.Config{})
-	if err != nil {
-		t.Fatal(err)
+	for name, adapter := range bundled {
+		s, err := schema.Of(adapter.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		add(name, s)
 	}
-	add("rest", s)
 	return all
 }
 
@@ -57,67 +56,7 @@ var described = regexp.MustCompile(`(?ms)^<!-- schema: (\S+) -->\n.*?^<!-- end -
 
 // describe gives the text that has to stand there.
 func describe(path string, s schema.Schema) string {
-	var b strings.Builder
-	head := "attribute"
-	switch {
-	case len(s.Attributes) == 0:
-		head = "block"
-	case len(s.Blocks) > 0:
-		head = "attribute or block"
-	}
-	fmt.Fprintf(&b, "<!-- schema: %s -->\n\n| %s | type | default | |\n|---|---|---|---|\n", path, head)
-	row := func(cells ...string) {
-		fmt.Fprintf(&b, "| %s |\n", strings.ReplaceAll(strings.Join(cells, " | "), "  ", " "))
-	}
-	for _, a := range s.Attributes {
-		typ := string(a.Type)
-		for i, v := range a.Values {
-			if i == 0 {
-				typ = ""
-			} else if typ += ", "; i == len(a.Values)-1 {
-				typ = strings.TrimSuffix(typ, ", ") + " or "
-			}
-			typ += "`" + strconv.Quote(v) + "`"
-		}
-		if a.Sensitive {
-			typ += ", sensitive"
-		}
-		preset := a.Default
-		switch {
-		case a.Required:
-			preset = "required"
-		case preset == "" && a.Type == schema.Bool:
-			preset = "`false`"
-		case preset != "" && (a.Type == schema.String || a.Type == schema.Duration):
-			preset = "`" + strconv.Quote(preset) + "`"
-		case preset != "":
-			preset = "`" + preset + "`"
-		}
-		row("`"+a.Name+"`", typ, preset, cell(a.Doc))
-	}
-	for _, block := range s.Blocks {
-		name, typ, preset := block.Name, "block", ""
-		for _, label := range block.Labels {
-			name += " " + strconv.Quote(strings.ToUpper(label))
-		}
-		if block.Repeated {
-			typ = "blocks"
-		}
-		if block.Required {
-			preset = "required"
-		}
-		row("`"+name+"`", typ, preset, cell(block.Doc))
-	}
-	b.WriteString("\n<!-- end -->")
-	return b.String()
-}
-
-// verbatim is what in a text is written so in a configuration, or is an address.
-var verbatim = regexp.MustCompile(`"[^"]*"|\{\w+\}|https?://[^\s,;]*[^\s,;.]|\b[A-Za-z]+(?:[./_][A-Za-z_]+)+\b|\bwhsec_`)
-
-// cell is a text as a cell of a table.
-func cell(text string) string {
-	return strings.ReplaceAll(verbatim.ReplaceAllString(text, "`$0`"), "|", `\|`)
+	return "<!-- schema: " + path + " -->\n\n" + s.Markdown() + "\n<!-- end -->"
 }
 
 // shown is a file that stands on a page, below a comment that names it.
@@ -159,10 +98,15 @@ func TestGeneratedPartsAreUpToDate(t *testing.T) {
 	}
 }
 
-func TestTheReferenceHasATableOfEachBlock(t *testing.T) {
+func TestThereIsATableOfEachBlock(t *testing.T) {
 	var named []string
-	for _, m := range described.FindAllStringSubmatch(read(t, "hcl-reference.md"), -1) {
-		named = append(named, m[1])
+	for page, text := range pages(t) {
+		for _, m := range described.FindAllStringSubmatch(text, -1) {
+			named = append(named, m[1])
+			if adapter, own := strings.CutPrefix(page, "adapters/"); own && !strings.HasPrefix(m[1]+".", strings.TrimSuffix(adapter, "md")) {
+				t.Errorf("%s has the table of %s", page, m[1])
+			}
+		}
 	}
 	slices.Sort(named)
 	if want := slices.Sorted(maps.Keys(schemas(t))); !slices.Equal(named, want) {

@@ -73,6 +73,7 @@ func (b *builder) fingerprint(p config.Pipeline) (sum [sha256.Size]byte, err err
 	h := sha256.New()
 	own := p.Fingerprint()
 	h.Write(own[:])
+	h.Write(append(binary.AppendUvarint(nil, uint64(len(b.rival(p)))), b.rival(p)...))
 	for _, d := range p.Delivers {
 		m, err := b.mapping(d)
 		if err != nil {
@@ -93,7 +94,7 @@ func (b *builder) fingerprint(p config.Pipeline) (sum [sha256.Size]byte, err err
 // pipeline is what the configuration says of a pipeline, its scripts compiled. What it works on is not set.
 func (b *builder) pipeline(p config.Pipeline) (pipeline.Config, error) {
 	c := pipeline.Config{
-		Name: p.Name, SourceName: p.Source, Feed: p.Feed, Every: p.Every, Overlap: p.Overlap, Timeout: p.Timeout, Start: pipeline.Start(p.Start),
+		Name: p.Name, SourceName: p.Source, Feed: p.Feed, Rival: b.rival(p), Every: p.Every, Overlap: p.Overlap, Timeout: p.Timeout, Start: pipeline.Start(p.Start),
 		Confirm: p.Confirm, MaxDeleted: p.MaxDeleted, KeepPrevious: p.KeepPrevious, Parallel: runtime.GOMAXPROCS(0), Logger: b.log,
 	}
 	if x := p.Expand; x != nil {
@@ -121,6 +122,19 @@ func (b *builder) pipeline(p config.Pipeline) (pipeline.Config, error) {
 		c.Delivers = append(c.Delivers, to)
 	}
 	return c, nil
+}
+
+// rival is the first pipeline of the configuration that polls the same feed; empty when that is this one.
+func (b *builder) rival(p config.Pipeline) string {
+	for _, other := range b.cfg.Pipelines {
+		if other.Source == p.Source && other.Feed == p.Feed {
+			if other.Name != p.Name {
+				return other.Name
+			}
+			break
+		}
+	}
+	return ""
 }
 
 // named is pipeline for the one of a name.

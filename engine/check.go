@@ -33,7 +33,7 @@ const clockTolerance = 10 * time.Second
 // How long a check of one thing may take.
 const checkTimeout = 20 * time.Second
 
-// Check tests what can be tested without consuming anything: each feed is asked for one page that nobody keeps (but for queues, which
+// Check tests what can be tested without consuming anything: each feed is asked for one page that nobody keeps (but for queues that
 // a reading would empty), each destination is reached and sent nothing, and the state's directory is looked at. What adapters save
 // meanwhile is not kept.
 func (e *Engine) Check(ctx context.Context, cfg *config.Config) []Finding {
@@ -76,11 +76,11 @@ func checkSource(ctx context.Context, cfg *config.Config, s config.Source, sourc
 			continue // the credentials may not be meant for it
 		}
 		what := "poll feed " + f.Name
-		if f.Class == sdk.Queue {
+		if f.Class == sdk.Queue && !f.Peeks {
 			add(Finding{subject, what, true, "not tried: a reading would empty the queue"})
 			continue
 		}
-		page, err := source.Poll(ctx, sdk.Query{Feed: f.Name, Start: sdk.Start{At: time.Now()}, Limit: 1})
+		page, err := source.Poll(ctx, sdk.Query{Feed: f.Name, Start: sdk.Start{At: time.Now()}, Limit: 1, Peek: true})
 		if err != nil {
 			add(Finding{subject, what, false, sdk.Safe(err).Error()})
 			continue

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -34,6 +35,8 @@ type Options struct {
 	Grace    time.Duration // how long sends that are on their way may go on after a stop; zero: 10 s
 	Logger   *slog.Logger
 	Version  string // of the program, for its status
+	// Attach has the loopback addresses of adapters, by name, that a person has started to debug them.
+	Attach map[string]netip.AddrPort
 }
 
 // Overdue polls start at this rate, so that a thousand pipelines after a long stop don't all poll in one second.
@@ -65,7 +68,7 @@ type Engine struct {
 func New(o Options) *Engine {
 	saved := new(savedState)
 	return &Engine{
-		o: o, saved: saved, host: host.New(host.Options{Logger: o.Logger, Bundled: o.Bundled, State: saved}), began: time.Now(),
+		o: o, saved: saved, host: host.New(host.Options{Logger: o.Logger, Bundled: o.Bundled, State: saved, Attach: o.Attach}), began: time.Now(),
 		samples: web.NewSamples(),
 	}
 }

@@ -5,8 +5,12 @@ package engine
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 
@@ -16,6 +20,7 @@ import (
 	"github.com/rounds-engine/rounds/engine/jsonschema"
 	"github.com/rounds-engine/rounds/engine/script"
 	"github.com/rounds-engine/rounds/scripts"
+	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/schema"
 )
 
@@ -23,8 +28,14 @@ import (
 // adapters that it names are started, to ask them for their schemas. Values are those of its variables that do not come from
 // the environment.
 func (e *Engine) Load(ctx context.Context, path string, values ...config.Value) (*config.Config, config.Files, hcl.Diagnostics) {
-	return config.Load(ctx, path, config.Options{
-		Adapters:         described{e.host},
+	return e.load(ctx, path, described{e.host}, values)
+}
+
+func (e *Engine) load(
+	ctx context.Context, path string, adapters config.Adapters, values []config.Value,
+) (*config.Config, config.Files, hcl.Diagnostics) {
+	cfg, files, diags := config.Load(ctx, path, config.Options{
+		Adapters:         adapters,
 		Bundled:          e.o.Adapters,
 		Destinations:     destination.Schemas(),
 		CheckDestination: destination.Check,
@@ -39,14 +50,55 @@ func (e *Engine) Load(ctx context.Context, path string, values ...config.Value) 
 			return err
 		},
 	})
+	if cfg != nil {
+		diags = append(diags, e.attached(cfg)...)
+	}
+	if diags.HasErrors() {
+		cfg = nil
+	}
+	return cfg, files, diags
+}
+
+// debugTimeout is how long a call to an adapter may take that is attached: its author may look around at a breakpoint.
+const debugTimeout = time.Hour
+
+// attached makes room for a debugger where a configuration uses an adapter that is attached, and says which is not used.
+func (e *Engine) attached(cfg *config.Config) (diags hcl.Diagnostics) {
+	adapters, used := map[string]string{}, []string{} // of the sources, by their ids
+	for _, s := range cfg.Sources {
+		adapters[s.ID()] = s.Adapter.Name
+		used = append(used, s.Adapter.Name)
+	}
+	for i := range cfg.Pipelines {
+		if _, ok := e.o.Attach[adapters[cfg.Pipelines[i].Source]]; ok {
+			cfg.Pipelines[i].Timeout = debugTimeout
+		}
+	}
+	slices.Sort(used)
+	for _, name := range slices.Sorted(maps.Keys(e.o.Attach)) {
+		d := &hcl.Diagnostic{
+			Severity: hcl.DiagWarning, Summary: "Adapter attached to be debugged",
+			Detail: fmt.Sprintf("The adapter %q is the one that waits at %s (--attach), not the program that the configuration names. A debugger "+
+				"reads all that it is given: secrets and records.", name, e.o.Attach[name]),
+		}
+		if !slices.Contains(used, name) {
+			d = &hcl.Diagnostic{
+				Severity: hcl.DiagError, Summary: "Nothing to attach",
+				Detail: fmt.Sprintf("No source of this configuration uses the adapter %q, which --attach names. Used are: %s.", name,
+					strings.Join(slices.Compact(used), ", ")),
+			}
+		}
+		diags = append(diags, d)
+	}
+	return diags
 }
 
 // described lets the configuration ask adapters through the host.
 type described struct{ host *host.Host }
 
-func (d described) Schema(ctx context.Context, a config.Adapter) (schema.Schema, error) {
+func (d described) Describe(ctx context.Context, a config.Adapter) (sdk.Info, schema.Schema, error) {
 	description, err := d.host.Describe(ctx, host.Adapter(a))
-	return description.Schema, err
+	return description.Info, description.Schema, err
 }
 
 func (d described) Validate(ctx context.Context, a config.Adapter, data []byte) error {
@@ -61,4 +113,23 @@ func (e *Engine) Describe(ctx context.Context, adapter string) (host.Description
 		a = host.Adapter{Name: filepath.Base(adapter), Path: adapter}
 	}
 	return e.host.Describe(ctx, a)
+}
+
+// DescribeSource opens a source of a configuration, which may ask its EHR, and tells what it offers. What its adapter saves meanwhile
+// is not kept.
+func (e *Engine) DescribeSource(ctx context.Context, cfg *config.Config, s config.Source) (host.Description, error) {
+	e.saved.set(unstored())
+	e.host.Hide(cfg.Secrets)
+	source := e.openSource(s)
+	defer closeAll(ctx, map[string]*host.Source{s.ID(): source})
+	d, err := e.host.Describe(ctx, host.Adapter(s.Adapter))
+	if err != nil {
+		return d, err
+	}
+	catalog, err := source.Catalog(ctx)
+	if err != nil {
+		return d, sdk.Safe(err)
+	}
+	d.Source, d.Info.Feeds, d.Info.Resources = s.ID(), catalog.Feeds, catalog.Resources
+	return d, nil
 }

@@ -360,10 +360,14 @@ func (e *Engine) Adapters(context.Context) ([]operate.Adapter, error) {
 	}
 	list := []operate.Adapter{}
 	for _, p := range e.host.Processes() {
-		list = append(list, operate.Adapter{
+		a := operate.Adapter{
 			Name: p.Adapter.Name, Path: p.Adapter.Path, Isolated: p.Isolated, Sources: p.Sources, PID: p.PID, Since: p.Since, Starts: p.Starts,
 			Why: p.Why,
-		})
+		}
+		if p.Attached.IsValid() {
+			a.Attached = p.Attached.String()
+		}
+		list = append(list, a)
 	}
 	return list, nil
 }
@@ -395,6 +399,9 @@ func (e *Engine) Status(ctx context.Context) (*operate.Status, error) {
 	}
 	if !r.offline {
 		st.Version, st.PID, st.Started = e.o.Version, os.Getpid(), e.began
+		for _, name := range slices.Sorted(maps.Keys(e.o.Attach)) {
+			st.Attached = append(st.Attached, operate.Attached{Adapter: name, Address: e.o.Attach[name].String()})
+		}
 	}
 	for _, p := range r.pipelines {
 		st.Pipelines = append(st.Pipelines, r.pipelineStatus(p, positions[p.config.Name], dead[p.config.Name]))

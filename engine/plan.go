@@ -270,17 +270,18 @@ type probe struct {
 	remarks []string
 }
 
-// Feed implements pipeline.Source. A queue is refused before it is polled.
+// Feed implements pipeline.Source. A queue that can only be emptied is refused before it is polled.
 func (p *probe) Feed(ctx context.Context, name string) (sdk.Feed, error) {
 	feed, err := p.Source.Feed(ctx, name)
-	if err == nil && feed.Class == sdk.Queue {
+	if err == nil && feed.Class == sdk.Queue && !feed.Peeks {
 		return feed, sdk.Permanent("feed %s is a queue: reading it takes its changes away, so it can't be planned; rounds run reads it", name)
 	}
 	return feed, err
 }
 
-// Poll implements pipeline.Source.
+// Poll implements pipeline.Source. Whatever is read stays where it is.
 func (p *probe) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
+	q.Peek = true
 	page, err := p.Source.Poll(ctx, q)
 	p.mu.Lock()
 	defer p.mu.Unlock()

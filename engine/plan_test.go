@@ -27,16 +27,21 @@ import (
 type clinic struct {
 	class  sdk.Class
 	has    map[int]string // state by number
+	peeks  bool
 	acks   int
 	polled int
+	peeked int // of these, without taking anything away
 }
 
 func (c *clinic) Feed(_ context.Context, name string) (sdk.Feed, error) {
-	return sdk.Feed{Name: name, Kind: "appointment", Class: c.class, Version: sdk.Exact}, nil
+	return sdk.Feed{Name: name, Kind: "appointment", Class: c.class, Version: sdk.Exact, Peeks: c.peeks}, nil
 }
 
 func (c *clinic) Poll(_ context.Context, q sdk.Query) (sdk.Page, error) {
 	c.polled++
+	if q.Peek {
+		c.peeked++
+	}
 	var from int
 	_, _ = fmt.Sscan(string(q.Cursor), &from) // else it is the first page
 	numbers := slices.Sorted(maps.Keys(c.has))
@@ -228,6 +233,15 @@ func TestAQueueIsNotPlanned(t *testing.T) {
 	_, err := c.pipeline(t, &probe{Source: c}, state).Once(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "can't be planned") || c.polled > 0 {
 		t.Errorf("%v, and it was polled %d times", err, c.polled)
+	}
+}
+
+func TestAQueueIsPlannedWithoutTakingAnythingAway(t *testing.T) {
+	state := &planned{secret: make([]byte, 32), drafts: map[string]*draft{}}
+	c := &clinic{class: sdk.Queue, peeks: true, has: map[int]string{1: "a"}}
+	done, err := c.pipeline(t, &probe{Source: c}, state).Once(t.Context())
+	if err != nil || done.New != 1 || c.polled == 0 || c.peeked != c.polled || c.acks > 0 {
+		t.Errorf("%+v, %v; of %d polls %d took nothing away, and %d were acknowledged", done, err, c.polled, c.peeked, c.acks)
 	}
 }
 

@@ -94,10 +94,10 @@ type portions struct {
 
 var _ pipeline.Source = (*portions)(nil)
 
-// Feed implements pipeline.Source. A queue is refused before it is polled.
+// Feed implements pipeline.Source. A queue that can only be emptied is refused before it is polled.
 func (p *portions) Feed(ctx context.Context, name string) (sdk.Feed, error) {
 	feed, err := p.Source.Feed(ctx, name)
-	if err == nil && feed.Class == sdk.Queue {
+	if err == nil && feed.Class == sdk.Queue && !feed.Peeks {
 		return feed, sdk.Permanent("feed %s is a queue: reading it takes its changes away, so no records are taken of it", name)
 	}
 	return feed, err
@@ -106,8 +106,9 @@ func (p *portions) Feed(ctx context.Context, name string) (sdk.Feed, error) {
 // Ack implements pipeline.Source: what would be taken over is not.
 func (p *portions) Ack(context.Context, string, []byte) error { return nil }
 
-// Poll implements pipeline.Source.
+// Poll implements pipeline.Source. Whatever is read stays where it is.
 func (p *portions) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
+	q.Peek = true
 	if len(p.page.Changes) == 0 {
 		page, err := p.Source.Poll(ctx, q)
 		if err != nil {

@@ -17,10 +17,13 @@ import (
 type pagesOf struct {
 	pipeline.Source
 	polled []string // cursors
+	took   bool     // something away
+	peeks  bool
 }
 
 func (s *pagesOf) Poll(_ context.Context, q sdk.Query) (sdk.Page, error) {
 	s.polled = append(s.polled, string(q.Cursor))
+	s.took = s.took || !q.Peek
 	if string(q.Cursor) == "second" {
 		return sdk.Page{Changes: make([]sdk.Change, 1), Watermark: []byte("end"), Notes: []sdk.Note{{}}}, nil
 	}
@@ -28,7 +31,7 @@ func (s *pagesOf) Poll(_ context.Context, q sdk.Query) (sdk.Page, error) {
 }
 
 func (s *pagesOf) Feed(_ context.Context, name string) (sdk.Feed, error) {
-	return sdk.Feed{Class: sdk.Class(name)}, nil
+	return sdk.Feed{Class: sdk.Class(name), Peeks: s.peeks}, nil
 }
 
 func TestNoRecordsAreTakenOfAQueue(t *testing.T) {
@@ -38,6 +41,14 @@ func TestNoRecordsAreTakenOfAQueue(t *testing.T) {
 	}
 	if _, err := p.Feed(t.Context(), string(sdk.Timestamp)); err != nil {
 		t.Errorf("another feed: %v", err)
+	}
+	peeks := &pagesOf{peeks: true}
+	p = &portions{Source: peeks, size: 2}
+	if _, err := p.Feed(t.Context(), string(sdk.Queue)); err != nil {
+		t.Errorf("a queue that can be read without being emptied: %v", err)
+	}
+	if page, err := p.Poll(t.Context(), sdk.Query{}); err != nil || len(page.Changes) != 2 || peeks.took {
+		t.Errorf("%d changes, %v; taken away: %t", len(page.Changes), err, peeks.took)
 	}
 	if err := p.Ack(t.Context(), "", nil); err != nil { // the source's own would panic
 		t.Error(err)

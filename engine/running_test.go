@@ -53,3 +53,25 @@ func TestStateIsMovedBackWhateverFailsAfterwards(t *testing.T) {
 		t.Errorf("%v, and state is under %q", err, names())
 	}
 }
+
+// TestOneOfSeveralPipelinesOfAFeedGoesFirst: the first of the configuration. One that comes to be the first, or is it no more, is
+// another one than before and is started anew.
+func TestOneOfSeveralPipelinesOfAFeedGoesFirst(t *testing.T) {
+	one := func(name, feed string) config.Pipeline {
+		return config.Pipeline{Name: name, Source: "queue.clinic", Feed: feed}
+	}
+	a, b, c, other := one("a", "visits"), one("b", "visits"), one("c", "visits"), one("other", "patients")
+	all := newBuilder(&config.Config{Pipelines: []config.Pipeline{other, a, b, c}}, nil)
+	without := newBuilder(&config.Config{Pipelines: []config.Pipeline{other, b, c}}, nil)
+	for p, want := range map[*config.Pipeline][2]string{&other: {"", ""}, &a: {"", "b"}, &b: {"a", ""}, &c: {"a", "b"}} {
+		made, err := all.pipeline(*p)
+		if err != nil || made.Rival != want[0] {
+			t.Errorf("the rival of %s is %q, want %q (%v)", p.Name, made.Rival, want[0], err)
+		}
+		before, _ := all.fingerprint(*p)
+		after, _ := without.fingerprint(*p)
+		if now := without.rival(*p); now != want[1] || (before == after) != (want[0] == want[1]) {
+			t.Errorf("without a the rival of %s is %q, want %q; the same as before: %t", p.Name, now, want[1], before == after)
+		}
+	}
+}

@@ -48,7 +48,7 @@ func (c *Client) answerSaves(ctx context.Context, stream grpc.BidiStreamingClien
 		c.mu.Lock()
 		save := c.save[r.GetHandle()]
 		c.mu.Unlock()
-		err = Retryable("SaveState: the source is not open")
+		err = Retryable("saving state: the source is not open")
 		if save != nil {
 			err = save(ctx, r.GetState())
 		}

@@ -4,7 +4,6 @@
 package sdk
 
 import (
-	"context"
 	"io"
 	"log/slog"
 )
@@ -16,11 +15,9 @@ type Env struct {
 	Logger *slog.Logger
 	// Source is the source's name, "rest.clinic".
 	Source string
-	// State is what was saved last, nil if nothing.
-	State []byte
-	// SaveState has the engine keep a few bytes that must survive a restart: a rotated refresh token, a call budget, the id
-	// of a subscription. They are durable when it returns nil. It replaces what was saved before.
-	SaveState func(ctx context.Context, state []byte) error
+	// State is what the source keeps over restarts, in sections: a rotated refresh token, a budget of calls, the id of a
+	// subscription. It may be nil in a test, and then keeps nothing.
+	State *State
 }
 
 // The variables that the engine sets for an adapter's process, besides those of go-plugin.
@@ -55,6 +52,11 @@ func logged(groups []string, a slog.Attr) slog.Attr {
 		}
 		return a
 	}
+	return loggedError(groups, a)
+}
+
+// loggedError withholds the text of errors that are not made here.
+func loggedError(_ []string, a slog.Attr) slog.Attr {
 	if err, ok := a.Value.Any().(error); ok {
 		a.Value = slog.StringValue(errorFromWire(errorToWire(err)).Error())
 	}

@@ -13,7 +13,7 @@ import (
 	pb "github.com/rounds-engine/rounds/sdk/proto"
 )
 
-// saves carries SaveState from the adapter to the engine. All other calls go the other way, so the engine opens one stream
+// saves carries what a State stores from the adapter to the engine. All other calls go the other way, so the engine opens one stream
 // for them, on which the adapter asks and the engine answers.
 type saves struct {
 	ready chan struct{} // closed when the stream stands
@@ -61,7 +61,7 @@ func (s *saves) serve(stream grpc.BidiStreamingServer[pb.SaveReply, pb.SaveReque
 	}
 }
 
-var errNoEngine = Retryable("SaveState: the engine has gone")
+var errNoEngine = Retryable("saving state: the engine has gone")
 
 func (s *saves) save(ctx context.Context, handle uint64, state []byte) error {
 	select {
@@ -81,7 +81,7 @@ func (s *saves) save(ctx context.Context, handle uint64, state []byte) error {
 		s.mu.Lock()
 		delete(s.asked, id)
 		s.mu.Unlock()
-		return Retryable("SaveState: deadline exceeded or canceled; it may have been saved").Because(ctx.Err())
+		return Retryable("saving state: deadline exceeded or canceled; it may have been saved").Because(ctx.Err())
 	}
 }
 

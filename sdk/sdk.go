@@ -78,6 +78,7 @@ type Feed struct {
 	History   bool          // lists every version of a record, not only the last, and uses none twice if they are Exact
 	Deletes   bool          // lists deletions
 	Drifts    bool          // pages shift while they are read (offset paging over a moving set)
+	Peeks     bool          // of a Queue: a Query with Peek takes nothing away
 	// Ignore are dotted paths of what changes without meaning anything, such as a counter of views: it is left out when data
 	// are compared, which they are for Coarse and None. A step names a member; an array is passed through. What a change
 	// holds is delivered whole.
@@ -128,7 +129,12 @@ type Query struct {
 	Start     Start         // where to begin when Watermark is nil
 	Overlap   time.Duration // how far before the watermark to read again
 	Limit     int           // wanted number of changes, a hint; 0: the adapter's choice
-	Recover   bool          // first poll after a restart: a Queue gives again what was read and not acknowledged
+	// Recover says that pages may have been given that were not committed: it is set in the first poll after a start, and in each
+	// that follows one whose page was not committed and acknowledged. A Queue gives again what was read since the watermark.
+	Recover bool
+	// Peek asks for what there is without taking anything away, for plans, records and checks, which keep nothing. A Queue gets it
+	// only if it Peeks; to other feeds it means nothing.
+	Peek bool
 }
 
 // Page is one answer to a Query. A window's last page has no Cursor and carries the Watermark; a page with a Cursor is

@@ -30,6 +30,10 @@ const ProtocolVersion = 1
 func Serve[C any](info Info, open func(context.Context, C, Env) (Source, error)) {
 	a, err := newAdapter(info, open)
 	if os.Getenv(CookieVariable) != CookieValue {
+		if address := os.Getenv(DebugVariable); address != "" && err == nil {
+			fmt.Fprintf(os.Stderr, "%s=%s: %v\n", DebugVariable, address, serveDebug(a, address))
+			os.Exit(1)
+		}
 		introduce(info, err)
 		os.Exit(2)
 	}
@@ -66,7 +70,9 @@ To use it, name it in a configuration, and open sources with it:
   source %q "NAME" {
     ...
   }
-`, info.Name, info.Name, path, info.Name)
+
+With %s=127.0.0.1:4711 in its environment it waits there for an engine, to be run under a debugger.
+`, info.Name, info.Name, path, info.Name, DebugVariable)
 	if unusable != nil {
 		fmt.Fprintf(os.Stderr, "\nThe type of its configuration can't be used: %v\n", unusable)
 	}

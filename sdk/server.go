@@ -7,7 +7,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -51,9 +53,10 @@ func newAdapter[C any](info Info, open func(context.Context, C, Env) (Source, er
 // server is an adapter's side of the connection.
 type server struct {
 	pb.UnimplementedAdapterServer
-	adapter adapter
-	logger  *slog.Logger
-	saves   saves
+	adapter  adapter
+	logger   *slog.Logger
+	saves    saves
+	debugged bool // a debugger reads its memory
 
 	mu      sync.Mutex
 	sources map[uint64]*served
@@ -71,18 +74,25 @@ func newServer(a adapter, logger *slog.Logger) *server {
 	return s
 }
 
+// hideMemory comes before a configuration, which holds secrets.
+func (s *server) hideMemory() {
+	if !s.debugged {
+		hideMemory()
+	}
+}
+
 func (s *server) Describe(context.Context, *pb.DescribeRequest) (*pb.DescribeResponse, error) {
 	return &pb.DescribeResponse{Info: infoToWire(s.adapter.info), Schema: schemaToWire(s.adapter.schema)}, nil
 }
 
 func (s *server) Validate(_ context.Context, r *pb.ValidateRequest) (*pb.ValidateResponse, error) {
-	hideMemory() // a configuration holds secrets
+	s.hideMemory()
 	_, err := s.adapter.decode(r.GetConfig())
 	return &pb.ValidateResponse{}, err
 }
 
 func (s *server) Open(ctx context.Context, r *pb.OpenRequest) (_ *pb.OpenResponse, err error) {
-	hideMemory()
+	s.hideMemory()
 	config, err := s.adapter.decode(r.GetConfig())
 	if err != nil {
 		return nil, err
@@ -113,10 +123,9 @@ func (s *server) Open(ctx context.Context, r *pb.OpenRequest) (_ *pb.OpenRespons
 	source, err := s.adapter.open(ctx, config, Env{
 		Logger: s.logger.With("source", r.GetSource()),
 		Source: r.GetSource(),
-		State:  r.GetState(),
-		SaveState: func(ctx context.Context, state []byte) error {
+		State: NewState(r.GetState(), func(ctx context.Context, state []byte) error {
 			return s.saves.save(ctx, handle, state)
-		},
+		}),
 	})
 	switch {
 	case err != nil:
@@ -213,6 +222,22 @@ func (s *server) Close(ctx context.Context, r *pb.CloseRequest) (*pb.CloseRespon
 	case <-ctx.Done():
 		return nil, Retryable("Close: calls are still under way, the source is closed after them")
 	}
+}
+
+// closeAll closes what is open, each source after the calls that are under way.
+func (s *server) closeAll(ctx context.Context) {
+	s.mu.Lock()
+	open := slices.Collect(maps.Keys(s.sources))
+	s.mu.Unlock()
+	var closing sync.WaitGroup
+	for _, handle := range open {
+		closing.Go(func() {
+			if _, err := s.Close(ctx, &pb.CloseRequest{Handle: handle}); err != nil {
+				s.logger.Warn("a source failed to close", "error", err)
+			}
+		})
+	}
+	closing.Wait()
 }
 
 func (s *server) Saves(stream grpc.BidiStreamingServer[pb.SaveReply, pb.SaveRequest]) error {

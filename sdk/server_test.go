@@ -141,7 +141,7 @@ func TestDescribeAndValidateNeedNoSource(t *testing.T) {
 func TestOneProcessServesManySources(t *testing.T) {
 	c := connect(t, &bytes.Buffer{}, nil, func(_ context.Context, c testConfig, env Env) (Source, error) {
 		return testSource{poll: func(context.Context, Query) (Page, error) {
-			return Page{Watermark: []byte(c.Name + " of " + env.Source + " with " + string(env.State))}, nil
+			return Page{Watermark: []byte(c.Name + " of " + env.Source + " with " + string(env.State.Section("").Load()))}, nil
 		}}, nil
 	})
 	var wg sync.WaitGroup
@@ -213,7 +213,7 @@ func TestCloseWaitsForCallsUnderWayAndTakesNoNewOnes(t *testing.T) {
 			poll: func(context.Context, Query) (Page, error) {
 				close(polling)
 				<-release
-				if err := env.SaveState(t.Context(), []byte("rotated")); err != nil {
+				if err := env.State.Section("").Save(t.Context(), []byte("rotated")); err != nil {
 					t.Errorf("a call that Close waits for could not save: %v", err)
 				}
 				select {
@@ -269,13 +269,13 @@ func TestASourceIsClosedWhenTheAnswerToOpenIsNotAwaited(t *testing.T) {
 	<-closed
 }
 
-func TestSaveStateReachesTheEngineAndItsAnswerComesBack(t *testing.T) {
+func TestWhatIsSavedReachesTheEngineAndItsAnswerComesBack(t *testing.T) {
 	c := connect(t, &bytes.Buffer{}, nil, func(ctx context.Context, _ testConfig, env Env) (Source, error) {
-		if err := env.SaveState(ctx, []byte("opened "+env.Source)); err != nil { // a token that was rotated at opening
+		if err := env.State.Section("").Save(ctx, []byte("opened "+env.Source)); err != nil { // a token that was rotated at opening
 			return nil, err
 		}
 		return testSource{poll: func(ctx context.Context, q Query) (Page, error) {
-			return Page{}, env.SaveState(ctx, q.Cursor)
+			return Page{}, env.State.Section("").Save(ctx, q.Cursor)
 		}}, nil
 	})
 	var mu sync.Mutex

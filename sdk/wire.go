@@ -123,6 +123,7 @@ func queryToWire(handle uint64, q Query) *pb.PollRequest {
 		Overlap:   durationToWire(q.Overlap),
 		Limit:     int64(q.Limit),
 		Recover:   q.Recover,
+		Peek:      q.Peek,
 	}
 }
 
@@ -135,6 +136,7 @@ func queryFromWire(r *pb.PollRequest) Query {
 		Overlap:   r.GetOverlap().AsDuration(),
 		Limit:     int(r.GetLimit()),
 		Recover:   r.GetRecover(),
+		Peek:      r.GetPeek(),
 	}
 }
 
@@ -342,7 +344,7 @@ func catalogToWire(c Catalog) (feeds []*pb.Feed, resources []*pb.Resource) {
 	for _, f := range c.Feeds {
 		feed := &pb.Feed{
 			Name: valid(f.Name), Kind: valid(f.Kind), Class: valid(string(f.Class)), Version: valid(string(f.Version)),
-			Precision: durationToWire(f.Precision), History: f.History, Deletes: f.Deletes, Drifts: f.Drifts, Why: valid(f.Why),
+			Precision: durationToWire(f.Precision), History: f.History, Deletes: f.Deletes, Drifts: f.Drifts, Peeks: f.Peeks, Why: valid(f.Why),
 		}
 		for _, path := range f.Ignore {
 			feed.Ignore = append(feed.Ignore, valid(path))
@@ -363,7 +365,7 @@ func catalogFromWire(offered []*pb.Feed, fetchable []*pb.Resource) (Catalog, err
 		feed := Feed{
 			Name: f.GetName(), Kind: f.GetKind(), Class: Class(f.GetClass()), Version: VersionKind(f.GetVersion()),
 			Precision: f.GetPrecision().AsDuration(), History: f.GetHistory(), Deletes: f.GetDeletes(), Drifts: f.GetDrifts(),
-			Why: f.GetWhy(), Ignore: f.GetIgnore(),
+			Peeks: f.GetPeeks(), Why: f.GetWhy(), Ignore: f.GetIgnore(),
 		}
 		switch feed.Class {
 		case Timestamp, Sequence, Scan, Queue:

@@ -74,7 +74,7 @@ func TestNilAndEmptyBytesStayApart(t *testing.T) {
 
 func TestAQueryArrivesWhole(t *testing.T) {
 	want := Query{Feed: "appointments", Watermark: []byte("w"), Cursor: []byte("c"), Start: Start{At: moments[2]},
-		Overlap: 2 * time.Minute, Limit: 7, Recover: true}
+		Overlap: 2 * time.Minute, Limit: 7, Recover: true, Peek: true}
 	if got := queryFromWire(carried(t, queryToWire(1, want))); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v became %+v", want, got)
 	}
@@ -254,7 +254,7 @@ func TestDescriptionsArriveWhole(t *testing.T) {
 	}
 	catalog := Catalog{
 		Feeds: []Feed{{Name: "f", Kind: "k", Class: Queue, Version: Coarse, Precision: time.Second, History: true, Deletes: true,
-			Drifts: true, Ignore: []string{"a", "b.c"}, Why: "w"}},
+			Drifts: true, Peeks: true, Ignore: []string{"a", "b.c"}, Why: "w"}},
 		Resources: []Resource{{Name: "r", Batch: 50, Why: "w"}},
 	}
 	info := Info{Name: "n", Version: "1.2.3", Doc: "d", Feeds: catalog.Feeds, Resources: catalog.Resources,

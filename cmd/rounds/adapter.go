@@ -6,8 +6,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -19,14 +17,19 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rounds-engine/rounds/engine/operate"
+	"github.com/rounds-engine/rounds/plugins/couchdb"
+	"github.com/rounds-engine/rounds/plugins/openmrs"
+	"github.com/rounds-engine/rounds/plugins/orthanc"
 	"github.com/rounds-engine/rounds/plugins/rest"
 	"github.com/rounds-engine/rounds/sdk"
-	"github.com/rounds-engine/rounds/sdk/schema"
 )
 
 // bundled lists the adapters inside this binary.
 var bundled = map[string]func(){
-	"rest": rest.Serve,
+	"couchdb": couchdb.Serve,
+	"openmrs": openmrs.Serve,
+	"orthanc": orthanc.Serve,
+	"rest":    rest.Serve,
 }
 
 func bundledNames() []string { return slices.Sorted(maps.Keys(bundled)) }
@@ -34,11 +37,11 @@ func bundledNames() []string { return slices.Sorted(maps.Keys(bundled)) }
 func newAdapterCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "adapter",
-		Short: "Adapters: what runs, and what each can do",
+		Short: "Adapters: what runs, what each can do, and how to write one",
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newAdapterListCommand(), newAdapterDescribeCommand())
+	c.AddCommand(newAdapterNewCommand(), newAdapterDescribeCommand(), newAdapterTestCommand(), newAdapterListCommand())
 	c.AddCommand(&cobra.Command{
 		Use:       "serve NAME",
 		Short:     "Be a bundled adapter; the engine starts this, not a person",
@@ -50,7 +53,7 @@ func newAdapterCommand() *cobra.Command {
 			if !ok {
 				return fmt.Errorf("no adapter %q is bundled; there are: %s", args[0], strings.Join(bundledNames(), ", "))
 			}
-			if os.Getenv(sdk.CookieVariable) != sdk.CookieValue {
+			if os.Getenv(sdk.CookieVariable) != sdk.CookieValue && os.Getenv(sdk.DebugVariable) == "" {
 				return fmt.Errorf("the engine starts this, when a configuration has a source \"%s\" \"NAME\" { … }", args[0])
 			}
 			serve()
@@ -83,7 +86,10 @@ func newAdapterListCommand() *cobra.Command {
 					if a.PID != 0 {
 						pid = strconv.Itoa(a.PID)
 					}
-					if path == "" {
+					switch {
+					case a.Attached != "":
+						path = "ATTACHED TO BE DEBUGGED, at " + a.Attached
+					case path == "":
 						path = "bundled"
 					}
 					fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", a.Name, pid, ago(time.Now(), a.Since), a.Starts, a.Sources, a.Isolated, path, a.Why)
@@ -95,56 +101,4 @@ func newAdapterListCommand() *cobra.Command {
 	state.add(c)
 	addJSON(c, &asJSON)
 	return c
-}
-
-func newAdapterDescribeCommand() *cobra.Command {
-	var asJSON bool
-	c := &cobra.Command{
-		Use:   "describe NAME|PATH",
-		Short: "Show who an adapter is and how its sources are configured",
-		Long: `Starts an adapter, bundled (a name) or a program (a path), asks it who it is and how its sources are configured, and ends it. No EHR
-is asked.`,
-		Args:      cobra.ExactArgs(1),
-		ValidArgs: bundledNames(),
-		RunE: func(c *cobra.Command, args []string) error {
-			e, err := newEngine(slog.New(slog.DiscardHandler), stateFlags{}, 0)
-			if err != nil {
-				return &failure{err}
-			}
-			return finish(e, func() error {
-				d, err := e.Describe(c.Context(), args[0])
-				if err != nil {
-					return err
-				}
-				if asJSON {
-					return writeJSON(c.OutOrStdout(), d)
-				}
-				w := c.OutOrStdout()
-				fmt.Fprintf(w, "%s %s\n", d.Info.Name, d.Info.Version)
-				writeSchema(w, d.Schema, "  ")
-				return nil
-			})
-		},
-	}
-	addJSON(c, &asJSON)
-	return c
-}
-
-// writeSchema shows attributes and blocks as they are written.
-func writeSchema(w io.Writer, s schema.Schema, indent string) {
-	for _, a := range s.Attributes {
-		need := "optional"
-		if a.Required {
-			need = "required"
-		}
-		fmt.Fprintf(w, "%s%s (%s, %s) %s\n", indent, a.Name, a.Type, need, a.Doc)
-	}
-	for _, b := range s.Blocks {
-		name := b.Name
-		for _, l := range b.Labels {
-			name += " " + strings.ToUpper(l)
-		}
-		fmt.Fprintf(w, "%s%s { … } %s\n", indent, name, b.Doc)
-		writeSchema(w, b.Body, indent+"  ")
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
 )
@@ -58,11 +59,22 @@ pipeline "orders" {
 }
 `
 
+var ledgerInfo = sdk.Info{
+	Name: "ledger", Version: "1.0.0", Doc: "For tests.",
+	Feeds: []sdk.Feed{{
+		Name: "orders", Kind: "order", Class: sdk.Sequence, Version: sdk.None, Deletes: true, Ignore: []string{"views", "links.self"},
+		Why: "It is asked for orders after a number.",
+	}},
+	Resources: []sdk.Resource{{Name: "order"}, {Name: "item", Batch: 50, Why: "There are too many to ask for one by one."}},
+	Limits:    []sdk.Limit{{Calls: 1000, Per: 24 * time.Hour, Doc: "per key, anew at midnight"}, {Calls: 5, Per: 10 * time.Second}, {Doc: "One login at a time."}},
+}
+
 func serveLedger() {
-	sdk.Serve(sdk.Info{Name: "ledger", Version: "1.0.0", Doc: "For tests."},
+	sdk.Serve(ledgerInfo,
 		func(ctx context.Context, l ledger, env sdk.Env) (sdk.Source, error) {
 			if l.Saves {
-				return l, env.SaveState(ctx, append(env.State, '+'))
+				saved := env.State.Section("opened")
+				return l, saved.Save(ctx, append(saved.Load(), '+'))
 			}
 			return l, nil
 		})
@@ -72,7 +84,7 @@ func (l ledger) Catalog() sdk.Catalog {
 	if l.Queue {
 		return sdk.Catalog{Feeds: []sdk.Feed{{Name: "orders", Kind: "order", Class: sdk.Queue, Version: sdk.None}}}
 	}
-	return sdk.Catalog{Feeds: []sdk.Feed{{Name: "orders", Kind: "order", Class: sdk.Sequence, Version: sdk.None}}}
+	return sdk.Catalog{Feeds: ledgerInfo.Feeds}
 }
 
 // leaks are adapters by careless authors, by the path that they are given: what they do with a record that they could not read.

@@ -94,7 +94,7 @@ was made is delivered again, with the same ids; what changed since is polled aga
 				defer func() { _ = f.Close() }() // it was only read
 				in = f
 			}
-			e, err := newEngine(slog.New(slog.DiscardHandler), state, 0)
+			e, err := newEngine(slog.New(slog.DiscardHandler), state, 0, nil)
 			if err != nil {
 				return &failure{err}
 			}

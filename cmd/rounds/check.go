@@ -17,6 +17,7 @@ import (
 func newCheckCommand() *cobra.Command {
 	var state stateFlags
 	var values valueFlags
+	var attach attachFlags
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "check [PATH]",
@@ -33,7 +34,7 @@ The exit code is 3 when something was found.`,
 			if err != nil {
 				return err
 			}
-			e, err := newEngine(log, state, 0)
+			e, err := newEngine(log, state, 0, attach)
 			if err != nil {
 				return &failure{err}
 			}
@@ -57,6 +58,7 @@ The exit code is 3 when something was found.`,
 	}
 	state.add(c)
 	values.add(c)
+	attach.add(c)
 	addJSON(c, &asJSON)
 	return c
 }

@@ -209,7 +209,7 @@ encrypted by this key, stays the same: if it may be known to somebody, restore a
 			if err != nil {
 				return &failure{err}
 			}
-			e, err := newEngine(slog.New(slog.DiscardHandler), state, 0)
+			e, err := newEngine(slog.New(slog.DiscardHandler), state, 0, nil)
 			if err != nil {
 				return &failure{err}
 			}

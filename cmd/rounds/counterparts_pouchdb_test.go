@@ -6,11 +6,9 @@
 package main_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -82,55 +80,17 @@ export default ({ change, fetched }) => ({
 // TestCounterpartPouchDB polls a database that nobody here wrote and that has the interface of CouchDB: what is made, changed,
 // deleted and made again there arrives once each.
 func TestCounterpartPouchDB(t *testing.T) {
-	port := freePort(t)
-	url := "http://127.0.0.1:" + port
+	s := newPouch(t)
 	dir := write(t, map[string]string{"main.hcl": pouchDBHCL, "mapping.js": pouchDBMapping})
-	node(t, func(string) {}, "../../.ci/pouchdb.cjs", port, filepath.Join(dir, "pouchdb.log"))
-	revisions := map[string]string{} // of the documents, by path
-	call := func(method, path string, doc any) {
-		t.Helper()
-		body, err := json.Marshal(doc)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := http.NewRequest(method, url+path+"?rev="+revisions[path], bytes.NewReader(body))
-		if revisions[path] == "" {
-			r, err = http.NewRequest(method, url+path, bytes.NewReader(body))
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Content-Type", "application/json")
-		resp, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		var told struct{ Rev string }
-		if err := json.NewDecoder(resp.Body).Decode(&told); err != nil || resp.StatusCode >= 300 {
-			t.Fatalf("%s %s: %s %v", method, path, resp.Status, err)
-		}
-		if revisions[path] = told.Rev; method == http.MethodDelete {
-			delete(revisions, path)
-		}
-	}
-	eventually(t, 20*time.Second, "PouchDB listens", func() bool {
-		resp, err := http.Get(url)
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
-	call(http.MethodPut, "/visits", struct{}{})
-	call(http.MethodPut, "/patients", struct{}{})
+	s.call(http.MethodPut, "/visits", struct{}{})
+	s.call(http.MethodPut, "/patients", struct{}{})
 	for n := range 6 {
-		call(http.MethodPut, fmt.Sprint("/patients/p", n), map[string]any{"name": fmt.Sprint("Patient ", n)})
+		s.call(http.MethodPut, fmt.Sprint("/patients/p", n), map[string]any{"name": fmt.Sprint("Patient ", n)})
 	}
 	var want []string
 	visit := func(n int, op, reason string) {
 		t.Helper()
-		call(http.MethodPut, fmt.Sprint("/visits/v", n), map[string]any{"patient": fmt.Sprint("p", n%6), "reason": reason})
+		s.call(http.MethodPut, fmt.Sprint("/visits/v", n), map[string]any{"patient": fmt.Sprint("p", n%6), "reason": reason})
 		want = append(want, fmt.Sprintf("v%d %s %s Patient %d", n, op, reason, n%6))
 	}
 	for n := range 25 {
@@ -141,7 +101,7 @@ func TestCounterpartPouchDB(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := startRun(t, dir, []string{"EHR_URL=" + url, "NOTIFY_URL=" + serve(t, to)})
+	p := startRun(t, dir, []string{"EHR_URL=" + s.url, "NOTIFY_URL=" + serve(t, to)})
 	arrived := func() {
 		t.Helper()
 		p.eventually(30*time.Second, "all arrived", func() bool { return to.Accepted() >= len(want) })
@@ -151,7 +111,7 @@ func TestCounterpartPouchDB(t *testing.T) {
 	visit(12, "updated", "second")
 	visit(25, "created", "first")
 	for _, n := range []int{4, 20} {
-		call(http.MethodDelete, fmt.Sprint("/visits/v", n), struct{}{})
+		s.call(http.MethodDelete, fmt.Sprint("/visits/v", n), struct{}{})
 		want = append(want, fmt.Sprintf("v%d deleted <nil> <nil>", n))
 	}
 	arrived()

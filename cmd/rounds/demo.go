@@ -141,7 +141,7 @@ func (d *demo) between(ctx context.Context, ehr *sampleehr.EHR, shown *screen, e
 			return &failure{err}
 		}
 	}
-	e, err := newEngine(slog.New(demoLog{screen: shown}), stateFlags{dir: filepath.Join(dir, "state")}, 2*time.Second)
+	e, err := newEngine(slog.New(demoLog{screen: shown}), stateFlags{dir: filepath.Join(dir, "state")}, 2*time.Second, nil)
 	if err != nil {
 		return &failure{err}
 	}

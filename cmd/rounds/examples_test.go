@@ -70,6 +70,8 @@ func TestTheFirstPipelineOfTheReadmeWorks(t *testing.T) {
 // examples run each directory of examples/ as its README says.
 var examples = map[string]func(t *testing.T, dir string){
 	"cookbook":        runCookbook,
+	"couchdb":         runCouchDB,
+	"orthanc":         runOrthanc,
 	"hl7v2-siu":       runHL7,
 	"deploy":          runDeployed,
 	"quickstart":      runQuickstart,
@@ -77,6 +79,7 @@ var examples = map[string]func(t *testing.T, dir string){
 	"adapter-node":    checkProtocolCopy,
 	"adapter-python":  checkProtocolCopy,
 	"message-bus":     runMessageBus,
+	"openmrs":         runOpenMRS,
 	"observability":   runObservability,
 }
 
@@ -191,7 +194,7 @@ func runAdapterMinimal(t *testing.T, dir string) {
 		case asked <- r.URL.Query().Get("since"):
 		default: // only the first is looked at
 		}
-		fmt.Fprint(w, `[{"id": "A1", "patientID": "P/1", "lastUpdated": "2026-05-10T10:00:00Z", "start": "2026-06-01T08:00:00Z"}]`)
+		fmt.Fprint(w, `{"appointments": [{"id": "A1", "patientID": "P/1", "lastUpdated": "2026-05-10T10:00:00Z", "start": "2026-06-01T08:00:00Z"}]}`)
 	})
 	mux.HandleFunc("GET /patients/{id}", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"name": "Patient %s"}`, r.PathValue("id"))

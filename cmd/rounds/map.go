@@ -32,7 +32,7 @@ does, and prints what would be sent; or why nothing would, with exit code 1. No 
 year 2000 if it has none. Content of the record is shown, also in what a script throws.`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error {
-			e, err := newEngine(slog.New(slog.DiscardHandler), stateFlags{}, 0)
+			e, err := newEngine(slog.New(slog.DiscardHandler), stateFlags{}, 0, nil)
 			if err != nil {
 				return &failure{err}
 			}

@@ -21,6 +21,7 @@ import (
 func newPlanCommand() *cobra.Command {
 	var values valueFlags
 	var state stateFlags
+	var attach attachFlags
 	var show, asJSON bool
 	c := &cobra.Command{
 		Use:   "plan [PIPELINE…] [PATH]",
@@ -36,7 +37,7 @@ The state is read to know what was seen; the engine must not be running on it. F
 			if err != nil {
 				return err
 			}
-			e, err := newEngine(log.With("plan", true), state, 0)
+			e, err := newEngine(log.With("plan", true), state, 0, attach)
 			if err != nil {
 				return &failure{err}
 			}
@@ -62,6 +63,7 @@ The state is read to know what was seen; the engine must not be running on it. F
 	}
 	values.add(c)
 	state.add(c)
+	attach.add(c)
 	c.Flags().BoolVar(&show, "show", false, "show what the notifications hold: patients' data")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the plan as JSON")
 	return c

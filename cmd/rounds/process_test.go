@@ -31,7 +31,7 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
-	if os.Getenv(sdk.CookieVariable) == sdk.CookieValue { // an engine of these tests started it
+	if os.Getenv(sdk.CookieVariable) == sdk.CookieValue || os.Getenv(sdk.DebugVariable) != "" { // these tests, or an engine of them, started it
 		serveLedger()
 		return
 	}

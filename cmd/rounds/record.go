@@ -19,6 +19,7 @@ import (
 
 func newRecordCommand() *cobra.Command {
 	var values valueFlags
+	var attach attachFlags
 	var dir string
 	var n int
 	var since time.Duration
@@ -38,7 +39,7 @@ before it is shared or committed. The files can be read by their owner only.`,
 			if since <= 0 {
 				return errors.New("--since has to be above 0")
 			}
-			e, err := newEngine(slog.New(slog.DiscardHandler), stateFlags{}, 0)
+			e, err := newEngine(slog.New(slog.DiscardHandler), stateFlags{}, 0, attach)
 			if err != nil {
 				return &failure{err}
 			}
@@ -75,6 +76,7 @@ before it is shared or committed. The files can be read by their owner only.`,
 		},
 	}
 	values.add(c)
+	attach.add(c)
 	c.Flags().IntVar(&n, "n", 20, "how many records at most")
 	c.Flags().StringVar(&dir, "to", "", "`DIR` that the files are written to; made when missing")
 	c.Flags().DurationVar(&since, "since", 7*24*time.Hour, "how far back to look for changes")

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/rounds-engine/rounds/engine"
@@ -28,6 +29,7 @@ func newRunCommand() *cobra.Command {
 	var logs logFlags
 	var values valueFlags
 	var state stateFlags
+	var attach attachFlags
 	var grace time.Duration
 	var logRefs bool
 	c := &cobra.Command{
@@ -43,7 +45,7 @@ that has a mistake changes nothing.`,
 			if err != nil {
 				return err
 			}
-			e, err := newEngine(log, state, max(grace, 1)) // a grace of 0 is none at all, not the engine's default
+			e, err := newEngine(log, state, max(grace, 1), attach) // a grace of 0 is none at all, not the engine's default
 			if err != nil {
 				return &failure{err}
 			}
@@ -80,6 +82,7 @@ that has a mistake changes nothing.`,
 	logs.add(c)
 	values.add(c)
 	state.add(c)
+	attach.add(c)
 	c.Flags().DurationVar(&grace, "grace", 10*time.Second, "how long deliveries that are on their way may go on after a stop")
 	c.Flags().BoolVar(&logRefs, "log-refs", false, "call records by kind and id in the log, not by a keyed hash: for synthetic data only")
 	return c
@@ -111,6 +114,7 @@ func reloadOnSignal(ctx context.Context, e *engine.Engine, log *slog.Logger) (st
 
 func newValidateCommand() *cobra.Command {
 	var values valueFlags
+	var attach attachFlags
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "validate [PATH]",
@@ -119,7 +123,7 @@ func newValidateCommand() *cobra.Command {
 say of it. No EHR is asked and no state is opened. All mistakes are shown at once.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			e, err := newEngine(slog.New(slog.DiscardHandler), stateFlags{}, 0)
+			e, err := newEngine(slog.New(slog.DiscardHandler), stateFlags{}, 0, attach)
 			if err != nil {
 				return &failure{err}
 			}
@@ -150,12 +154,13 @@ say of it. No EHR is asked and no state is opened. All mistakes are shown at onc
 		},
 	}
 	values.add(c)
+	attach.add(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return c
 }
 
 // newEngine makes an engine whose bundled adapters are this binary, started again.
-func newEngine(log *slog.Logger, state stateFlags, grace time.Duration) (*engine.Engine, error) {
+func newEngine(log *slog.Logger, state stateFlags, grace time.Duration, attach attachFlags) (*engine.Engine, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding this program's own file, which the bundled adapters are started from: %w", err)
@@ -166,7 +171,7 @@ func newEngine(log *slog.Logger, state stateFlags, grace time.Duration) (*engine
 	}
 	return engine.New(engine.Options{
 		StateDir: state.dir, StateKey: key, Bundled: []string{self, "adapter", "serve"}, Adapters: bundledNames(), Grace: grace, Logger: log,
-		Version: version,
+		Version: version, Attach: attach,
 	}), nil
 }
 
@@ -190,7 +195,13 @@ var errStopped = errors.New("stopped before the configuration was checked")
 // load reads a configuration and shows its mistakes. Those that only the stop made, such as an adapter that could not tell its
 // schema any more, are none: errStopped.
 func load(ctx context.Context, e *engine.Engine, path string, values valueFlags, stderr io.Writer) (*config.Config, error) {
-	cfg, files, diags := e.Load(ctx, path, values...)
+	return loadBy(ctx, e.Load, path, values, stderr)
+}
+
+type loading func(ctx context.Context, path string, values ...config.Value) (*config.Config, config.Files, hcl.Diagnostics)
+
+func loadBy(ctx context.Context, read loading, path string, values valueFlags, stderr io.Writer) (*config.Config, error) {
+	cfg, files, diags := read(ctx, path, values...)
 	if ctx.Err() != nil {
 		return nil, errStopped
 	}

@@ -88,7 +88,7 @@ func operating(c *cobra.Command, state stateFlags, from *configuration, work fun
 		return &failure{err}
 	}
 	fmt.Fprintf(c.ErrOrStderr(), "No engine is running on %s; this is about the state itself.\n", state.dir)
-	e, err := newEngine(slog.New(slog.DiscardHandler), state, 0)
+	e, err := newEngine(slog.New(slog.DiscardHandler), state, 0, nil)
 	if err != nil {
 		return &failure{err}
 	}

@@ -27,7 +27,8 @@ func newStatusCommand() *cobra.Command {
 are open, what waits for each destination and since when. Without a running engine it shows what the state tells.
 
 The exit code is 3 when something wants a person: a pipeline that fails, has a gap or is paused, a destination that is paused, backs
-off or holds lanes, dead letters, or something in the state that the configuration no longer names.`,
+off or holds lanes, dead letters, an adapter that is attached to be debugged, or something in the state that the configuration no longer
+names.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return operating(c, state, nil, func(ctx context.Context, e operate.Engine) error {
@@ -92,7 +93,7 @@ func wanting(st *operate.Status) bool {
 			return true
 		}
 	}
-	return st.Reload != nil && st.Reload.Error != ""
+	return st.Reload != nil && st.Reload.Error != "" || len(st.Attached) > 0
 }
 
 func writeStatus(w io.Writer, st *operate.Status, now time.Time) error {
@@ -101,6 +102,9 @@ func writeStatus(w io.Writer, st *operate.Status, now time.Time) error {
 	}
 	if st.Reload != nil && st.Reload.Error != "" {
 		fmt.Fprintf(w, "The configuration was read again at %s and changes nothing:\n%s\n", st.Reload.Time.UTC().Format(time.RFC3339), indent(st.Reload.Error))
+	}
+	for _, a := range st.Attached {
+		fmt.Fprintf(w, "WARNING: the adapter %s is attached to be debugged, at %s. A debugger reads what it is given, secrets and records.\n", a.Adapter, a.Address)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprint(t, "\nPIPELINE\tSTATE\tLAST POLL\tNEXT POLL\tDEAD\tWHY\n")

@@ -46,7 +46,7 @@ order of members, do not count. No EHR is asked and no state is opened. The exit
 			if t.run, err = regexp.Compile(pattern); err != nil {
 				return fmt.Errorf("--run: %w", err)
 			}
-			if t.e, err = newEngine(slog.New(slog.DiscardHandler), stateFlags{}, 0); err != nil {
+			if t.e, err = newEngine(slog.New(slog.DiscardHandler), stateFlags{}, 0, nil); err != nil {
 				return &failure{err}
 			}
 			return finish(t.e, func() error {

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/schema"
 )
 
@@ -128,9 +129,9 @@ type Deliver struct {
 }
 
 // Adapters is what config asks of the host. Errors are of type *sdk.Error; one with a Path is shown at that attribute (for
-// Schema "path" or "sha256" of the adapter block), the text of any other type is withheld.
+// Describe "path" or "sha256" of the adapter block), the text of any other type is withheld.
 type Adapters interface {
-	Schema(ctx context.Context, a Adapter) (schema.Schema, error)
+	Describe(ctx context.Context, a Adapter) (sdk.Info, schema.Schema, error)
 	Validate(ctx context.Context, a Adapter, config []byte) error
 }
 

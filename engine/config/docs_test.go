@@ -19,17 +19,20 @@ import (
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/engine/destination"
 	"github.com/rounds-engine/rounds/plugins/rest"
+	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/schema"
 )
 
 // documented are the adapters of the reference: the real schema of the bundled one, and one that stands for all others.
 type documented struct{}
 
-func (documented) Schema(_ context.Context, a config.Adapter) (schema.Schema, error) {
+func (documented) Describe(_ context.Context, a config.Adapter) (info sdk.Info, s schema.Schema, err error) {
 	if a.Name == "rest" {
-		return schema.Of(rest.Config{})
+		s, err = schema.Of(rest.Config{})
+	} else {
+		s, err = schema.Of(orthancConfig{})
 	}
-	return schema.Of(orthancConfig{})
+	return info, s, err
 }
 
 func (documented) Validate(_ context.Context, a config.Adapter, data []byte) error {

@@ -44,11 +44,10 @@ func (l *loader) adapters() {
 	}
 }
 
-// describe asks an adapter for its schema.
+// describe asks an adapter who it is and for its schema.
 func (l *loader) describe(a *adapter) {
-	s, err := l.opts.Adapters.Schema(l.ctx, a.Adapter)
-	if err == nil {
-		a.schema = s
+	var err error
+	if a.info, a.schema, err = l.opts.Adapters.Describe(l.ctx, a.Adapter); err == nil {
 		return
 	}
 	a.failed = true

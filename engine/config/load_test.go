@@ -96,18 +96,20 @@ func schemaOf(v any) schema.Schema {
 // adapters are the adapters of the tests: what a host would start as processes.
 type adapters struct{}
 
-func (adapters) Schema(_ context.Context, a config.Adapter) (schema.Schema, error) {
+func (adapters) Describe(_ context.Context, a config.Adapter) (info sdk.Info, s schema.Schema, err error) {
 	switch {
 	case a.Name == "rest" && a.Path == "":
-		return schemaOf(restConfig{}), nil
+		return info, schemaOf(restConfig{}), nil
 	case a.Name == "broken" && a.Path == "":
-		return schema.Schema{}, errors.New("exit status 2: CANARY of an error that nobody made safe")
+		return info, s, errors.New("exit status 2: CANARY of an error that nobody made safe")
 	case a.Name == "orthanc" && filepath.IsAbs(a.Path):
-		return schemaOf(orthancConfig{}), nil
+		info.Feeds = []sdk.Feed{{Name: "changes"}, {Name: "deleted"}, {Name: "worklist", Class: sdk.Queue}}
+		info.Resources = []sdk.Resource{{Name: "study"}, {Name: "serie"}}
+		return info, schemaOf(orthancConfig{}), nil
 	case a.Name == "forged" && len(a.SHA256) == 64:
-		return schema.Schema{}, sdk.Misconfigured("sha256", "the program has another SHA-256")
+		return info, s, sdk.Misconfigured("sha256", "the program has another SHA-256")
 	}
-	return schema.Schema{}, sdk.Permanent("there is no such program")
+	return info, s, sdk.Permanent("there is no such program")
 }
 
 func (adapters) Validate(_ context.Context, a config.Adapter, data []byte) error {

@@ -130,27 +130,49 @@ func (l *loader) meantReference(kind, id string) string {
 	return fmt.Sprintf(" Declared are: %s.", list(prefixedKnown))
 }
 
-// part checks that a source declares a block that is referred to, such as a feed. An adapter whose schema has no such
-// blocks brings them itself, so that they are known only when the source is opened.
-func (l *loader) part(at hcl.Range, source, block, label string) bool {
-	o := l.feeds[source]
-	if o == nil || !slices.ContainsFunc(o.schema.Blocks, func(b schema.Block) bool { return b.Name == block }) || slices.Contains(o.names(block), label) {
+// part checks that a source has what is referred to, a feed or a resource.
+func (l *loader) part(at hcl.Range, source, kind, name string) bool {
+	names, known := l.parts(source, kind)
+	if !known || slices.Contains(names, name) {
 		return true
 	}
-	declared := o.names(block)
-	text := fmt.Sprintf(" The source declares no %s.", block)
-	if len(declared) > 0 {
-		text = meantOr(label, declared, "It declares")
+	text := fmt.Sprintf(" The source has no %s.", kind)
+	if len(names) > 0 {
+		text = meantOr(name, names, "It has")
 	}
-	l.errorf(at, "Unknown "+block, "There is no %s %q in source.%s.%s", block, label, source, text)
+	l.errorf(at, "Unknown "+kind, "There is no %s %q in source.%s.%s", kind, name, source, text)
 	return false
+}
+
+// parts returns the names of a source's feeds or resources: those that its blocks declare and those that its adapter brings for
+// every source. They are not known where the adapter has no such blocks and tells of none: then the source has to be opened.
+func (l *loader) parts(source, kind string) (names []string, known bool) {
+	o := l.feeds[source]
+	if o == nil {
+		return nil, false
+	}
+	known = slices.ContainsFunc(o.schema.Blocks, func(b schema.Block) bool { return b.Name == kind })
+	names = o.names(kind)
+	name, _, _ := strings.Cut(source, ".")
+	switch info := l.used[name].info; kind {
+	case "feed":
+		for _, f := range info.Feeds {
+			names = append(names, f.Name)
+		}
+	case "resource":
+		for _, r := range info.Resources {
+			names = append(names, r.Name)
+		}
+	}
+	return names, known || len(names) > 0
 }
 
 // feedNames returns all references to feeds that would be right.
 func (l *loader) feedNames() []string {
 	var names []string
 	for _, id := range keys(l.feeds) {
-		names = append(names, prefixed("source."+id+".feed.", l.feeds[id].names("feed"))...)
+		feeds, _ := l.parts(id, "feed")
+		names = append(names, prefixed("source."+id+".feed.", feeds)...)
 	}
 	return names
 }

@@ -128,9 +128,9 @@ func (s *testSource) Poll(ctx context.Context, q sdk.Query) (page sdk.Page, err 
 	case "environment":
 		answer = strings.Join(os.Environ(), "\n")
 	case "state":
-		answer = string(s.env.State)
+		answer = string(s.env.State.Section("").Load())
 	case "save":
-		err = s.env.SaveState(ctx, q.Cursor)
+		err = s.env.State.Section("").Save(ctx, q.Cursor)
 	case "note":
 		page.Notes = []sdk.Note{{Code: "odd", Text: "asked with " + s.Token + " at " + s.Down}}
 		page.Included = []sdk.Result{{Err: sdk.NotFound("GET %s: 404", s.Down)}}

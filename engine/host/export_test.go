@@ -25,9 +25,12 @@ func Handshake(h *Host, a Adapter) []string {
 	h.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	parts, _ := p.alive.program.greeting.Parts()
+	parts, _ := p.alive.life.(*program).greeting.Parts()
 	return parts
 }
+
+// Remind makes a host warn more often of what is attached.
+func Remind(h *Host, every time.Duration) { h.t.remind = every }
 
 // Backoff is the pause after the nth end in a row.
 var Backoff = backoff

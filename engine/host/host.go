@@ -9,6 +9,7 @@ package host
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -35,10 +36,13 @@ type Options struct {
 	Logger  *slog.Logger
 	Bundled []string // command line of a bundled adapter, to which its name is added
 	State   State    // nil: nothing can be saved
+	// Attach has the loopback addresses of adapters, by name, that a person has started to debug them: their programs are not started.
+	Attach map[string]netip.AddrPort
 }
 
 // Description is what an adapter tells about itself.
 type Description struct {
+	Source string `json:",omitempty"` // whose feeds and resources they are; empty: those of every source
 	Info   sdk.Info
 	Schema schema.Schema
 }
@@ -51,6 +55,8 @@ type timings struct {
 	settled     time.Duration // after a life that long, back-off begins anew
 	stop        time.Duration // for ending by itself
 	save        time.Duration // for keeping a source's state
+	again       time.Duration // between attempts to attach an adapter
+	remind      time.Duration // between warnings that an adapter is attached
 }
 
 var defaults = timings{
@@ -60,6 +66,8 @@ var defaults = timings{
 	settled:     time.Minute,
 	stop:        3 * time.Second,
 	save:        30 * time.Second,
+	again:       500 * time.Millisecond,
+	remind:      10 * time.Minute,
 }
 
 // Host runs adapters.

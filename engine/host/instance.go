@@ -35,19 +35,27 @@ const silentCalls = 3
 // silence is how long a call must have waited to count.
 const silence = time.Second
 
+// life is what an instance lives by: a program that was started, or a connection to one that a person started.
+type life interface {
+	kill()                 // may be called at any time
+	over() <-chan struct{} // closed when it has ended
+	status() string        // how it has ended
+	report() []any         // attributes for the log when it has ended
+}
+
 // instance is one life of a process.
 type instance struct {
 	client   *sdk.Client
 	schema   schema.Schema
-	program  *program
-	plugin   *plugin.Client
-	health   grpc_health_v1.HealthClient
+	life     life
+	attached bool   // a person started it: it may stand still for long, at a breakpoint
+	pid      int    // 0: attached
+	cleanUp  func() // ends it, if it runs, and removes what is kept of it: a socket's directory, goroutines
 	begun    time.Time
 	t        timings
-	ended    chan struct{} // closed when the program has ended
+	ended    chan struct{} // closed when it has ended
 	followed chan struct{} // closed when the process has taken note of it
 	silent   atomic.Int32  // calls in a row without an answer
-	cleaned  sync.Once
 
 	mu     sync.Mutex
 	reason error // why it was given up; nil: it was not
@@ -60,7 +68,7 @@ func launch(p *process) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	prog := &program{path: path, arguments: arguments, level: levelOf(p.logger), raw: &p.stderr, bridge: p.bridge}
+	prog := &program{path: path, arguments: arguments, level: levelOf(p.logger), raw: p.raw, bridge: p.bridge}
 	mutual, certificate, err := handshake.Identity()
 	if err != nil {
 		return nil, sdk.Retryable("adapter %s: no certificate for the connection to it can be made", p.key.adapter.Name).Because(err)
@@ -75,24 +83,21 @@ func launch(p *process) (*instance, error) {
 			prog.pluginEnv, prog.sockets = append(spec.Env, certificate), sockets
 			return prog, nil
 		},
-		SkipHostEnv:  true,
-		TLSConfig:    mutual,
-		StartTimeout: p.host.t.start,
-		SyncStdout:   &p.stderr, // what an adapter prints is no more fit for a log than its stderr
-		SyncStderr:   &p.stderr,
-		GRPCDialOptions: []grpc.DialOption{
-			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(sdk.MaxMessage), grpc.MaxCallSendMsgSize(sdk.MaxMessage)),
-			grpc.WithUnaryInterceptor(inTrace),
-		},
+		SkipHostEnv:     true,
+		TLSConfig:       mutual,
+		StartTimeout:    p.host.t.start,
+		SyncStdout:      p.raw, // what an adapter prints is no more fit for a log than its stderr
+		SyncStderr:      p.raw,
+		GRPCDialOptions: append(dialOptions(), p.dial...),
 		// Not Managed: go-plugin never forgets a managed client, one for each restart. Host.Close ends all.
 		Logger: hclog.NewNullLogger(),
 	})
-	i := &instance{program: prog, plugin: client, t: p.host.t, begun: time.Now(), ended: make(chan struct{}), followed: make(chan struct{})}
+	i := newInstance(p, prog, client.Kill)
 	stopStart := context.AfterFunc(p.ctx, prog.kill)
-	err = i.connect(p, mutual)
+	health, err := i.connect(p, prog, client, mutual)
 	if stopStart() && err == nil {
 		go i.watch()
-		go i.ping()
+		go i.ping(health)
 		return i, nil
 	}
 	prog.kill()
@@ -103,36 +108,58 @@ func launch(p *process) (*instance, error) {
 	return nil, err
 }
 
+func newInstance(p *process, l life, cleanUp func()) *instance {
+	return &instance{
+		life: l, cleanUp: sync.OnceFunc(cleanUp), t: p.host.t, begun: time.Now(), ended: make(chan struct{}), followed: make(chan struct{}),
+	}
+}
+
 // connect gets the program's first answers.
-func (i *instance) connect(p *process, mutual *tls.Config) error {
+func (i *instance) connect(p *process, prog *program, client *plugin.Client, mutual *tls.Config) (grpc_health_v1.HealthClient, error) {
 	a := p.key.adapter
 	begun := time.Now()
-	protocol, err := i.plugin.Client()
+	protocol, err := client.Client()
 	if err != nil {
-		return i.program.diagnose(a, err, time.Since(begun) >= i.t.start, i.t.start)
+		return nil, prog.diagnose(a, err, time.Since(begun) >= i.t.start, i.t.start)
 	}
 	conn := protocol.(*plugin.GRPCClient).Conn
-	i.health = grpc_health_v1.NewHealthClient(conn)
 	ctx, cancel := context.WithTimeout(p.ctx, max(i.t.start-time.Since(begun), time.Second))
 	defer cancel()
+	info, err := i.greet(ctx, conn)
+	if err != nil {
+		if errors.Is(err, sdk.ErrNoAnswer) {
+			if why := prog.whyMute(mutual); why != "" {
+				return nil, sdk.Retryable("adapter %s: %s %s", a.Name, prog.path, why)
+			}
+		}
+		return nil, sdk.Retryable("adapter %s started and then failed to tell about itself: %v", a.Name, err)
+	}
+	i.pid = prog.pid
+	p.logger.Info("the adapter is running", "pid", i.pid, "version", info.Version)
+	// The socket has done its service: an engine that is killed leaves nothing behind. What fails now, stop tries again.
+	_ = os.RemoveAll(prog.sockets)
+	return grpc_health_v1.NewHealthClient(conn), nil
+}
+
+// greet asks the adapter who it is.
+func (i *instance) greet(ctx context.Context, conn grpc.ClientConnInterface) (info sdk.Info, err error) {
 	life, done := context.WithCancel(context.Background())
-	i.done = done
 	if i.client, err = sdk.NewClient(life, conn); err == nil {
-		var info sdk.Info
-		if info, i.schema, err = i.client.Describe(ctx); err == nil {
-			p.logger.Info("the adapter is running", "pid", i.program.pid, "version", info.Version)
-			// The socket has done its service: an engine that is killed leaves nothing behind. What fails now, stop tries again.
-			_ = os.RemoveAll(i.program.sockets)
-			return nil
-		}
+		info, i.schema, err = i.client.Describe(ctx)
 	}
-	done()
-	if errors.Is(err, sdk.ErrNoAnswer) {
-		if why := i.program.whyMute(mutual); why != "" {
-			return sdk.Retryable("adapter %s: %s %s", a.Name, i.program.path, why)
-		}
+	if err != nil {
+		done()
+		return info, err
 	}
-	return sdk.Retryable("adapter %s started and then failed to tell about itself: %v", a.Name, err)
+	i.done = done
+	return info, nil
+}
+
+func dialOptions() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(sdk.MaxMessage), grpc.MaxCallSendMsgSize(sdk.MaxMessage)),
+		grpc.WithUnaryInterceptor(inTrace),
+	}
 }
 
 // inTrace tells the adapter the span that calls it, as OpenTelemetry does.
@@ -145,15 +172,15 @@ func inTrace(
 	return call(ctx, method, request, answer, conn, o...)
 }
 
-// watch waits for the program's end.
+// watch waits for the end.
 func (i *instance) watch() {
-	<-i.program.exited
+	<-i.life.over()
 	i.done()
 	close(i.ended)
 }
 
 // ping finds out that a process hangs which has no calls, or whose calls have long deadlines.
-func (i *instance) ping() {
+func (i *instance) ping(health grpc_health_v1.HealthClient) {
 	for {
 		select {
 		case <-i.ended:
@@ -161,7 +188,7 @@ func (i *instance) ping() {
 		case <-time.After(i.t.ping):
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), i.t.pingTimeout)
-		_, err := i.health.Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: plugin.GRPCServiceName})
+		_, err := health.Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: plugin.GRPCServiceName})
 		late := ctx.Err() != nil
 		cancel()
 		switch code := status.Code(err); {
@@ -185,7 +212,7 @@ func (i *instance) call(do func() error) error {
 	switch {
 	case !errors.Is(err, sdk.ErrNoAnswer):
 		i.silent.Store(0)
-	case errors.Is(err, context.DeadlineExceeded) && time.Since(begun) >= silence:
+	case errors.Is(err, context.DeadlineExceeded) && time.Since(begun) >= silence && !i.attached:
 		if i.silent.Add(1) == silentCalls {
 			i.giveUp(sdk.Retryable("it hung: %d calls in a row had no answer before their deadline", silentCalls))
 		}
@@ -193,14 +220,14 @@ func (i *instance) call(do func() error) error {
 	return err
 }
 
-// giveUp ends the program, which has to be started anew.
+// giveUp ends the instance; another one has to be begun.
 func (i *instance) giveUp(reason error) {
 	i.mu.Lock()
 	if i.reason == nil {
 		i.reason = reason
 	}
 	i.mu.Unlock()
-	i.program.kill()
+	i.life.kill()
 }
 
 // cause says why the instance has ended.
@@ -210,20 +237,17 @@ func (i *instance) cause() error {
 	if i.reason != nil {
 		return i.reason
 	}
-	return sdk.Retryable("it ended: %s", i.program.status())
+	return sdk.Retryable("it ended: %s", i.life.status())
 }
 
-// stop asks the program to end, ends it when it does not, and returns when it has.
+// stop asks it to end, ends it when it does not, and returns when it has.
 func (i *instance) stop(grace time.Duration) {
-	late := time.AfterFunc(grace, i.program.kill)
+	late := time.AfterFunc(grace, i.life.kill)
 	defer late.Stop()
 	i.cleanUp()
-	i.program.kill()
+	i.life.kill()
 	<-i.ended
 }
-
-// cleanUp ends the program, if it runs, and removes what go-plugin keeps of it: its socket's directory, goroutines.
-func (i *instance) cleanUp() { i.cleaned.Do(i.plugin.Kill) }
 
 func (i *instance) hasEnded() bool {
 	select {

@@ -5,10 +5,14 @@ package host
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"time"
+
+	"google.golang.org/grpc"
 
 	"github.com/rounds-engine/rounds/sdk"
 )
@@ -33,10 +37,13 @@ func backoff(n int) time.Duration {
 type process struct {
 	host    *Host
 	key     key
+	at      netip.AddrPort // where it is attached; not valid: it is started
 	logger  *slog.Logger
 	stderr  ring
-	secrets hidden // of all its sources
-	sources int    // open or to be opened; guarded by Host.mu
+	raw     io.Writer         // gets what the adapter writes
+	dial    []grpc.DialOption // further ones
+	secrets hidden            // of all its sources
+	sources int               // open or to be opened; guarded by Host.mu
 
 	ctx   context.Context // until close
 	abort context.CancelFunc
@@ -58,7 +65,8 @@ type start struct {
 }
 
 func newProcess(h *Host, k key) *process {
-	p := &process{host: h, key: k, logger: h.o.Logger.With("adapter", k.adapter.Name)}
+	p := &process{host: h, key: k, at: h.o.Attach[k.adapter.Name], logger: h.o.Logger.With("adapter", k.adapter.Name)}
+	p.raw = &p.stderr
 	if k.source != "" {
 		p.logger = p.logger.With("isolated", k.source)
 	}
@@ -114,7 +122,11 @@ func (p *process) begin(s *start, wait time.Duration) {
 		s.err = errClosed
 		return
 	}
-	s.instance, s.err = launch(p)
+	if p.at.IsValid() {
+		s.instance, s.err = p.attach()
+	} else {
+		s.instance, s.err = launch(p)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.start = nil
@@ -135,6 +147,9 @@ func (p *process) pause(cause error) {
 	p.ends++
 	p.lastEnd = cause
 	p.next = time.Now().Add(backoff(p.ends))
+	if p.at.IsValid() { // attach waits; its author ends it often
+		p.next = time.Now().Add(p.host.t.again)
+	}
 }
 
 // follow waits for the end of an instance.
@@ -155,11 +170,10 @@ func (p *process) follow(i *instance) {
 	close(i.followed)
 	i.cleanUp()
 	if stopping {
-		p.logger.Debug("the adapter has ended", "pid", i.program.pid)
+		p.logger.Debug("the adapter has ended", i.life.report()...)
 		return
 	}
-	attributes := []any{"pid", i.program.pid, "cause", i.cause(), "lived", lived.Round(time.Millisecond), "stderr_lines", i.program.lines(),
-		"again_in", next.Round(time.Millisecond)}
+	attributes := append(i.life.report(), "cause", i.cause(), "lived", lived.Round(time.Millisecond), "again_in", next.Round(time.Millisecond))
 	if functions := crashed(p.stderr.bytes()); functions != "" {
 		attributes = append(attributes, "in", functions)
 	}

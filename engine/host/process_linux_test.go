@@ -413,7 +413,7 @@ func TestTheExampleAdapterWorksThroughTheHost(t *testing.T) {
 		switch r.URL.Path {
 		case "/appointments":
 			since = append(since, r.FormValue("since"))
-			_, _ = w.Write([]byte(`[{"id": "a1", "lastUpdated": "2022-05-10T10:00:00Z", "patientID": "p1"}, {"id": 7}]`))
+			_, _ = w.Write([]byte(`{"appointments": [{"id": "a1", "lastUpdated": "2022-05-10T10:00:00Z", "patientID": "p1"}, {"id": 7}]}`))
 		case "/patients/p1":
 			_, _ = w.Write([]byte(`{"id": "p1", "name": "Ada"}`))
 		default:
@@ -428,7 +428,7 @@ func TestTheExampleAdapterWorksThroughTheHost(t *testing.T) {
 	sum := sha256.Sum256(program)
 	h, _, _ := newHost(t)
 	s := h.Open(host.Adapter{Name: "minimal", Path: path, SHA256: hex.EncodeToString(sum[:])}, "minimal.clinic",
-		[]byte(`{"base_url": "`+server.URL+`"}`), false)
+		[]byte(`{"base_url": "`+server.URL+`", "token": "x"}`), false)
 	if _, err := s.Feed(t.Context(), "appointments"); err != nil {
 		t.Fatal(err)
 	}

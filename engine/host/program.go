@@ -135,6 +135,16 @@ func (p *program) kill() {
 	}
 }
 
+// over implements life. The program was started.
+func (p *program) over() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.exited
+}
+
+// report implements life.
+func (p *program) report() []any { return []any{"pid", p.pid, "stderr_lines", p.lines()} }
+
 // status says how the program has ended.
 func (p *program) status() string {
 	p.mu.Lock()

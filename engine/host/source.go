@@ -247,14 +247,14 @@ func (s *Source) load(ctx context.Context) ([]byte, error) {
 // rotated a token already.
 func (s *Source) save(ctx context.Context, state []byte) error {
 	if s.process.host.o.State == nil {
-		return sdk.Retryable("SaveState: this engine keeps no state")
+		return sdk.Retryable("saving state: this engine keeps no state")
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.process.host.t.save)
 	defer cancel()
 	s.saving.Lock()
 	defer s.saving.Unlock()
 	if err := s.process.host.o.State.SaveState(ctx, s.name, state); err != nil {
-		return sdk.Retryable("SaveState: the engine could not save").Because(err)
+		return sdk.Retryable("saving state: the engine could not save").Because(err)
 	}
 	s.state, s.loaded = state, true
 	return nil

@@ -5,6 +5,7 @@ package host
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -12,13 +13,14 @@ import (
 // Process is what one adapter's process is doing, for a person.
 type Process struct {
 	Adapter  Adapter
-	Isolated string    // the one source that it serves; empty: it serves all that are not isolated
-	Sources  int       // open, or to be opened when they are first used
-	PID      int       // 0: it does not run
-	Since    time.Time // begin of its life; zero: it does not run
-	Starts   int       // lives that were begun
-	Ends     int       // in a row, of lives that were short
-	Why      string    // why its last life ended by itself, while Ends is not 0; may be logged
+	Isolated string         // the one source that it serves; empty: it serves all that are not isolated
+	Sources  int            // open, or to be opened when they are first used
+	Attached netip.AddrPort // where a person debugs it; not valid: it is the engine's own
+	PID      int            // 0: it does not run, or is attached
+	Since    time.Time      // begin of its life; zero: it does not run
+	Starts   int            // lives that were begun
+	Ends     int            // in a row, of lives that were short
+	Why      string         // why its last life ended by itself, while Ends is not 0; may be logged
 }
 
 // Processes tells of all processes, by name.
@@ -27,7 +29,9 @@ func (h *Host) Processes() []Process {
 	list := make([]Process, 0, len(h.processes))
 	all := make([]*process, 0, len(h.processes))
 	for k, p := range h.processes {
-		list = append(list, Process{Adapter: k.adapter, Isolated: k.source, Sources: p.sources})
+		list = append(list, Process{
+			Adapter: k.adapter, Isolated: k.source, Sources: p.sources, Attached: p.at,
+		})
 		all = append(all, p)
 	}
 	h.mu.Unlock()
@@ -38,7 +42,7 @@ func (h *Host) Processes() []Process {
 			list[i].Why = p.lastEnd.Error()
 		}
 		if a := p.alive; a != nil && !a.hasEnded() {
-			list[i].PID, list[i].Since = a.program.pid, a.begun
+			list[i].PID, list[i].Since = a.pid, a.begun
 		}
 		p.mu.Unlock()
 	}

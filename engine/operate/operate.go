@@ -90,9 +90,16 @@ type Status struct {
 	Started      time.Time           `json:"started,omitzero"`
 	StateDir     string              `json:"state"`
 	Reload       *Reloaded           `json:"reload,omitempty"` // the last one
+	Attached     []Attached          `json:"attached,omitempty"`
 	Pipelines    []PipelineStatus    `json:"pipelines"`
 	Sources      []SourceStatus      `json:"sources"`
 	Destinations []DestinationStatus `json:"destinations"`
+}
+
+// Attached is an adapter that a person debugs, in place of the program that the configuration names.
+type Attached struct {
+	Adapter string `json:"adapter"`
+	Address string `json:"address"`
 }
 
 // PipelineStatus is one pipeline. State is "claiming", "waiting", "polling", "failing", "gap", "paused", "stopped" or "orphan"
@@ -331,7 +338,8 @@ type Adapter struct {
 	Path     string    `json:"path,omitempty"` // empty: bundled
 	Isolated string    `json:"isolated,omitempty"`
 	Sources  int       `json:"sources"`
-	PID      int       `json:"pid,omitempty"`
+	Attached string    `json:"attached,omitempty"` // the address at which a person debugs it
+	PID      int       `json:"pid,omitempty"`      // of the engine's own process
 	Since    time.Time `json:"since,omitzero"`
 	Starts   int       `json:"starts"`
 	Why      string    `json:"why,omitempty"` // why it does not run, though it should

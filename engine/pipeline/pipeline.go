@@ -120,6 +120,7 @@ type Config struct {
 	Name       string
 	SourceName string // as in HCL, "rest.clinic"
 	Feed       string
+	Rival      string // the pipeline that polls the same feed and goes first where only one may, as of a queue; empty: there is none
 	Every      time.Duration
 	Overlap    time.Duration
 	Timeout    time.Duration // of each call to the adapter

@@ -83,6 +83,10 @@ func (p *Pipeline) describe(ctx context.Context) (sdk.Feed, error) {
 	if info.Class != sdk.Scan && p.Confirm != "" {
 		return info, failf("confirm is for feeds that list everything at each poll; feed %s of source %s does not (its class is %s)", p.Feed, p.SourceName, info.Class)
 	}
+	if info.Class == sdk.Queue && p.Rival != "" {
+		return info, failf("pipelines %s and %s both poll feed %s of source %s, which is a queue: what one reads the other never gets, so %s does not poll; "+
+			"take one of the two out, and use several deliver blocks in the other to send each change to several places", p.Rival, p.Name, p.Feed, p.SourceName, p.Name)
+	}
 	if p.Expand != nil && info.Kind == p.Expand.Name {
 		return info, failf("expand %q has the name of the records that feed %s lists, which its children need to be told from: "+
 			"give it another, and the resource with from", p.Expand.Name, p.Feed)
@@ -247,8 +251,11 @@ func (w *window) read(ctx context.Context) error {
 
 // lostPlace is told of a poll that failed. A cursor that fails again and again may be one that the server will never take again,
 // though it did not say so: then the window is read again from its begin, which is always right.
+//
+// Not so of a queue, which gave away what was read and says in the cursor of a first window from where that is to be had again.
 func (w *window) lostPlace(ctx context.Context, pos store.Position, failure error) error {
-	if code := sdk.CodeOf(failure); pos.Cursor == nil || code != sdk.CodeRetryable && code != sdk.CodePermanent {
+	code := sdk.CodeOf(failure)
+	if pos.Cursor == nil || w.info.Class == sdk.Queue || code != sdk.CodeRetryable && code != sdk.CodePermanent {
 		return failure
 	}
 	if w.refusals++; w.refusals < maxRefusals {

@@ -245,6 +245,9 @@ func wants(st *operate.Status) (all []want) {
 			add("Source "+s.Name, "/#sources", "not ready: %s", s.Why)
 		}
 	}
+	for _, a := range st.Attached {
+		add("Adapter "+a.Adapter, "/#sources", "attached to be debugged, at %s: a debugger reads what it is given, secrets and records", a.Address)
+	}
 	if st.Reload != nil && st.Reload.Error != "" {
 		add("Configuration", "/#configuration", "it was read again, has a mistake, and changes nothing")
 	}

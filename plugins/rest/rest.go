@@ -116,6 +116,7 @@ import (
 	"net/url"
 
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/budget"
 	"github.com/rounds-engine/rounds/sdk/httpx"
 )
 
@@ -151,7 +152,7 @@ func Open(_ context.Context, c Config, env sdk.Env) (sdk.Source, error) {
 		l = *c.Limits
 	}
 	s.parallel = cmp.Or(l.Concurrency, httpx.DefaultConcurrency)
-	s.client, err = httpx.New(httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel, PerSecond: l.PerSecond,
+	s.client, err = httpx.New(httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel, Limits: budget.Limits{PerSecond: l.PerSecond},
 		TLS: s.tls, Proxy: s.proxy})
 	if err != nil {
 		return nil, sdk.Misconfigured("limits", "can't be used").Because(err)
@@ -172,8 +173,7 @@ func Open(_ context.Context, c Config, env sdk.Env) (sdk.Source, error) {
 // Catalog tells the configured feeds and resources.
 func (s *source) Catalog() sdk.Catalog { return s.catalog }
 
-// Close closes idle connections.
+// Close closes idle connections, and saves what is left of the budget.
 func (s *source) Close() error {
-	s.client.Close()
-	return nil
+	return s.client.Close()
 }

@@ -40,8 +40,21 @@ func uncalled(ctx context.Context, named string, calls int) *sdk.Error {
 	return sdk.RateLimited(0, "%s: not called, the limits of the source left no time for it before the deadline", named)
 }
 
+// untaken is the error of an attempt for which there was no room in the budget.
+func untaken(ctx context.Context, err error, named string, calls int) *sdk.Error {
+	e := sdk.Safe(err)
+	switch {
+	case e.Code == sdk.CodeRateLimited && e.After > 0:
+		return sdk.RateLimited(e.After, "%s: not called, %s", named, e.Text)
+	case e.Code == sdk.CodeRateLimited || ctx.Err() != nil:
+		return uncalled(ctx, named, calls)
+	}
+	return sdk.Retryable("%s: not called, %s", named, e.Text).Because(err)
+}
+
 // networkFailure names the class of a network error. The error itself is kept as the cause only: it quotes the URL.
 func (c *Client) networkFailure(parent, ctx context.Context, named string, err error) *failure {
+	var noRoom *sdk.Error
 	switch {
 	case parent.Err() != nil:
 		return &failure{err: interrupted(parent, named)}
@@ -50,10 +63,15 @@ func (c *Client) networkFailure(parent, ctx context.Context, named string, err e
 			"if that is where the API lives, configure it as the base URL", named)}
 	case errors.Is(err, errRedirect):
 		return &failure{err: sdk.Permanent("%s: redirected, which only GET and HEAD follow", named)}
+	case errors.Is(err, errOnce):
+		return &failure{err: sdk.Permanent("%s: redirected, which a call that takes something away does not follow; "+
+			"if that is where the API lives, configure it as the base URL", named)}
 	case errors.Is(err, errRedirects):
 		return &failure{err: sdk.Permanent("%s: redirected more than %d times", named, maxRedirects)}
 	case ctx.Err() != nil:
 		return &failure{err: sdk.Retryable("%s: timed out after %s", named, c.timeout).Because(err), again: true}
+	case errors.As(err, &noRoom): // for a redirect
+		return &failure{err: untaken(ctx, noRoom, named, 1)}
 	}
 	if tunnel := (*tunnelError)(nil); errors.As(err, &tunnel) && tunnel.status == http.StatusProxyAuthRequired {
 		return &failure{err: sdk.Unauthorized("%s: %s", named, tunnel).Because(err)}

@@ -14,18 +14,17 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/budget"
 )
 
 // What a zero field of Config means.
@@ -60,10 +59,12 @@ const (
 type Config struct {
 	Timeout     time.Duration // for one attempt, from dialling to the body's last byte
 	Concurrency int           // attempts under way at once
-	PerSecond   float64       // attempts a second, evenly spaced, repetitions and redirects included; 0: no limit
 	Attempts    int           // of one call
 	MaxBody     int64         // bytes of a decompressed body; a larger one is an error
-	TLS         *tls.Config   // nil: the system's roots. Versions before 1.2 are never spoken
+	// Limits are what the vendor allows: attempts are counted against them, repetitions and redirects included.
+	Limits budget.Limits
+	Saved  *sdk.Section // what was counted over restarts, env.State.Section("budget"); nil: it is not kept
+	TLS    *tls.Config  // nil: the system's roots. Versions before 1.2 are never spoken
 	// Proxy for all calls. Without it the proxy variables of the environment count, as in most programs; which of them
 	// reach an adapter is the engine's decision.
 	Proxy *url.URL
@@ -79,7 +80,7 @@ type Client struct {
 	attempts  int
 	maxBody   int64
 	slots     chan struct{}
-	limiter   *rate.Limiter
+	budget    *budget.Budget
 
 	mu     sync.Mutex
 	paused time.Time // until then the server wants no calls
@@ -87,20 +88,19 @@ type Client struct {
 
 // New makes a client. It calls nobody.
 func New(c Config) (*Client, error) {
-	if c.Timeout < 0 || c.Concurrency < 0 || c.Attempts < 0 || c.MaxBody < 0 || c.PerSecond < 0 ||
-		math.IsNaN(c.PerSecond) || math.IsInf(c.PerSecond, 0) {
-		return nil, errors.New("httpx: a limit is negative or not a number")
+	if c.Timeout < 0 || c.Concurrency < 0 || c.Attempts < 0 || c.MaxBody < 0 {
+		return nil, errors.New("httpx: a limit is negative")
+	}
+	calls, err := budget.New(c.Limits, c.Saved)
+	if err != nil {
+		return nil, err
 	}
 	cl := &Client{
 		timeout:  or(c.Timeout, DefaultTimeout),
 		attempts: or(c.Attempts, DefaultAttempts),
 		maxBody:  or(c.MaxBody, DefaultMaxBody),
 		slots:    make(chan struct{}, or(c.Concurrency, DefaultConcurrency)),
-		limiter:  rate.NewLimiter(rate.Inf, 1),
-	}
-	if c.PerSecond > 0 {
-		// A burst of one spaces the calls evenly: no second, wherever it begins, sees more than the limit.
-		cl.limiter.SetLimit(rate.Limit(c.PerSecond))
+		budget:   calls,
 	}
 	cl.http = http.Client{Transport: c.Transport, CheckRedirect: cl.redirect}
 	if c.Transport == nil {
@@ -150,11 +150,15 @@ func newTransport(c Config, concurrency int) *http.Transport {
 	}
 }
 
-// Close closes the connections that idle. Calls under way are not touched.
-func (c *Client) Close() {
+// Budget is what is left of Config.Limits.
+func (c *Client) Budget() *budget.Budget { return c.budget }
+
+// Close closes the connections that idle, and the budget, so that nothing of it is lost. Calls under way are not touched.
+func (c *Client) Close() error {
 	if c.transport != nil {
 		c.transport.CloseIdleConnections()
 	}
+	return c.budget.Close()
 }
 
 // Request is one call.
@@ -166,12 +170,15 @@ type Request struct {
 	Header   http.Header
 	Body     []byte
 	Repeat   bool // may be repeated although its method is neither GET nor HEAD
+	// Once is for a GET that takes something away, as of a queue: it is neither repeated nor redirected. That it may have been heard
+	// twice, or heard and not answered, is an error: what was taken has to be asked for in another way.
+	Once bool
 }
 
 func (r *Request) method() string { return or(r.Method, http.MethodGet) }
 
 func (r *Request) repeatable() bool {
-	return r.Repeat || r.method() == http.MethodGet || r.method() == http.MethodHead
+	return !r.Once && (r.Repeat || r.method() == http.MethodGet || r.method() == http.MethodHead)
 }
 
 // Response is an answer of the 200s, read to its end.
@@ -192,7 +199,7 @@ type Response struct {
 // All errors are *sdk.Error: NotFound (404), Gone (410), Unauthorized (401), Forbidden (403), RateLimited (429, and whatever
 // comes with a Retry-After), Retryable (network, 408, 425, 5xx), else Permanent. When the server asks for a pause of more than
 // ten seconds, the error is RateLimited, and until the pause ends all calls fail so without reaching the server. So does a call
-// that was not made because the client's own limits left no time for it before the deadline.
+// that was not made because the budget has no room for it, or the client's limits left no time for it before the deadline.
 func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	calls := 0
 	for n := 1; ; n++ {
@@ -253,6 +260,10 @@ func (c *Client) attempt(parent context.Context, r *Request, calls *int) (*Respo
 
 	ctx, cancel := context.WithTimeout(context.WithValue(parent, callsKey{}, calls), c.timeout)
 	defer cancel()
+	sent := new(atomic.Int32)
+	if r.Once {
+		ctx, sent = once(ctx)
+	}
 	var body io.Reader
 	if r.Body != nil {
 		body = bytes.NewReader(r.Body)
@@ -271,9 +282,17 @@ func (c *Client) attempt(parent context.Context, r *Request, calls *int) (*Respo
 		return nil, c.networkFailure(parent, ctx, named, err)
 	}
 	defer answer.Body.Close() // it was read, or its connection is given up
+	if sent.Load() > 1 {
+		return nil, &failure{err: sdk.Retryable("%s: the connection broke and the call was sent again; what was taken by it the first time is not known", named)}
+	}
 	took := time.Since(began)
 	if answer.StatusCode < 200 || answer.StatusCode > 299 {
 		f := statusFailure(named, answer)
+		if answer.StatusCode == http.StatusTooManyRequests && f.after == 0 {
+			date, _ := http.ParseTime(answer.Header.Get("Date"))
+			f.after = min(c.budget.Refused(ctx, date), maxPause)
+			f.err.After = f.after
+		}
 		if f.after > 0 {
 			c.pause(f.after)
 		}
@@ -317,25 +336,32 @@ func readAll(answer *http.Response, limit int64) ([]byte, error) {
 	}
 }
 
-// turn waits until the limits allow an attempt.
+// turn waits until pauses and the budget allow an attempt.
 func (c *Client) turn(ctx context.Context, named string, calls int) *sdk.Error {
 	for {
-		if err := c.limiter.Wait(ctx); err != nil {
-			return uncalled(ctx, named, calls)
+		left := c.pauseLeft()
+		switch {
+		case left > patience:
+			return sdk.RateLimited(left, "%s: not called, the server asked for a pause", named)
+		case left > 0:
+			if sleep(ctx, left) != nil {
+				return uncalled(ctx, named, calls)
+			}
+			continue
 		}
-		c.mu.Lock()
-		left := time.Until(c.paused)
-		c.mu.Unlock()
-		if left <= 0 {
+		if err := c.budget.Take(ctx); err != nil {
+			return untaken(ctx, err, named, calls)
+		}
+		if c.pauseLeft() <= 0 { // none was asked for meanwhile
 			return nil
 		}
-		if left > patience {
-			return sdk.RateLimited(left, "%s: not called, the server asked for a pause", named)
-		}
-		if sleep(ctx, left) != nil {
-			return uncalled(ctx, named, calls)
-		}
 	}
+}
+
+func (c *Client) pauseLeft() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Until(c.paused)
 }
 
 // pause keeps all calls of this client from the server: it counts them together.
@@ -359,6 +385,8 @@ var (
 // redirect follows only to the same origin: elsewhere the credentials would leak.
 func (c *Client) redirect(req *http.Request, via []*http.Request) error {
 	switch first := via[0]; {
+	case isOnce(req.Context()):
+		return errOnce
 	case first.Method != http.MethodGet && first.Method != http.MethodHead:
 		return errRedirect
 	case !SameOrigin(first.URL, req.URL):
@@ -366,7 +394,7 @@ func (c *Client) redirect(req *http.Request, via []*http.Request) error {
 	case len(via) > maxRedirects:
 		return errRedirects
 	}
-	if err := c.limiter.Wait(req.Context()); err != nil {
+	if err := c.budget.Take(req.Context()); err != nil {
 		return err
 	}
 	if calls, ok := req.Context().Value(callsKey{}).(*int); ok {

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/budget"
 	"github.com/rounds-engine/rounds/sdk/httpx"
 )
 
@@ -47,7 +48,7 @@ func newClient(t *testing.T, c httpx.Config) *httpx.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(client.Close)
+	t.Cleanup(func() { client.Close() })
 	return client
 }
 
@@ -485,7 +486,7 @@ func TestSameOrigin(t *testing.T) {
 }
 
 func TestLimitsThatMakeNoSenseAreRefused(t *testing.T) {
-	for _, c := range []httpx.Config{{Timeout: -1}, {Concurrency: -1}, {Attempts: -1}, {MaxBody: -1}, {PerSecond: -1}} {
+	for _, c := range []httpx.Config{{Timeout: -1}, {Concurrency: -1}, {Attempts: -1}, {MaxBody: -1}, {Limits: budget.Limits{PerSecond: -1}}} {
 		if _, err := httpx.New(c); err == nil {
 			t.Errorf("%+v is accepted", c)
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/budget"
 	"github.com/rounds-engine/rounds/sdk/httpx"
 )
 
@@ -158,7 +159,7 @@ func TestLimitsHoldForAllUsersTogether(t *testing.T) {
 		var mu sync.Mutex
 		var at []time.Time
 		now, most := 0, 0
-		c := newClient(t, httpx.Config{Concurrency: 3, PerSecond: 10, Transport: transport(func(r *http.Request) (*http.Response, error) {
+		c := newClient(t, httpx.Config{Concurrency: 3, Limits: budget.Limits{PerSecond: 10}, Transport: transport(func(r *http.Request) (*http.Response, error) {
 			mu.Lock()
 			at = append(at, time.Now())
 			now++
@@ -198,9 +199,11 @@ func TestLimitsHoldForAllUsersTogether(t *testing.T) {
 }
 
 func TestWaitingForATurnEndsWithTheContext(t *testing.T) {
-	for name, c := range map[string]httpx.Config{"slot": {Concurrency: 1}, "rate": {PerSecond: 0.001}, "pause": {}} {
+	for name, c := range map[string]httpx.Config{"slot": {Concurrency: 1}, "rate": {Limits: budget.Limits{PerSecond: 0.001}},
+		"minute": {Limits: budget.Limits{PerMinute: 1}}, "pause": {}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				time.Sleep(55 * time.Second) // of a minute
 				release := make(chan struct{})
 				c.Transport = transport(func(r *http.Request) (*http.Response, error) {
 					if name == "slot" {
@@ -254,7 +257,7 @@ func TestTheTimeOutIsForOneAttempt(t *testing.T) {
 
 // TestWhatTheLimitsLeaveNoTimeForIsNotToBlame: a Retryable counts against the record that is asked for.
 func TestWhatTheLimitsLeaveNoTimeForIsNotToBlame(t *testing.T) {
-	for name, config := range map[string]httpx.Config{"per second": {PerSecond: 1, Concurrency: 100}, "concurrency": {Concurrency: 1}} {
+	for name, config := range map[string]httpx.Config{"per second": {Limits: budget.Limits{PerSecond: 1}, Concurrency: 100}, "concurrency": {Concurrency: 1}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				config.Transport = transport(func(r *http.Request) (*http.Response, error) {
@@ -285,4 +288,61 @@ func TestWhatTheLimitsLeaveNoTimeForIsNotToBlame(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestEachAttemptTakesOfTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		c := newClient(t, httpx.Config{Limits: budget.Limits{PerDay: 5}, Transport: transport(func(r *http.Request) (*http.Response, error) {
+			calls++
+			switch {
+			case r.URL.Path == "/moved":
+				return answer(r, 302, "Location", "/a"), nil
+			case calls == 1:
+				return answer(r, 503), nil
+			}
+			return answer(r, 200), nil
+		})})
+		if _, err := c.Do(t.Context(), call); err != nil || calls != 2 { // repeated
+			t.Fatalf("%d calls, %v", calls, err)
+		}
+		moved := httpx.Request{URL: "http://ehr.invalid/moved", Template: "/moved"}
+		if res, err := c.Do(t.Context(), moved); err != nil || res.Calls != 2 {
+			t.Fatalf("%v, %v", res, err)
+		}
+		if f := c.Budget().Forecasts()[0]; f.Used != 4 || calls != 4 {
+			t.Errorf("%d of the budget were used for %d calls", f.Used, calls)
+		}
+		left := 24*time.Hour - time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)) + time.Second
+		for _, path := range []string{"/moved", "/a"} {
+			_, err := c.Do(t.Context(), httpx.Request{URL: "http://ehr.invalid" + path, Template: path})
+			e := sdk.Safe(err)
+			if e == nil || e.Code != sdk.CodeRateLimited || e.After != left || e.Text != "GET "+path+": not called, the budget of 5 calls a day is spent" || calls != 5 {
+				t.Errorf("%s: %d calls, %v", path, calls, err)
+			}
+		}
+	})
+}
+
+func TestA429WithoutADelayEndsTheMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refuse, calls := true, 0
+		c := newClient(t, httpx.Config{Limits: budget.Limits{After429: budget.Minute}, Transport: transport(func(r *http.Request) (*http.Response, error) {
+			if calls++; refuse { // by a clock that is half a minute ahead
+				return answer(r, 429, "Date", time.Now().Add(30*time.Second).UTC().Format(http.TimeFormat)), nil
+			}
+			return answer(r, 200), nil
+		})})
+		for range 3 {
+			_, err := c.Do(t.Context(), call)
+			if e := sdk.Safe(err); e == nil || e.Code != sdk.CodeRateLimited || e.After != 31*time.Second || calls != 1 {
+				t.Fatalf("%d calls, %v", calls, err)
+			}
+		}
+		refuse = false
+		time.Sleep(22 * time.Second) // the rest is waited for
+		if _, err := c.Do(t.Context(), call); err != nil || calls != 2 {
+			t.Errorf("%d calls, %v", calls, err)
+		}
+	})
 }

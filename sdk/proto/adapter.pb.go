@@ -836,6 +836,7 @@ type Feed struct {
 	Drifts        bool                   `protobuf:"varint,8,opt,name=drifts,proto3" json:"drifts,omitempty"`
 	Why           string                 `protobuf:"bytes,9,opt,name=why,proto3" json:"why,omitempty"`
 	Ignore        []string               `protobuf:"bytes,10,rep,name=ignore,proto3" json:"ignore,omitempty"` // dotted paths left out when data are compared
+	Peeks         bool                   `protobuf:"varint,11,opt,name=peeks,proto3" json:"peeks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -938,6 +939,13 @@ func (x *Feed) GetIgnore() []string {
 		return x.Ignore
 	}
 	return nil
+}
+
+func (x *Feed) GetPeeks() bool {
+	if x != nil {
+		return x.Peeks
+	}
+	return false
 }
 
 type Resource struct {
@@ -1070,6 +1078,7 @@ type PollRequest struct {
 	Overlap       *durationpb.Duration   `protobuf:"bytes,6,opt,name=overlap,proto3" json:"overlap,omitempty"`
 	Limit         int64                  `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`
 	Recover       bool                   `protobuf:"varint,8,opt,name=recover,proto3" json:"recover,omitempty"`
+	Peek          bool                   `protobuf:"varint,9,opt,name=peek,proto3" json:"peek,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1156,6 +1165,13 @@ func (x *PollRequest) GetLimit() int64 {
 func (x *PollRequest) GetRecover() bool {
 	if x != nil {
 		return x.Recover
+	}
+	return false
+}
+
+func (x *PollRequest) GetPeek() bool {
+	if x != nil {
+		return x.Peek
 	}
 	return false
 }
@@ -1937,7 +1953,7 @@ const file_adapter_proto_rawDesc = "" +
 	"\x06_state\"x\n" +
 	"\fOpenResponse\x12-\n" +
 	"\x05feeds\x18\x01 \x03(\v2\x17.rounds.adapter.v1.FeedR\x05feeds\x129\n" +
-	"\tresources\x18\x02 \x03(\v2\x1b.rounds.adapter.v1.ResourceR\tresources\"\x8d\x02\n" +
+	"\tresources\x18\x02 \x03(\v2\x1b.rounds.adapter.v1.ResourceR\tresources\"\xa3\x02\n" +
 	"\x04Feed\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
@@ -1949,7 +1965,8 @@ const file_adapter_proto_rawDesc = "" +
 	"\x06drifts\x18\b \x01(\bR\x06drifts\x12\x10\n" +
 	"\x03why\x18\t \x01(\tR\x03why\x12\x16\n" +
 	"\x06ignore\x18\n" +
-	" \x03(\tR\x06ignore\"F\n" +
+	" \x03(\tR\x06ignore\x12\x14\n" +
+	"\x05peeks\x18\v \x01(\bR\x05peeks\"F\n" +
 	"\bResource\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05batch\x18\x02 \x01(\x03R\x05batch\x12\x10\n" +
@@ -1957,7 +1974,7 @@ const file_adapter_proto_rawDesc = "" +
 	"\x03Ref\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
-	"\x04args\x18\x03 \x01(\tR\x04args\"\xa9\x02\n" +
+	"\x04args\x18\x03 \x01(\tR\x04args\"\xbd\x02\n" +
 	"\vPollRequest\x12\x16\n" +
 	"\x06handle\x18\x01 \x01(\x04R\x06handle\x12\x12\n" +
 	"\x04feed\x18\x02 \x01(\tR\x04feed\x12!\n" +
@@ -1966,7 +1983,8 @@ const file_adapter_proto_rawDesc = "" +
 	"\x05start\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x123\n" +
 	"\aoverlap\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\aoverlap\x12\x14\n" +
 	"\x05limit\x18\a \x01(\x03R\x05limit\x12\x18\n" +
-	"\arecover\x18\b \x01(\bR\arecoverB\f\n" +
+	"\arecover\x18\b \x01(\bR\arecover\x12\x12\n" +
+	"\x04peek\x18\t \x01(\bR\x04peekB\f\n" +
 	"\n" +
 	"_watermarkB\t\n" +
 	"\a_cursor\"\xb0\x03\n" +

@@ -43,7 +43,7 @@ var rules = []rule{
 		advice:  "keep everything that belongs to a source under its handle; answer a call on a handle that is not open with an error"},
 	{name: "queue", check: checkQueue,
 		promise: "What a queue gave and was never acknowledged comes again with Recover",
-		advice:  "keep in the watermark, or by SaveState, from where to read again, until Ack"},
+		advice:  "keep in the watermark, or in the state, from where to read again, until Ack"},
 	{name: "pages", check: checkPages,
 		promise: "Pages are as the contract has them: a cursor that leads on or a watermark, ids, JSON, a record's changes oldest first",
 		advice:  "see the table of sdk.Page in docs/adapters.md"},

@@ -1,0 +1,102 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package orthanc
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+
+	"github.com/rounds-engine/rounds/sdk"
+)
+
+const (
+	maxWaiting = 2000 // kept in a watermark, about 50 bytes each
+	maxChecked = 20   // of them at the end of a window, two calls each
+)
+
+// waiting is a New* that no Stable* was listed for so far.
+type waiting struct {
+	Seq int64  `json:"seq"`
+	Key string `json:"key"`           // tells its identifier from others
+	Old bool   `json:"old,omitempty"` // it was listed before this window
+	// Quiet says that at the end of the last window Orthanc took it for stable. It does so an instant before it lists that, so only the
+	// end of this window shows that it was not listed.
+	Quiet bool `json:"quiet,omitempty"`
+}
+
+func key(id string) string { return digest(12, id) }
+
+// pair takes note of a New*, or of the Stable* that ends the waiting for it. again says that e was listed before.
+func (m *mark) pair(e change, of level, again bool) {
+	isNew := e.event == "New"+of.resource
+	if isNew && again || !isNew && e.event != "Stable"+of.resource {
+		return
+	}
+	k := key(e.id)
+	m.Waiting = slices.DeleteFunc(m.Waiting, func(w waiting) bool { return w.Key == k && w.Seq < e.seq })
+	if isNew {
+		m.Waiting = append(m.Waiting, waiting{Seq: e.seq, Key: k})
+	}
+}
+
+// age says of all that wait that they were listed before this window.
+func (m *mark) age() {
+	for i := range m.Waiting {
+		m.Waiting[i].Old = true
+	}
+}
+
+// forget keeps a watermark small. It says whether something was forgotten.
+func (m *mark) forget() bool {
+	over := len(m.Waiting) - maxWaiting
+	if over > 0 {
+		m.Waiting = slices.Delete(m.Waiting, 0, over)
+	}
+	return over > 0
+}
+
+// lost looks, at the end of a window, after what was new before it and was not said to be stable: what Orthanc has forgotten by a restart
+// becomes a change. What it still waits for goes to the end of the row.
+func (c *caller) lost(ctx context.Context, of level, m *mark) ([]sdk.Change, error) {
+	var changes []sdk.Change
+	var rest, later []waiting
+	checked := 0
+	for _, w := range m.Waiting {
+		if !w.Old || checked == maxChecked {
+			rest = append(rest, w)
+			continue
+		}
+		checked++
+		l, err := c.changes(ctx, w.Seq-1, 1)
+		if err != nil {
+			return nil, err
+		}
+		e, there := l.at(w.Seq)
+		if !there || key(e.id) != w.Key || !identifier(e.id) {
+			continue // deleted
+		}
+		if w.Quiet {
+			changes = append(changes, of.change(e, of.trigger(c.config)))
+			continue
+		}
+		body, err := c.get(ctx, "/"+of.feed+"/"+e.id, "/"+of.feed+"/{id}")
+		switch sdk.CodeOf(err) {
+		case "":
+		case sdk.CodeNotFound, sdk.CodeGone, sdk.CodeForbidden:
+			continue
+		default:
+			return nil, err
+		}
+		var now struct{ IsStable bool }
+		if json.Unmarshal(body, &now) == nil && now.IsStable {
+			w.Quiet = true
+			rest = append(rest, w)
+		} else {
+			later = append(later, w)
+		}
+	}
+	m.Waiting = append(rest, later...)
+	return changes, nil
+}
