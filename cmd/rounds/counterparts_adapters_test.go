@@ -237,22 +237,24 @@ func TestCounterpartAdaptersInOtherLanguagesRun(t *testing.T) {
 	}
 }
 
-// TestCounterpartAdaptersInOtherLanguagesConform runs the conformance kit.
+// TestCounterpartAdaptersInOtherLanguagesConform runs the conformance kit by the command, with each example's configuration.
 func TestCounterpartAdaptersInOtherLanguagesConform(t *testing.T) {
 	for _, l := range languages {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
-			sdktest.Run(t, sdktest.Options{
-				Config: map[string]any{"base_url": jsonServer(t), "token": "c4n4ry-of-the-clinic", "page_size": 7},
-				Refs: func(c sdk.Change) []sdk.Ref {
-					var data struct{ PatientID json.Number }
-					if err := json.Unmarshal(c.Data, &data); err != nil {
-						t.Error(err)
-					}
-					return []sdk.Ref{{Kind: "patient", ID: data.PatientID.String()}}
-				},
-				Launch: sdktest.Program(filepath.Join(l.example(t), l.program)),
-			})
+			dir := l.example(t)
+			config := filepath.Join(dir, "rounds.hcl")
+			overwrite(t, dir, "rounds.hcl", replaced(t, content(t, config), `"http://localhost:3000"`, `"`+jsonServer(t)+"\"\n  page_size = 7\n  token = \"c4n4ry-of-the-clinic\""))
+			code, stdout, stderr := rounds(t, nil, "adapter", "test", filepath.Join(dir, l.program), "--config", config, "--json")
+			var report sdktest.Report
+			if err := json.Unmarshal([]byte(stdout), &report); code != 0 || err != nil || len(report.Rules) != len(sdktest.Rules()) {
+				t.Fatalf("exit code %d, %v\n%s%s", code, err, stdout, stderr)
+			}
+			for _, rule := range report.Rules {
+				if rule.State != sdktest.Passed && rule.Rule != "queue" { // there is none
+					t.Errorf("%s: %s: %s %s", rule.Rule, rule.State, rule.Seen, rule.Reason)
+				}
+			}
 		})
 	}
 }
