@@ -103,7 +103,7 @@ func (adapters) Describe(_ context.Context, a config.Adapter) (info sdk.Info, s 
 	case a.Name == "broken" && a.Path == "":
 		return info, s, errors.New("exit status 2: CANARY of an error that nobody made safe")
 	case a.Name == "orthanc" && filepath.IsAbs(a.Path):
-		info.Feeds = []sdk.Feed{{Name: "changes"}, {Name: "deleted"}}
+		info.Feeds = []sdk.Feed{{Name: "changes"}, {Name: "deleted"}, {Name: "worklist", Class: sdk.Queue}}
 		info.Resources = []sdk.Resource{{Name: "study"}, {Name: "serie"}}
 		return info, schemaOf(orthancConfig{}), nil
 	case a.Name == "forged" && len(a.SHA256) == 64:

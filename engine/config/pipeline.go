@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/rounds-engine/rounds/sdk"
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -47,7 +48,9 @@ func (l *loader) pipelines() {
 func (l *loader) poll(o *object, p *Pipeline) {
 	var ok bool
 	if feed, given := o.attributes["feed"]; given {
-		p.Source, p.Feed = l.feedReference(feed.expr)
+		if p.Source, p.Feed = l.feedReference(feed.expr); p.Feed != "" {
+			l.alone(feed.expr.Range(), p)
+		}
 	}
 	p.Every = l.duration(o, "every", "", leastEvery, &ok)
 	p.Overlap = l.duration(o, "overlap", defaultOverlap, 0, &ok)
@@ -64,6 +67,22 @@ func (l *loader) poll(o *object, p *Pipeline) {
 		}
 		p.Start.At = instant
 	}
+}
+
+// alone refuses a second pipeline on a queue, as far as the adapter tells of its feeds without a source: each would take from the other.
+func (l *loader) alone(at hcl.Range, p *Pipeline) {
+	adapter, _, _ := strings.Cut(p.Source, ".")
+	a := l.used[adapter]
+	if a == nil || !slices.ContainsFunc(a.info.Feeds, func(f sdk.Feed) bool { return f.Name == p.Feed && f.Class == sdk.Queue }) {
+		return
+	}
+	feed := p.Source + ".feed." + p.Feed
+	if other := l.queues[feed]; other != "" {
+		l.errorf(at, "Two readers of a queue", "Pipeline %q polls this feed already, and what one of them reads the other never gets. "+
+			"To send each change to several places, give that pipeline several deliver blocks.", other)
+		return
+	}
+	l.queues[feed] = p.Name
 }
 
 // deletes reads how deletes are inferred from scans.

@@ -192,16 +192,16 @@ func (i *instance) ping(health grpc_health_v1.HealthClient) {
 		late := ctx.Err() != nil
 		cancel()
 		switch code := status.Code(err); {
-		case code == codes.Unimplemented || code == codes.NotFound: // an answer, of an adapter without that service or its name
 		case err != nil && late:
 			i.giveUp(sdk.Retryable("it hung: no answer to a ping for %s", i.t.pingTimeout))
-		case err != nil: // it is ending, or else the connection alone has ended, which can't be made twice
+		case code == codes.Unavailable || code == codes.Canceled: // it is ending, or else the connection alone has ended, which can't be made twice
 			select {
 			case <-i.ended:
 			case <-time.After(time.Second):
 				i.giveUp(sdk.Retryable("its connection broke"))
 			}
 		}
+		// All else is an answer: an adapter need not have this service.
 	}
 }
 

@@ -42,8 +42,8 @@ type process struct {
 	stderr  ring
 	raw     io.Writer         // gets what the adapter writes
 	dial    []grpc.DialOption // further ones
-	secrets hidden // of all its sources
-	sources int    // open or to be opened; guarded by Host.mu
+	secrets hidden            // of all its sources
+	sources int               // open or to be opened; guarded by Host.mu
 
 	ctx   context.Context // until close
 	abort context.CancelFunc
