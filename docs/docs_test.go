@@ -107,7 +107,15 @@ var (
 )
 
 func TestLinksLeadSomewhere(t *testing.T) {
-	for page, text := range pages(t) {
+	all := pages(t)
+	examples, err := filepath.Glob("../examples/*/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range examples {
+		all[page] = read(t, page)
+	}
+	for page, text := range all {
 		for _, m := range link.FindAllStringSubmatch(code.ReplaceAllString(text, ""), -1) {
 			path, anchor, _ := strings.Cut(m[1], "#")
 			if strings.Contains(path, "://") {
