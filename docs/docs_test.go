@@ -6,6 +6,7 @@
 package docs_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -24,7 +25,11 @@ import (
 	"github.com/rounds-engine/rounds/engine"
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/plugins/couchdb"
+	"github.com/rounds-engine/rounds/plugins/openmrs"
+	"github.com/rounds-engine/rounds/plugins/orthanc"
 	"github.com/rounds-engine/rounds/plugins/rest"
+	"github.com/rounds-engine/rounds/sdk"
+	adapterpb "github.com/rounds-engine/rounds/sdk/proto"
 )
 
 // bundled are the adapters that the configurations are checked with.
@@ -33,6 +38,8 @@ var bundled = map[string]struct {
 	config any
 }{
 	"couchdb": {couchdb.Serve, couchdb.Config{}},
+	"openmrs": {openmrs.Serve, openmrs.Config{}},
+	"orthanc": {orthanc.Serve, orthanc.Config{}},
 	"rest":    {rest.Serve, rest.Config{}},
 }
 
@@ -208,24 +215,28 @@ func build(t testing.TB, dir, binary string) {
 	}
 }
 
-// A block of Go is a whole file, which must compile in a module of an adapter's author, or an excerpt of a file that does.
+// A block of Go is a whole file, which must compile, or an excerpt of a file that does.
 func TestGoOfTheAdapterGuideIsReal(t *testing.T) {
 	var sources []string
 	for _, path := range []string{example + "/main.go", "../sdk/sdk.go"} {
 		sources = append(sources, plain(read(t, path)))
 	}
-	module := t.TempDir()
-	root, err := filepath.Abs("..")
+	dir := t.TempDir()
+	here, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(module, "go.mod"), strings.Replace(read(t, example+"/go.mod"), "../..", root, 1))
-	write(t, filepath.Join(module, "go.sum"), read(t, example+"/go.sum"))
-	shown, files := "\n", 0
+	// The files look to the go command as if they stood in packages below this one.
+	overlay := map[string]string{}
+	packages := []string{"build", "-overlay", filepath.Join(dir, "overlay.json")}
+	shown := "\n"
 	for i, block := range blocks(read(t, "adapters.md"), "go") {
 		if strings.HasPrefix(block, "package ") {
-			files++
-			write(t, filepath.Join(module, fmt.Sprintf("block%d", i), "block.go"), block)
+			name := fmt.Sprintf("block%d", i)
+			file := filepath.Join(dir, name+".go")
+			write(t, file, block)
+			overlay[filepath.Join(here, name, "block.go")] = file
+			packages = append(packages, "./"+name)
 			continue
 		}
 		if !slices.ContainsFunc(sources, func(s string) bool { return strings.Contains(s, plain(block)) }) {
@@ -238,15 +249,18 @@ func TestGoOfTheAdapterGuideIsReal(t *testing.T) {
 	if !strings.Contains(shown, body) {
 		t.Error("the guide does not show all of the example, in its order")
 	}
-	if files == 0 {
+	if len(overlay) == 0 {
 		t.Error("no whole file found")
 	}
-	vet := exec.Command("go", "vet", "./...")
-	vet.Dir = module
-	if out, err := vet.CombinedOutput(); err != nil {
+	replaced, err := json.Marshal(map[string]any{"Replace": overlay})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "overlay.json"), string(replaced))
+	if out, err := exec.Command("go", packages...).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if out, err := exec.Command("gofmt", "-l", module).CombinedOutput(); err != nil || len(out) > 0 {
+	if out, err := exec.Command("gofmt", "-l", dir).CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("not formatted: %s %v", out, err)
 	}
 }
@@ -262,6 +276,45 @@ func plain(source string) string {
 		}
 	}
 	return b.String()
+}
+
+// What the page on the protocol lists is all that there is.
+func TestTheProtocolPageIsComplete(t *testing.T) {
+	text := read(t, "adapter-protocol.md")
+	for _, m := range adapterpb.Adapter_ServiceDesc.Methods {
+		if !strings.Contains(text, "\n| `"+m.MethodName+"` |") {
+			t.Errorf("there is no row for the call %s", m.MethodName)
+		}
+	}
+	for _, m := range adapterpb.Adapter_ServiceDesc.Streams {
+		if !strings.Contains(text, "\n| `"+m.StreamName+"` |") {
+			t.Errorf("there is no row for the stream %s", m.StreamName)
+		}
+	}
+	listed := func(path, pattern string) (names []string) {
+		t.Helper()
+		found := regexp.MustCompile(pattern).FindStringSubmatch(read(t, path))
+		if found == nil {
+			t.Fatalf("%s has another form than expected", path)
+		}
+		for _, m := range regexp.MustCompile(`"([^"]+)"`).FindAllStringSubmatch(found[1], -1) {
+			names = append(names, m[1])
+		}
+		return names
+	}
+	variables := append(listed("../engine/host/env.go", `(?s)var passed = \[\]string\{(.*?)\n\}`),
+		listed("../engine/host/env.go", `var windows = \[\]string\{(.*)\}`)...)
+	for _, name := range slices.Concat(variables, listed("../sdk/errors.go", `(?s)const \(\n(.*?)\n\)`),
+		listed("../sdk/schema/schema.go", `(?s)// The types\.\nconst \(\n(.*?)\n\)`), []string{sdk.CookieVariable, sdk.CookieValue, sdk.LogLevelVariable}) {
+		if !strings.Contains(text, "`"+name+"`") {
+			t.Errorf("%s is not on the page", name)
+		}
+	}
+	for _, figure := range []string{fmt.Sprintf("%d MiB", sdk.MaxMessage>>20), fmt.Sprintf("the version of the protocol, and %d is the only one", sdk.ProtocolVersion)} {
+		if !strings.Contains(text, figure) {
+			t.Errorf("%q is not on the page", figure)
+		}
+	}
 }
 
 // The tables of operations.md have a message in the first cell, in which … stands for what differs or is left out; where the

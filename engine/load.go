@@ -28,8 +28,14 @@ import (
 // adapters that it names are started, to ask them for their schemas. Values are those of its variables that do not come from
 // the environment.
 func (e *Engine) Load(ctx context.Context, path string, values ...config.Value) (*config.Config, config.Files, hcl.Diagnostics) {
+	return e.load(ctx, path, described{e.host}, values)
+}
+
+func (e *Engine) load(
+	ctx context.Context, path string, adapters config.Adapters, values []config.Value,
+) (*config.Config, config.Files, hcl.Diagnostics) {
 	cfg, files, diags := config.Load(ctx, path, config.Options{
-		Adapters:         described{e.host},
+		Adapters:         adapters,
 		Bundled:          e.o.Adapters,
 		Destinations:     destination.Schemas(),
 		CheckDestination: destination.Check,

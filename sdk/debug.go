@@ -5,17 +5,11 @@ package sdk
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/netip"
 	"os"
@@ -24,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rounds-engine/rounds/sdk/internal/identity"
 	pb "github.com/rounds-engine/rounds/sdk/proto"
 )
 
@@ -79,36 +74,8 @@ func debugTLS(text []byte) (*tls.Config, error) {
 	only.AddCert(pair.Leaf)
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{pair},
-		ServerName: debugName, RootCAs: only, ClientCAs: only, ClientAuth: tls.RequireAndVerifyClientCert,
+		ServerName: identity.ServerName, RootCAs: only, ClientCAs: only, ClientAuth: tls.RequireAndVerifyClientCert,
 	}, nil
-}
-
-const debugName = "localhost"
-
-// newDebugCertificate makes a certificate that vouches for itself, with its key, in PEM.
-func newDebugCertificate() ([]byte, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	now := time.Now()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: debugName}, DNSNames: []string{debugName},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0),
-		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		IsCA:        true, BasicConstraintsValid: true,
-	}
-	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, err
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, err
-	}
-	return append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})...), nil
 }
 
 // serveDebug waits for engines, until the program is ended. Each gets a server of its own, so that one which goes and comes again
@@ -155,10 +122,15 @@ func keepDebugCertificate(at netip.AddrPort) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := newDebugCertificate()
+	own, err := identity.New()
 	if err != nil {
 		return nil, err
 	}
+	key, err := identity.Key(own)
+	if err != nil {
+		return nil, err
+	}
+	text := append(identity.PEM(own), key...)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}

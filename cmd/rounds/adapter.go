@@ -18,6 +18,8 @@ import (
 
 	"github.com/rounds-engine/rounds/engine/operate"
 	"github.com/rounds-engine/rounds/plugins/couchdb"
+	"github.com/rounds-engine/rounds/plugins/openmrs"
+	"github.com/rounds-engine/rounds/plugins/orthanc"
 	"github.com/rounds-engine/rounds/plugins/rest"
 	"github.com/rounds-engine/rounds/sdk"
 )
@@ -25,6 +27,8 @@ import (
 // bundled lists the adapters inside this binary.
 var bundled = map[string]func(){
 	"couchdb": couchdb.Serve,
+	"openmrs": openmrs.Serve,
+	"orthanc": orthanc.Serve,
 	"rest":    rest.Serve,
 }
 
@@ -33,11 +37,11 @@ func bundledNames() []string { return slices.Sorted(maps.Keys(bundled)) }
 func newAdapterCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "adapter",
-		Short: "Adapters: what runs, and what each can do",
+		Short: "Adapters: what runs, what each can do, and how to write one",
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newAdapterListCommand(), newAdapterDescribeCommand())
+	c.AddCommand(newAdapterNewCommand(), newAdapterDescribeCommand(), newAdapterTestCommand(), newAdapterListCommand())
 	c.AddCommand(&cobra.Command{
 		Use:       "serve NAME",
 		Short:     "Be a bundled adapter; the engine starts this, not a person",

@@ -4,6 +4,7 @@
 package main_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -70,11 +71,15 @@ func TestTheFirstPipelineOfTheReadmeWorks(t *testing.T) {
 var examples = map[string]func(t *testing.T, dir string){
 	"cookbook":        runCookbook,
 	"couchdb":         runCouchDB,
+	"orthanc":         runOrthanc,
 	"hl7v2-siu":       runHL7,
 	"deploy":          runDeployed,
 	"quickstart":      runQuickstart,
 	"adapter-minimal": runAdapterMinimal,
+	"adapter-node":    checkProtocolCopy,
+	"adapter-python":  checkProtocolCopy,
 	"message-bus":     runMessageBus,
+	"openmrs":         runOpenMRS,
 	"observability":   runObservability,
 }
 
@@ -155,6 +160,24 @@ func runQuickstart(t *testing.T, dir string) {
 	p.stop()
 }
 
+// checkProtocolCopy is for the adapters in other languages, which TestCounterpartAdaptersInOtherLanguagesRun runs.
+func checkProtocolCopy(t *testing.T, dir string) {
+	if content(t, filepath.Join(dir, "adapter.proto")) != content(t, "../../sdk/proto/adapter.proto") {
+		t.Errorf("copy sdk/proto/adapter.proto to %s", dir)
+	}
+	var example, counterparts struct{ Dependencies map[string]string }
+	for path, into := range map[string]any{"../../examples/adapter-node/package.json": &example, "../../.ci/counterparts.json": &counterparts} {
+		if err := json.Unmarshal([]byte(content(t, path)), into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, version := range example.Dependencies {
+		if got := counterparts.Dependencies[name]; got != version {
+			t.Errorf("the example takes %s %s, and is tested with %q", name, version, got)
+		}
+	}
+}
+
 // runAdapterMinimal builds the adapter, which is a module of its own, beside a copy of its configuration.
 func runAdapterMinimal(t *testing.T, dir string) {
 	work := t.TempDir()
@@ -171,7 +194,7 @@ func runAdapterMinimal(t *testing.T, dir string) {
 		case asked <- r.URL.Query().Get("since"):
 		default: // only the first is looked at
 		}
-		fmt.Fprint(w, `[{"id": "A1", "patientID": "P/1", "lastUpdated": "2026-05-10T10:00:00Z", "start": "2026-06-01T08:00:00Z"}]`)
+		fmt.Fprint(w, `{"appointments": [{"id": "A1", "patientID": "P/1", "lastUpdated": "2026-05-10T10:00:00Z", "start": "2026-06-01T08:00:00Z"}]}`)
 	})
 	mux.HandleFunc("GET /patients/{id}", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"name": "Patient %s"}`, r.PathValue("id"))

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/rounds-engine/rounds/engine"
@@ -194,7 +195,13 @@ var errStopped = errors.New("stopped before the configuration was checked")
 // load reads a configuration and shows its mistakes. Those that only the stop made, such as an adapter that could not tell its
 // schema any more, are none: errStopped.
 func load(ctx context.Context, e *engine.Engine, path string, values valueFlags, stderr io.Writer) (*config.Config, error) {
-	cfg, files, diags := e.Load(ctx, path, values...)
+	return loadBy(ctx, e.Load, path, values, stderr)
+}
+
+type loading func(ctx context.Context, path string, values ...config.Value) (*config.Config, config.Files, hcl.Diagnostics)
+
+func loadBy(ctx context.Context, read loading, path string, values valueFlags, stderr io.Writer) (*config.Config, error) {
+	cfg, files, diags := read(ctx, path, values...)
 	if ctx.Err() != nil {
 		return nil, errStopped
 	}

@@ -68,7 +68,7 @@ func launch(p *process) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	prog := &program{path: path, arguments: arguments, level: levelOf(p.logger), raw: &p.stderr, bridge: p.bridge}
+	prog := &program{path: path, arguments: arguments, level: levelOf(p.logger), raw: p.raw, bridge: p.bridge}
 	mutual, certificate, err := handshake.Identity()
 	if err != nil {
 		return nil, sdk.Retryable("adapter %s: no certificate for the connection to it can be made", p.key.adapter.Name).Because(err)
@@ -86,9 +86,9 @@ func launch(p *process) (*instance, error) {
 		SkipHostEnv:     true,
 		TLSConfig:       mutual,
 		StartTimeout:    p.host.t.start,
-		SyncStdout:      &p.stderr, // what an adapter prints is no more fit for a log than its stderr
-		SyncStderr:      &p.stderr,
-		GRPCDialOptions: dialOptions(),
+		SyncStdout:      p.raw, // what an adapter prints is no more fit for a log than its stderr
+		SyncStderr:      p.raw,
+		GRPCDialOptions: append(dialOptions(), p.dial...),
 		// Not Managed: go-plugin never forgets a managed client, one for each restart. Host.Close ends all.
 		Logger: hclog.NewNullLogger(),
 	})
@@ -192,16 +192,16 @@ func (i *instance) ping(health grpc_health_v1.HealthClient) {
 		late := ctx.Err() != nil
 		cancel()
 		switch code := status.Code(err); {
-		case code == codes.Unimplemented || code == codes.NotFound: // an answer, of an adapter without that service or its name
 		case err != nil && late:
 			i.giveUp(sdk.Retryable("it hung: no answer to a ping for %s", i.t.pingTimeout))
-		case err != nil: // it is ending, or else the connection alone has ended, which can't be made twice
+		case code == codes.Unavailable || code == codes.Canceled: // it is ending, or else the connection alone has ended, which can't be made twice
 			select {
 			case <-i.ended:
 			case <-time.After(time.Second):
 				i.giveUp(sdk.Retryable("its connection broke"))
 			}
 		}
+		// All else is an answer: an adapter need not have this service.
 	}
 }
 

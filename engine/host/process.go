@@ -5,11 +5,14 @@ package host
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"time"
+
+	"google.golang.org/grpc"
 
 	"github.com/rounds-engine/rounds/sdk"
 )
@@ -37,8 +40,10 @@ type process struct {
 	at      netip.AddrPort // where it is attached; not valid: it is started
 	logger  *slog.Logger
 	stderr  ring
-	secrets hidden // of all its sources
-	sources int    // open or to be opened; guarded by Host.mu
+	raw     io.Writer         // gets what the adapter writes
+	dial    []grpc.DialOption // further ones
+	secrets hidden            // of all its sources
+	sources int               // open or to be opened; guarded by Host.mu
 
 	ctx   context.Context // until close
 	abort context.CancelFunc
@@ -61,6 +66,7 @@ type start struct {
 
 func newProcess(h *Host, k key) *process {
 	p := &process{host: h, key: k, at: h.o.Attach[k.adapter.Name], logger: h.o.Logger.With("adapter", k.adapter.Name)}
+	p.raw = &p.stderr
 	if k.source != "" {
 		p.logger = p.logger.With("isolated", k.source)
 	}

@@ -361,7 +361,8 @@ func TestWhatCantBeStartedSaysWhy(t *testing.T) {
 		"right hash, no adapter": {host.Adapter{Path: talks, SHA256: "sha256:" + strings.ToUpper(right)},
 			"% is not an adapter: its first output is not an adapter's handshake"},
 		"exits": {host.Adapter{Path: file("exits", "#!/bin/sh\necho canary >&2\nexit 3\n", 0o755)},
-			"% is not an adapter, or failed at its start: it ended without a handshake (exit status 3, 1 lines on stderr)"},
+			"% is not an adapter, or failed at its start: it ended without a handshake (exit status 3, 1 lines on stderr; " +
+				"it shows them when it is started by hand with ROUNDS_ADAPTER=adapter-v1 in its environment)"},
 		"version": {host.Adapter{Name: "version2"},
 			"% speaks version 2 of the adapter protocol, this engine speaks 1: use an adapter and an engine of the same version"},
 		"not gRPC":      {host.Adapter{Name: "netrpc"}, "% said hello, and then no connection came about: it does not speak gRPC: the fifth field of its handshake line must be grpc"},
@@ -412,7 +413,7 @@ func TestTheExampleAdapterWorksThroughTheHost(t *testing.T) {
 		switch r.URL.Path {
 		case "/appointments":
 			since = append(since, r.FormValue("since"))
-			_, _ = w.Write([]byte(`[{"id": "a1", "lastUpdated": "2022-05-10T10:00:00Z", "patientID": "p1"}, {"id": 7}]`))
+			_, _ = w.Write([]byte(`{"appointments": [{"id": "a1", "lastUpdated": "2022-05-10T10:00:00Z", "patientID": "p1"}, {"id": 7}]}`))
 		case "/patients/p1":
 			_, _ = w.Write([]byte(`{"id": "p1", "name": "Ada"}`))
 		default:
@@ -427,7 +428,7 @@ func TestTheExampleAdapterWorksThroughTheHost(t *testing.T) {
 	sum := sha256.Sum256(program)
 	h, _, _ := newHost(t)
 	s := h.Open(host.Adapter{Name: "minimal", Path: path, SHA256: hex.EncodeToString(sum[:])}, "minimal.clinic",
-		[]byte(`{"base_url": "`+server.URL+`"}`), false)
+		[]byte(`{"base_url": "`+server.URL+`", "token": "x"}`), false)
 	if _, err := s.Feed(t.Context(), "appointments"); err != nil {
 		t.Fatal(err)
 	}

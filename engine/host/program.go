@@ -152,6 +152,16 @@ func (p *program) status() string {
 	return p.state
 }
 
+// ending says how the program ended, and how its author can see what it wrote to stderr, which may hold anything.
+func (p *program) ending() string {
+	n := p.lines()
+	ending := fmt.Sprintf("%s, %d lines on stderr", p.status(), n)
+	if n > 0 {
+		ending += fmt.Sprintf("; it shows them when it is started by hand with %s=%s in its environment", sdk.CookieVariable, sdk.CookieValue)
+	}
+	return ending
+}
+
 // lines counts what the program, which has ended, wrote to stderr and was not for the log.
 func (p *program) lines() int64 {
 	<-p.drained
@@ -259,14 +269,14 @@ func (p *program) diagnose(a Adapter, cause error, late bool, limit time.Duratio
 	}
 	p.kill()
 	<-p.exited
-	return say("is not an adapter, or failed at its start: it ended without a handshake (%s, %d lines on stderr)", p.status(), p.lines())
+	return say("is not an adapter, or failed at its start: it ended without a handshake (%s)", p.ending())
 }
 
 // whyMute says why a program that said hello does not answer, "" if nothing is found.
 func (p *program) whyMute(c *tls.Config) string {
 	select {
 	case <-p.exited:
-		return fmt.Sprintf("said hello and ended (%s, %d lines on stderr)", p.status(), p.lines())
+		return "said hello and ended (" + p.ending() + ")"
 	case <-time.After(200 * time.Millisecond): // its connection ends a moment before it does
 	}
 	return p.greeting.Unreachable(c)

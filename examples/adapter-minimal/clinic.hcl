@@ -7,6 +7,7 @@ adapter "minimal" {
 
 source "minimal" "clinic" {
   base_url = "http://localhost:8080"
+  token    = "change me" # better: secret("clinic_token"), what the file of that name in /run/secrets holds
 }
 
 destination "stdout" "screen" {}

@@ -42,9 +42,9 @@ class Source {
   async poll(query, signal) {
     if (query.feed !== 'appointments') throw new AdapterError('permanent', 'there is no such feed');
     const mark = markOf(query);
-    // All pages of a window use the bound that its first one had.
-    const window = query.cursor ? JSON.parse(query.cursor) : { since: sinceOf(mark, query.overlap), page: 1, newest: null };
-    const parameters = new URLSearchParams({ _sort: 'updatedAt', _order: 'asc', _page: window.page, _limit: this.size });
+    const size = Math.min(this.size, Number(query.limit) || this.size);
+    const window = windowOf(query) ?? { since: sinceOf(mark, query.overlap), page: 1, size, newest: null };
+    const parameters = new URLSearchParams({ _sort: 'updatedAt,id', _order: 'asc,asc', _page: window.page, _limit: window.size });
     if (window.since !== null) parameters.set('updatedAt_gte', new Date(window.since).toISOString());
     const begun = Date.now();
     const { body: items, date, took } = await this.get(`/appointments?${parameters}`, '/appointments', signal);
@@ -64,7 +64,7 @@ class Source {
     });
     const page = { changes, calls: 1, now: date === undefined ? undefined : toTimestamp(date) };
     log('DEBUG', 'read a page', { source: this.name, changes: changes.length });
-    if (items.length < this.size) return { ...page, watermark: Buffer.from(JSON.stringify(after(mark, window))) };
+    if (items.length < window.size) return { ...page, watermark: Buffer.from(JSON.stringify(after(mark, window))) };
     return { ...page, cursor: Buffer.from(JSON.stringify({ ...window, page: window.page + 1 })) };
   }
 
@@ -77,6 +77,9 @@ class Source {
         const n = next++, ref = refs[n];
         try {
           if (ref.kind !== 'patient') throw new AdapterError('permanent', 'there is no such resource');
+          if (['', '.', '..'].includes(ref.id)) { // another path would be called
+            throw new AdapterError('permanent', 'GET /patients/{id}: the identifier is empty, or a step in a path');
+          }
           const { body } = await this.get(`/patients/${encodeURIComponent(ref.id)}`, '/patients/{id}', signal);
           results[n] = { ref, data: Buffer.from(stringify(body)) };
         } catch (error) {
@@ -131,6 +134,16 @@ function markOf({ watermark, start, overlap }) {
     if ([t, from].every((at) => at === null || Number.isFinite(at))) return { t, from };
   } catch { /* not ours either */ }
   throw new AdapterError('watermark_expired', 'the stored watermark was written by another adapter');
+}
+
+/** Where in the window to go on: all its pages use the bound that its first one had. Undefined: it begins. */
+function windowOf({ cursor }) {
+  if (!cursor) return undefined;
+  try {
+    const window = JSON.parse(cursor);
+    if (Number.isInteger(window.page) && Number.isInteger(window.size) && Number.isFinite(window.asked)) return window;
+  } catch { /* not ours either */ }
+  throw new AdapterError('cursor_expired', 'the stored cursor was written by another adapter');
 }
 
 /** The instant to ask for, inclusive; null: the beginning. A second change may have the timestamp of one that was seen. */

@@ -42,6 +42,35 @@ export function toError(error) {
   return { code: error.code, text: error.message, path: error.path, after: error.after && toDuration(error.after) };
 }
 
+const strings = (values) => values.every((value) => typeof value === 'string');
+const types = {
+  string: (value) => typeof value === 'string',
+  number: (value) => typeof value === 'number',
+  integer: Number.isSafeInteger,
+  bool: (value) => typeof value === 'boolean',
+  duration: (value) => /^-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+$/.test(value), // 1m30s
+  'list(string)': (value) => Array.isArray(value) && strings(value),
+  'map(string)': (value) => value?.constructor === Object && strings(Object.values(value)),
+  any: () => true,
+};
+
+/** Reads a configuration and blames the attribute that the schema does not allow. Null is the same as not given. */
+function parseConfig(json, { attributes }) {
+  const blame = (path, text) => { throw new AdapterError('misconfigured', text, { path }); };
+  let config;
+  try { config = JSON.parse(json); } catch { blame('', 'is not valid JSON'); }
+  if (config?.constructor !== Object) blame('', 'must be an object');
+  for (const name of Object.keys(config)) if (!attributes.some((known) => known.name === name)) blame(name, 'is not known here');
+  for (const { name, type, required, values } of attributes) {
+    const value = config[name] ?? undefined;
+    if (value === undefined && required) blame(name, 'is required');
+    if (value !== undefined && !types[type](value)) blame(name, `must be a ${type}`);
+    if (value !== undefined && values && !values.includes(value)) blame(name, `must be one of ${values.join(', ')}`);
+    config[name] = value;
+  }
+  return config;
+}
+
 // A failed call is a status whose details hold the error.
 function toStatus(error) {
   const wire = toError(error);
@@ -91,7 +120,7 @@ export async function serve({ info, schema, validate, open }) {
     return call.finally(() => calls.delete(call));
   };
   const configOf = (request) => {
-    const config = JSON.parse(request.config);
+    const config = parseConfig(request.config, schema);
     validate(config);
     return config;
   };

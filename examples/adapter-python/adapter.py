@@ -68,11 +68,9 @@ class Source:
             raise AdapterError("permanent", "there is no such feed")
         overlap = query.overlap.ToMilliseconds()
         mark = mark_of(query, overlap)
-        # All pages of a window use the bound that its first one had.
-        window = {"since": since_of(mark, overlap), "page": 1, "newest": None}
-        if query.HasField("cursor"):
-            window = json.loads(query.cursor)
-        parameters = {"_sort": "updatedAt", "_order": "asc", "_page": window["page"], "_limit": self.size}
+        size = min(self.size, query.limit or self.size)
+        window = window_of(query) or {"since": since_of(mark, overlap), "page": 1, "size": size, "newest": None}
+        parameters = {"_sort": "updatedAt,id", "_order": "asc,asc", "_page": window["page"], "_limit": window["size"]}
         if window["since"] is not None:
             since = datetime.datetime.fromtimestamp(window["since"] / 1000, datetime.timezone.utc)
             parameters["updatedAt_gte"] = since.strftime("%Y-%m-%dT%H:%M:%S.") + f"{since.microsecond // 1000:03}Z"
@@ -100,7 +98,7 @@ class Source:
         if date is not None:
             page.now.FromMilliseconds(date)
         log("DEBUG", "read a page", source=self.name, changes=len(items))
-        if len(items) < self.size:
+        if len(items) < window["size"]:
             page.watermark = json.dumps(after(mark, window)).encode()
         else:
             page.cursor = json.dumps(window | {"page": window["page"] + 1}).encode()
@@ -114,6 +112,8 @@ class Source:
             try:
                 if ref.kind != "patient":
                     raise AdapterError("permanent", "there is no such resource")
+                if ref.id in ("", ".", ".."):  # another path would be called
+                    raise AdapterError("permanent", "GET /patients/{id}: the identifier is empty, or a step in a path")
                 async with turn:
                     body, _, _ = await self.get("/patients/" + quote(ref.id, safe=""), "/patients/{id}")
                 return pb.Result(ref=ref, data=dump(body))
@@ -184,6 +184,19 @@ def mark_of(query, overlap):
     except (TypeError, ValueError):
         pass
     raise AdapterError("watermark_expired", "the stored watermark was written by another adapter")
+
+
+def window_of(query):
+    """Where in the window to go on: all its pages use the bound that its first one had. None: it begins."""
+    if not query.HasField("cursor"):
+        return None
+    try:
+        window = json.loads(query.cursor)
+        if all(isinstance(window[name], int) for name in ("page", "size", "asked")):
+            return window
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise AdapterError("cursor_expired", "the stored cursor was written by another adapter")
 
 
 def since_of(mark, overlap):

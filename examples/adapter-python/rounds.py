@@ -8,9 +8,11 @@ Nothing in it is about a vendor. The protocol is described in docs/adapter-proto
 
 import asyncio
 import base64
+import ctypes
 import datetime
 import json
 import os
+import re
 import signal
 import sys
 
@@ -51,6 +53,49 @@ def log(level, message, **attributes):
         print(json.dumps(line), file=sys.stderr, flush=True)
 
 
+def _strings(values):
+    return all(isinstance(value, str) for value in values)
+
+
+_TYPES = {
+    "string": lambda value: isinstance(value, str),
+    "number": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool),
+    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "bool": lambda value: isinstance(value, bool),
+    "duration": lambda value: isinstance(value, str) and re.fullmatch(r"-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+", value),  # 1m30s
+    "list(string)": lambda value: isinstance(value, list) and _strings(value),
+    "map(string)": lambda value: isinstance(value, dict) and _strings(value.values()),
+    "any": lambda value: True,
+}
+
+
+def _parse_config(text, schema):
+    """Reads a configuration and blames the attribute that the schema does not allow. Null is the same as not given."""
+
+    def blame(path, text):
+        raise AdapterError("misconfigured", text, path=path)
+
+    try:
+        given = json.loads(text)
+    except ValueError:
+        blame("", "is not valid JSON")
+    if not isinstance(given, dict):
+        blame("", "must be an object")
+    config = {name: value for name, value in given.items() if value is not None}
+    known = {attribute.name: attribute for attribute in schema.attributes}
+    for name, value in config.items():
+        if name not in known:
+            blame(name, "is not known here")
+        if not _TYPES[known[name].type](value):
+            blame(name, f"must be a {known[name].type}")
+        if known[name].values and value not in known[name].values:
+            blame(name, "must be one of " + ", ".join(known[name].values))
+    for name, attribute in known.items():
+        if attribute.required and name not in config:
+            blame(name, "is required")
+    return config
+
+
 class Adapter:
     """What an author derives from. `open` gives a source, with the methods that are used below, in the terms of adapter.proto."""
 
@@ -85,7 +130,7 @@ class _Server:
         self.saves, self.saving = None, {}  # the stream on which state is saved; its requests by number
 
     def config(self, request):
-        config = json.loads(request.config)
+        config = _parse_config(request.config, self.adapter.schema)
         self.adapter.validate(config)
         return config
 
@@ -248,4 +293,6 @@ def serve(adapter):
         name = adapter.info.name
         sys.exit(f'{name} is an adapter of Rounds: name it in a configuration, adapter "{name}" {{ path = "…" }}')
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the engine still has calls to finish, and ends its adapters itself
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(4, 0)  # PR_SET_DUMPABLE: other programs of the user can't read its memory, which will hold secrets
     asyncio.run(_serve(adapter))

@@ -1,3 +1,6 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
 export default ({ change, fetched }) => ({
   visit: change.id,
   op: change.op,

@@ -96,7 +96,7 @@ func plain(base string) bool {
 // Catalog tells the configured feeds and resources.
 func (s *source) Catalog() sdk.Catalog { return s.catalog }
 
-// Close closes idle connections.
+// Close gives up the connections.
 func (s *source) Close() error {
 	return s.client.Close()
 }

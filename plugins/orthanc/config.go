@@ -33,7 +33,7 @@ type Config struct {
 	Password string `hcl:"password,optional,sensitive" doc:"Of that user."`
 	Trigger  string `hcl:"trigger,optional" default:"stable" values:"stable,new" doc:"What makes a change of a patient, study or series: that no instance has come for a while, or that the first one has come. An instance has only the latter."`
 	Updates  bool   `hcl:"updates,optional" doc:"User-defined metadata or an attachment that is set makes a change too."`
-	Zone     string `hcl:"zone,optional" default:"UTC" doc:"Time zone of the dates of changes, which have none. Orthanc writes UTC; a plugin for another database may not."`
+	Zone     string `hcl:"zone,optional" default:"UTC" doc:"Time zone of the dates of changes, which have none. Orthanc writes UTC, and before version 1.3.2 wrote local time."`
 	// Timeout is for one attempt; a call that may be repeated has several.
 	Timeout time.Duration `hcl:"timeout,optional" default:"30s" doc:"How long one attempt of a call may take."`
 	TLS     *TLS          `hcl:"tls,block"`
@@ -62,6 +62,13 @@ const dates = "20060102T150405"
 
 // Validate finds offline what the schema can't say.
 func (c Config) Validate() error {
+	// Whoever writes zero does not want the default, which stands in what was not given.
+	if c.Timeout == 0 {
+		return sdk.Misconfigured("timeout", "must be more than nothing")
+	}
+	if c.Limits != nil && c.Limits.Concurrency == 0 {
+		return sdk.Misconfigured("limits.concurrency", "must be at least 1")
+	}
 	_, err := c.compile()
 	return err
 }
@@ -69,7 +76,7 @@ func (c Config) Validate() error {
 // compile checks the configuration and makes the source of it, which has called nobody.
 func (c Config) compile() (*source, error) {
 	c.Trigger = cmp.Or(c.Trigger, stable)
-	s := &source{config: c, header: http.Header{"User-Agent": {"rounds-orthanc/" + version}}}
+	s := &source{config: c, header: http.Header{"User-Agent": {"rounds"}}}
 	u, err := url.Parse(c.BaseURL)
 	switch {
 	case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":

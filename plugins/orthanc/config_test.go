@@ -71,7 +71,7 @@ func TestAMistakeIsNamedByItsAttribute(t *testing.T) {
 func TestCredentialsAreSentAndAWrongOneIsTold(t *testing.T) {
 	s := newServer(t)
 	s.reader("studies", "").reads()
-	c := s.config("")
+	c := decode(t, s.text(""))
 	c.Password = "c4n4ry"
 	source, err := orthanc.Open(t.Context(), c, sdk.Env{})
 	if err != nil {
@@ -87,7 +87,7 @@ func TestACertificateIsTrustedByItsAuthorityOnly(t *testing.T) {
 	s := newServer(t)
 	secure := httptest.NewTLSServer(s.Config.Handler)
 	t.Cleanup(secure.Close)
-	c := s.config("")
+	c := decode(t, s.text(""))
 	c.BaseURL = secure.URL
 	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}))
 	for trusted, want := range map[string]string{ca: "", "": "GET /changes: TLS: certificate is not trusted"} {

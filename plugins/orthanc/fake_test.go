@@ -19,7 +19,6 @@ import (
 
 	"github.com/rounds-engine/rounds/plugins/orthanc"
 	"github.com/rounds-engine/rounds/sdk"
-	"github.com/rounds-engine/rounds/sdk/schema"
 )
 
 const (
@@ -176,6 +175,24 @@ func (s *server) pass(d time.Duration) {
 	s.clock = s.clock.Add(d)
 }
 
+// get asks the fake.
+func (s *server) get(t testing.TB, path string, answer any) {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodGet, s.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetBasicAuth(user, password)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // calls since the last time that they were asked for.
 func (s *server) calls() []string {
 	s.mu.Lock()
@@ -245,24 +262,23 @@ func (s *server) changes(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"Changes": append([]entry{}, page...), "Done": done, "Last": last})
 }
 
-// config reads a configuration in the form in which it comes from the engine; more is further JSON of it.
-func (s *server) config(more string) orthanc.Config {
-	s.t.Helper()
-	var c orthanc.Config
-	text := fmt.Sprintf(`{"base_url": %q, "username": %q, "password": %q%s}`, s.URL, user, password, more)
-	if err := schema.Decode([]byte(text), &c); err != nil {
-		s.t.Fatal(err)
-	}
-	return c
+// text is a configuration in the form in which it comes from the engine; more is further JSON of it.
+func (s *server) text(more string) string {
+	return fmt.Sprintf(`{"base_url": %q, "username": %q, "password": %q%s}`, s.URL, user, password, more)
 }
 
 func (s *server) open(more string) sdk.Source {
 	s.t.Helper()
-	source, err := orthanc.Open(s.t.Context(), s.config(more), sdk.Env{})
+	return open(s.t, s.text(more))
+}
+
+func open(t testing.TB, config string) sdk.Source {
+	t.Helper()
+	source, err := orthanc.Open(t.Context(), decode(t, config), sdk.Env{})
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
-	s.t.Cleanup(func() { source.Close() })
+	t.Cleanup(func() { source.Close() })
 	return source
 }
 

@@ -49,10 +49,8 @@ import (
 	"github.com/rounds-engine/rounds/sdk/window"
 )
 
-const version = "0.1.0"
-
 var info = sdk.Info{
-	Name: "orthanc", Version: version, Doc: "Polls Orthanc, the DICOM server, for patients, studies, series and instances.",
+	Name: "orthanc", Version: "0.1.0", Doc: "Polls Orthanc, the DICOM server, for patients, studies, series and instances.",
 	Feeds: feeds(Config{Trigger: stable}), Resources: resources(),
 }
 
@@ -89,10 +87,7 @@ func (s *source) Catalog() sdk.Catalog {
 }
 
 // Close closes idle connections.
-func (s *source) Close() error {
-	s.client.Close()
-	return nil
-}
+func (s *source) Close() error { return s.client.Close() }
 
 // level is one of the levels at which DICOM files are arranged.
 type level struct {

@@ -59,7 +59,7 @@ func TestNothingIsLostOrTwiceAtAPagesEnd(t *testing.T) {
 		want = append(want, fmt.Sprint("NewStudy ", n*4+3))
 	}
 	for _, overlap := range []time.Duration{0, time.Minute} {
-		for limit := range 30 {
+		for _, limit := range []int{0, 1, 2, 3, 4, 5, 7, 9, 14, 27, 28, 29, 5000} {
 			r := s.reader("studies", newTrigger)
 			r.query.Limit, r.query.Overlap = limit, overlap
 			r.reads(want...)
@@ -109,7 +109,7 @@ func TestADateThatIsFarOffDoesNotHaveTheListReadAgainForEver(t *testing.T) {
 	s.clock = utc("2099-01-01T00:00:00Z")
 	s.store("A", "1", 0)
 	s.clock = utc("2026-05-10T10:00:00Z")
-	for n := range 5000 {
+	for n := range 2500 {
 		s.store("A", "1", n+1)
 		s.pass(time.Second)
 	}

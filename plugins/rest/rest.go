@@ -109,7 +109,6 @@
 package rest
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"net/http"
@@ -134,6 +133,7 @@ type source struct {
 	proxy     *url.URL
 	client    *httpx.Client
 	parallel  int
+	limits    budget.Limits
 	feeds     map[string]*feed
 	resources map[string]resource
 	catalog   sdk.Catalog
@@ -143,16 +143,11 @@ var _ sdk.Source = (*source)(nil)
 
 // Open makes a source. It does not call the API: one that is down is found out by the first poll.
 func Open(_ context.Context, c Config, env sdk.Env) (sdk.Source, error) {
-	s, err := compile(c)
+	s, err := compile(c, env.State)
 	if err != nil {
 		return nil, err
 	}
-	var l Limits
-	if c.Limits != nil {
-		l = *c.Limits
-	}
-	s.parallel = cmp.Or(l.Concurrency, httpx.DefaultConcurrency)
-	s.client, err = httpx.New(httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel, Limits: budget.Limits{PerSecond: l.PerSecond},
+	s.client, err = httpx.New(httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel, Limits: s.limits, Saved: env.State.Section("budget"),
 		TLS: s.tls, Proxy: s.proxy})
 	if err != nil {
 		return nil, sdk.Misconfigured("limits", "can't be used").Because(err)

@@ -7,14 +7,9 @@
 package handshake
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -26,46 +21,23 @@ import (
 	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/internal/identity"
 )
-
-// serverName is whom an adapter's certificate has to be for.
-const serverName = "localhost"
 
 // Identity is what go-plugin's AutoMTLS does for the engine, with a key that every TLS library takes: theirs is on P-521, which
 // adapters with BoringSSL (gRPC's C core and what is built on it: Python, Ruby, …) refused until gRPC 1.60. The environment has the
 // certificate for the adapter; the adapter's own comes with its handshake line, and until then nobody is trusted.
 func Identity() (c *tls.Config, environment string, err error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	own, err := identity.New()
 	if err != nil {
 		return nil, "", err
 	}
-	serial, err := rand.Int(rand.Reader, elliptic.P256().Params().N)
-	if err != nil {
-		return nil, "", err
-	}
-	template := &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: serverName, Organization: []string{"Rounds"}},
-		DNSNames:     []string{serverName},
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		// It is its own authority: libraries ask for both.
-		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		BasicConstraintsValid: true,
-		IsCA:                  true,
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().AddDate(30, 0, 0), // as long as an engine may run
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, "", err
-	}
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	return &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+		Certificates: []tls.Certificate{own},
 		RootCAs:      x509.NewCertPool(),
 		MinVersion:   tls.VersionTLS12,
-		ServerName:   serverName,
-	}, "PLUGIN_CLIENT_CERT=" + string(text), nil
+		ServerName:   identity.ServerName,
+	}, "PLUGIN_CLIENT_CERT=" + string(identity.PEM(own)), nil
 }
 
 // Greeting keeps the first line that is written to it, by which an adapter says hello on its stdout.
@@ -182,7 +154,7 @@ func unreachable(parts []string, c *tls.Config) string {
 	switch {
 	case err == nil:
 	case errors.As(err, &name):
-		return "its certificate must have the DNS name " + serverName + " as a subject alternative name"
+		return "its certificate must have the DNS name " + identity.ServerName + " as a subject alternative name"
 	case errors.As(err, &authority):
 		return "its server shows another certificate than its handshake line gave"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:

@@ -18,6 +18,9 @@ go install "google.golang.org/protobuf/cmd/protoc-gen-go@$protoc_gen_go"
 go install "google.golang.org/grpc/cmd/protoc-gen-go-grpc@$protoc_gen_go_grpc"
 go install "github.com/bufbuild/buf/cmd/buf@$buf"
 
+# Adapters in other languages have a copy.
+for example in node python; do cp adapter.proto "../../examples/adapter-$example/"; done
+
 PATH="$bin:$PATH" buf generate --template '{
   "version": "v2",
   "plugins": [

@@ -276,6 +276,9 @@ func (k *kit) run() *Report {
 		r, o := rules[i], outcomes[i]
 		defer func(begun time.Time) { o.took = time.Since(begun) }(time.Now())
 		switch {
+		case slices.Contains(k.o.skip, r.name):
+			o.unchecked("left out")
+			return
 		case r.needs == nothing:
 		case !opened:
 			o.unchecked("the source could not be opened or read")

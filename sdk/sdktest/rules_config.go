@@ -234,24 +234,27 @@ func checkOpen(k *kit, o *outcome) {
 			continue
 		}
 		k.readings[f.Name] = r
-		k.collect(r.changes)
+		k.collect(r)
 	}
 	if n := k.main.failed.Load(); n > 0 {
 		o.fail("the EHR could not be reached, %d times", n)
 	}
 }
 
-// collect takes refs to fetch from changes.
-func (k *kit) collect(changes []sdk.Change) {
-	for _, c := range changes {
+// collect takes refs to fetch from the changes of a feed.
+func (k *kit) collect(r *reading) {
+	of := k.o.Refs
+	if special := k.o.FeedRefs[r.feed.Name]; special != nil {
+		of = special
+	}
+	if of == nil {
+		of = func(c sdk.Change) []sdk.Ref { return []sdk.Ref{{Kind: c.Ref.Kind, ID: c.Ref.ID}} }
+	}
+	for _, c := range r.changes {
 		if c.Err != nil {
 			continue
 		}
-		refs := []sdk.Ref{{Kind: c.Ref.Kind, ID: c.Ref.ID}}
-		if k.o.Refs != nil {
-			refs = k.o.Refs(c)
-		}
-		for _, ref := range refs {
+		for _, ref := range of(c) {
 			isResource := slices.ContainsFunc(k.catalog.Resources, func(r sdk.Resource) bool { return r.Name == ref.Kind })
 			if isResource && ref.ID != "" && len(k.refs) < maxRefs && !slices.Contains(k.refs, ref) && c.Op != sdk.Deleted {
 				k.refs = append(k.refs, ref)

@@ -47,6 +47,8 @@ type Options struct {
 	// Refs gives what the engine would fetch for a change, as the `fetch` blocks of a pipeline do. Without it, resources are fetched
 	// by the ids of the changes of the same kind, if there are any.
 	Refs func(sdk.Change) []sdk.Ref
+	// FeedRefs go before Refs for the changes of single feeds, by name.
+	FeedRefs map[string]func(sdk.Change) []sdk.Ref
 	// Feeds are the names of the feeds to read; empty: all that the source has.
 	Feeds []string
 	// Start is where to begin; zero: the beginning of all records.
@@ -56,6 +58,8 @@ type Options struct {
 	// Unchecked are the rules that Run lets pass although they could not be checked, because the test's server has nothing to check
 	// them with. Check does not look at it.
 	Unchecked []string
+
+	skip []string // by tests of the kit, to save time
 }
 
 // State is what came of a rule.

@@ -1,0 +1,226 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package openmrs
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/httpx"
+	"github.com/rounds-engine/rounds/sdk/window"
+)
+
+// feeds is where feeds are, below base_url.
+const feeds = "/ws/atomfeed/"
+
+// mark is how far a feed was read: what a watermark holds.
+type mark struct {
+	Page  int       `json:"page"` // 0: there were no events yet
+	Entry string    `json:"entry,omitempty"`
+	Place int       `json:"place"`         // of the entry on its page, from 0
+	Time  time.Time `json:"time,omitzero"` // of the entry
+	First int       `json:"first"`         // the page that was read first: the engine would take what is before it for new
+}
+
+// cursor is where in a window reading stands.
+type cursor struct {
+	Next int  `json:"next"` // the page to read
+	Mark mark `json:"mark"` // as it is before that page
+}
+
+func written(v any) []byte {
+	b, _ := json.Marshal(v) // numbers, texts and times before the year 10000
+	return b
+}
+
+// parsed reads what written wrote; false: another adapter wrote it.
+func parsed(b []byte, into any) bool {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	return d.Decode(into) == nil && bytes.HasPrefix(bytes.TrimSpace(b), []byte(`{"`))
+}
+
+// reading is one page of a feed on its way to the engine.
+type reading struct {
+	*source
+	feed feed
+	page sdk.Page
+}
+
+// Poll reads one page.
+func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
+	f, ok := s.feeds[q.Feed]
+	if !ok {
+		return sdk.Page{}, sdk.Permanent("feed %q is not configured", q.Feed)
+	}
+	r := &reading{source: s, feed: f}
+	var err error
+	if len(q.Cursor) > 0 {
+		err = r.goOn(ctx, q.Cursor)
+	} else {
+		err = r.begin(ctx, q)
+	}
+	if err != nil {
+		return sdk.Page{}, err
+	}
+	return r.page, nil
+}
+
+// goOn reads the next page of a window.
+func (r *reading) goOn(ctx context.Context, place []byte) error {
+	var c cursor
+	if !parsed(place, &c) || c.Next < 1 {
+		return sdk.CursorExpired("the stored place in the window is not that of a feed of OpenMRS")
+	}
+	p, err := r.get(ctx, strconv.Itoa(c.Next))
+	var status *httpx.StatusError
+	if errors.As(err, &status) && (status.Status == http.StatusNotFound || status.Status == http.StatusGone || status.Status == http.StatusBadRequest) {
+		return sdk.CursorExpired("%s", err.Error()).Because(err)
+	}
+	if err != nil {
+		return err
+	}
+	r.give(p, c.Next, 0, c.Mark, false)
+	return nil
+}
+
+// begin finds where a window begins, and reads its first page.
+func (r *reading) begin(ctx context.Context, q sdk.Query) error {
+	recent, err := r.get(ctx, "recent")
+	if err != nil {
+		return err
+	}
+	last, ok := recent.number()
+	if !ok {
+		return sdk.Retryable("%s: no link tells the number of the page", r.named("recent"))
+	}
+	if len(q.Watermark) > 0 {
+		var m mark
+		if !parsed(q.Watermark, &m) || m.Page < 0 || m.Page > 0 && m.Entry == "" {
+			return sdk.WatermarkExpired("the stored watermark is not that of a feed of OpenMRS: another adapter wrote it")
+		}
+		return r.resume(ctx, q, m, recent, last)
+	}
+	bound := time.Time{}
+	if !q.Start.At.IsZero() {
+		first, err := window.ParseMark(sdk.Query{Start: q.Start, Overlap: q.Overlap})
+		if err != nil {
+			return err
+		}
+		bound = first.Since(0, time.Second)
+	}
+	return r.from(ctx, mark{}, bound, recent, last)
+}
+
+// resume begins behind the entry that was read last.
+func (r *reading) resume(ctx context.Context, q sdk.Query, m mark, recent *atomPage, last int) error {
+	if m.Page == 0 {
+		return r.from(ctx, m, time.Time{}, recent, last) // there is nothing else
+	}
+	if last < m.Page {
+		return sdk.WatermarkExpired("%s: the feed has fewer pages than were read: it was made anew, or restored", r.named("recent"))
+	}
+	p, err := r.at(ctx, m.Page, recent, last)
+	if err != nil {
+		return err
+	}
+	if p.find(m.Entry) == m.Place {
+		r.give(p, m.Page, m.Place+1, m, m.Page < last)
+		return nil
+	}
+	there := p.find(m.Entry) > m.Place
+	if !there && m.Page < last {
+		next, err := r.at(ctx, m.Page+1, recent, last)
+		if err != nil {
+			return err
+		}
+		there = next.find(m.Entry) >= 0
+	}
+	if !there {
+		return sdk.WatermarkExpired("%s: the entry that was read last is no longer there: the feed was made anew, or restored", r.named("{n}"))
+	}
+	// Others became visible before it. They are as young as the transactions that saved them may be old.
+	return r.from(ctx, m, m.Time.Add(-q.Overlap-time.Second), recent, last)
+}
+
+// from reads whole pages from the first on that is not dated before bound, and not before what was read first.
+func (r *reading) from(ctx context.Context, m mark, bound time.Time, recent *atomPage, last int) error {
+	n, to := max(m.First, min(1, last)), last
+	if len(recent.Entries) > 0 && dated(recent.Entries[0], bound) {
+		n = to // all that comes before is older
+	}
+	for !bound.IsZero() && n < to {
+		middle := n + (to-n)/2
+		p, err := r.at(ctx, middle, recent, last)
+		if err != nil {
+			return err
+		}
+		if p.before(bound) {
+			n = middle + 1
+		} else {
+			to = middle
+		}
+	}
+	p, err := r.at(ctx, n, recent, last)
+	if err != nil {
+		return err
+	}
+	if m.First == 0 {
+		m.First = n
+	}
+	r.give(p, n, 0, m, n < last)
+	return nil
+}
+
+// give makes the engine's page of a page of the feed, without the entries that were read.
+func (r *reading) give(p *atomPage, n, read int, m mark, more bool) {
+	for i, e := range p.Entries {
+		if i >= read {
+			r.page.Changes = append(r.page.Changes, e.change(r.feed.name, r.named("{n}")))
+		}
+		if e.ID != "" {
+			m.Page, m.Entry, m.Place, m.Time = n, e.ID, i, e.time()
+		}
+	}
+	if _, next := p.link("next-archive"); more || next {
+		r.page.Cursor = written(cursor{Next: n + 1, Mark: m})
+	} else {
+		r.page.Watermark = written(m)
+	}
+}
+
+// at gives a page, of which recent is the last.
+func (r *reading) at(ctx context.Context, n int, recent *atomPage, last int) (*atomPage, error) {
+	if n == last {
+		return recent, nil
+	}
+	return r.get(ctx, strconv.Itoa(n))
+}
+
+// get reads a page of the feed by its number, or the recent one.
+func (r *reading) get(ctx context.Context, page string) (*atomPage, error) {
+	named := "{n}"
+	if page == "recent" {
+		named = page
+	}
+	header := r.header.Clone()
+	header.Set("Accept", "application/atom+xml, application/xml;q=0.9, */*;q=0.5")
+	res, err := r.client.Do(ctx, httpx.Request{URL: r.base + feeds + r.feed.category + "/" + page, Template: feeds + r.feed.category + "/" + named,
+		Header: header})
+	if err != nil {
+		return nil, err
+	}
+	r.page.Calls += res.Calls
+	r.page.Now = res.Date
+	return parsePage(res.Body, r.named(named))
+}
+
+// named is how errors name a call.
+func (r *reading) named(page string) string { return "GET " + feeds + r.feed.category + "/" + page }
