@@ -167,18 +167,16 @@ func TestIdentifiersAreTextWithEveryDigit(t *testing.T) {
 }
 
 func TestATokenThatExpiresIsRenewedAndNothingIsLost(t *testing.T) {
+	t.Parallel()
 	c := open(t, simulator.Options{}, "")
 	c.Subscribe("appointments")
 	r := c.reader("appointments")
 	if err := r.window(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(10 * time.Millisecond)
+	time.Sleep(10200 * time.Millisecond) // the refusal of a newer token is not believed
 	c.Expire()
 	c.appointment("1", "f")
-	if err := r.window(); err != nil && sdk.CodeOf(err) != sdk.CodeUnauthorized {
-		t.Fatal(err)
-	}
 	if err := r.window(); err != nil {
 		t.Fatal(err)
 	}
