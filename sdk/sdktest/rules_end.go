@@ -97,7 +97,7 @@ func (k *kit) cycle(p *Process, l *lane) error {
 	if err != nil {
 		return fmt.Errorf("Open: %w", err)
 	}
-	for _, f := range k.readable() {
+	for _, f := range k.harmless() {
 		q := k.query(f)
 		q.Limit = 10
 		if _, err := s.poll(q); err != nil {

@@ -50,11 +50,14 @@ type call struct {
 }
 
 func (k *kit) calls() (calls []call) {
-	for _, f := range k.feeds(sdk.Timestamp, sdk.Sequence, sdk.Scan, sdk.Queue) {
+	feeds := k.harmless()
+	if k.o.Consume {
+		feeds = append(k.ordinary(), k.feeds(sdk.Queue)...)
+	}
+	for _, f := range feeds {
 		q := k.query(f)
-		if r := k.readings[f.Name]; f.Class == sdk.Queue && r != nil {
-			q = r.after(0)
-			q.Recover = true
+		if f.Class == sdk.Queue && !f.Peeks {
+			q = taking(f, k.o.Start)
 		}
 		calls = append(calls, call{name: "Poll of feed " + f.Name, page: true, do: func(ctx context.Context, s *source) error {
 			_, err := s.Poll(ctx, q)
