@@ -41,7 +41,8 @@ func TestConformance(t *testing.T) {
 			"page_size": 4, "limits": map[string]any{"per_second": 0},
 		},
 		// The kit forgets where it was, as after the loss of the state: what was taken comes again from an instant on.
-		Start: time.Now().Add(-time.Hour),
+		Start:   time.Now().Add(-time.Hour),
+		Consume: true,
 		Refs: func(c sdk.Change) []sdk.Ref {
 			var v struct{ PatientID string }
 			if json.Unmarshal(c.Data, &v) != nil || v.PatientID == "" {
