@@ -103,11 +103,6 @@ func TestTheMinimalAdapterKeepsToTheContract(t *testing.T) {
 		want := sdktest.Passed
 		if o.Rule == "queue" {
 			want = sdktest.Inapplicable
-<<<<<<< HEAD
-=======
-		case "resume": // it gives no pages
-			want = sdktest.Unchecked
->>>>>>> w-kit
 		}
 		if o.State != want {
 			t.Errorf("%s: %s %s\n%s", o.Rule, o.State, o.Reason, strings.Join(o.Seen, "\n"))

@@ -21,11 +21,11 @@
 // # Feeds
 //
 // The events of a category stand in pages of a few entries each, which are numbered from 1, oldest first: /ws/atomfeed/patient/1.
-// /ws/atomfeed/patient/recent is the last page, which fills up until the next one begins; its link "via" tells its number, and
-// "next-archive" in a page tells that there is a further one [atomfeed]. An entry tells which record was saved: its content is the
-// path of the record, /openmrs/ws/rest/v1/patient/UUID?v=full, or in the newer module an object of such paths [module]. The UUID is the
-// change's id, the entry's id its version. Where the categories of an entry tell what was done (CREATED, UPDATED, DELETED, VOIDED), that
-// is the change's event. Links are read for their page numbers only, as the hosts in them are wrong behind many proxies.
+// /ws/atomfeed/patient/recent is the last page, which fills up until the next one begins; its link "via" tells its number [atomfeed].
+// An entry tells which record was saved: its content is the path of the record, /openmrs/ws/rest/v1/patient/UUID?v=full, or in the newer
+// module an object of such paths [module]. The UUID is the change's id, the entry's id its version. Where the categories of an entry tell
+// what was done (CREATED, UPDATED, DELETED, VOIDED), that is the change's event. Links are read for their page numbers only, as the hosts in
+// them are wrong behind many proxies.
 //
 // # Where reading stands
 //
