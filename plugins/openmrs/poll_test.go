@@ -133,8 +133,7 @@ func TestAPageThatGrowsWhileItIsReadLosesNothing(t *testing.T) {
 		t.Fatal(first, err)
 	}
 	c.save(5, 6, 7)
-	// What came since the window began is for the next one: a patient who was fetched in this one is not fetched again, and would be
-	// told as of before.
+	// What came since the window began is for the next one.
 	next := c.tells(sdk.Query{Cursor: first.Cursor}, 4)
 	c.save(8)
 	c.tells(next, 5, 6, 7, 8)
