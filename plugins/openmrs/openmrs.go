@@ -113,7 +113,7 @@ func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 		}
 		res, err := s.client.JSON(ctx, httpx.Request{URL: s.base + r.address(ref.ID), Template: r.path, Header: s.header})
 		if err != nil {
-			return nil, err
+			return nil, httpx.Missing(err)
 		}
 		return res.Body, nil
 	}), nil

@@ -335,6 +335,25 @@ func TestRecordsAreFetched(t *testing.T) {
 	}
 }
 
+// While OpenMRS is deployed anew, Tomcat answers 404 to everything, with a page.
+func TestAPageOfTomcatDoesNotSayThatAPatientIsNotThere(t *testing.T) {
+	for body, want := range map[string]sdk.Code{
+		`<!doctype html><title>HTTP Status 404</title>`:    sdk.CodeRetryable,
+		`{"error": {"message": "Object with given uuid"}}`: sdk.CodeNotFound,
+		``: sdk.CodeNotFound,
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			w.Write([]byte(body))
+		}))
+		results, err := open(t, server.URL).Fetch(t.Context(), []sdk.Ref{{Kind: "patient", ID: uuid(1)}})
+		if err != nil || sdk.CodeOf(results[0].Err) != want {
+			t.Errorf("%q: %v %+v", body, err, results)
+		}
+		server.Close()
+	}
+}
+
 func TestFailuresMeanWhatTheyMean(t *testing.T) {
 	const entry = `<feed xmlns="http://www.w3.org/2005/Atom"><link rel="via" href="/1"/><entry><id>c4n4ry</id>`
 	for _, tt := range []struct {

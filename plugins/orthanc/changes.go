@@ -94,7 +94,7 @@ func (c *caller) get(ctx context.Context, path, template string) ([]byte, error)
 	res, err := c.client.JSON(ctx, httpx.Request{URL: c.base + path, Template: template, Header: c.header})
 	if err != nil {
 		c.calls++ // at least
-		return nil, err
+		return nil, httpx.Missing(err)
 	}
 	c.calls += res.Calls
 	return res.Body, nil
