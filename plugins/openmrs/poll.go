@@ -225,7 +225,7 @@ func (r *reading) get(ctx context.Context, page string) (*atomPage, error) {
 	}
 	header := r.header.Clone()
 	header.Set("Accept", "application/atom+xml, application/xml;q=0.9, */*;q=0.5")
-	res, err := r.client.Do(ctx, httpx.Request{URL: r.base + feeds + r.feed.category + "/" + page, Template: feeds + r.feed.category + "/" + named,
+	res, err := r.client.Do(ctx, httpx.Request{URL: r.base.String() + feeds + r.feed.category + "/" + page, Template: feeds + r.feed.category + "/" + named,
 		Header: header})
 	if err != nil {
 		return nil, err
