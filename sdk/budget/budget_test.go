@@ -419,7 +419,7 @@ func TestTheForecastSaysWhenABudgetIsSpent(t *testing.T) {
 			t.Errorf("at a rate that fits: %+v", f)
 		}
 		f := hours(1, 10) // 7600 are left, 17 hours
-		if f.Used != 2400 || f.Total != 2400+17*600 || f.Out.Sub(time.Now()).Round(time.Minute) != 760*time.Minute {
+		if f.Used != 2400 || f.Total != 2400+17*600 || time.Until(f.Out).Round(time.Minute) != 760*time.Minute {
 			t.Errorf("at one that does not: %+v", f)
 		}
 		if len(noted) != 0 {
