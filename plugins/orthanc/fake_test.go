@@ -343,6 +343,9 @@ func (r *reader) try() ([]string, error) {
 			r.query.Watermark = page.Watermark
 			return told, nil
 		}
+		if r.pages > 10_000 {
+			r.t.Fatal("the pages do not end")
+		}
 	}
 }
 
@@ -357,7 +360,7 @@ func (r *reader) reads(want ...string) {
 func (r *reader) fails(code sdk.Code, text string) {
 	r.t.Helper()
 	got, err := r.try()
-	if sdk.CodeOf(err) != code || !strings.Contains(err.Error(), text) {
+	if sdk.CodeOf(err) != code || !strings.Contains(err.Error(), text) || len(got) > 0 {
 		r.t.Errorf("got %v and %q\nwant %s: %s", err, got, code, text)
 	}
 }

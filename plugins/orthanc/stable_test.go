@@ -18,6 +18,7 @@ import (
 func TestAStudyThatARestartKeptFromBecomingStableIsAChange(t *testing.T) {
 	s := newServer(t)
 	r := s.reader("studies", "")
+	r.query.Overlap = time.Minute // so that NewStudy is shown again
 	study := s.store("A", "1", 1)
 	r.reads()
 	r.reads() // asks whether it is stable
