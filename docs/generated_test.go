@@ -16,6 +16,7 @@ import (
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/engine/destination"
 	"github.com/rounds-engine/rounds/sdk/schema"
+	"github.com/rounds-engine/rounds/sdk/sdktest"
 )
 
 //go:generate go test . -run TestGeneratedPartsAreUpToDate -update
@@ -59,6 +60,19 @@ func describe(path string, s schema.Schema) string {
 	return "<!-- schema: " + path + " -->\n\n" + s.Markdown() + "\n<!-- end -->"
 }
 
+// ruled is the table of the conformance kit's rules.
+var ruled = regexp.MustCompile(`(?ms)^<!-- rules -->\n.*?^<!-- end -->$`)
+
+// rules gives the text that has to stand there.
+func rules() string {
+	var b strings.Builder
+	b.WriteString("<!-- rules -->\n\n| rule | what is promised | if it fails |\n|---|---|---|\n")
+	for _, r := range sdktest.Rules() {
+		b.WriteString("| `" + r.Name + "` | " + r.Promise + " | " + r.Advice + " |\n")
+	}
+	return b.String() + "\n<!-- end -->"
+}
+
 // shown is a file that stands on a page, below a comment that names it.
 var shown = regexp.MustCompile("(?ms)^<!-- file: (\\S+) -->\n+```\\w*\n.*?^```$")
 
@@ -84,6 +98,7 @@ func TestGeneratedPartsAreUpToDate(t *testing.T) {
 			}
 			return describe(path, s)
 		})
+		want = ruled.ReplaceAllLiteralString(want, rules())
 		want = shown.ReplaceAllStringFunc(want, func(part string) string { return show(t, page, part) })
 		if want == text {
 			continue

@@ -57,11 +57,11 @@ func (i instead) Validate(ctx context.Context, a config.Adapter, data []byte) er
 }
 
 // Conform tests the adapter of a source by the conformance kit: with the feeds that pipelines poll, if any does, and with what they fetch
-// for the changes. Nothing is delivered or kept, and what a queue gives is acknowledged.
-func (e *Engine) Conform(ctx context.Context, cfg *config.Config, s config.Source, start time.Time) *sdktest.Report {
+// for the changes. Nothing is delivered or kept. Windows begin at start, the zero time for the beginning; consume allows to take from queues.
+func (e *Engine) Conform(ctx context.Context, cfg *config.Config, s config.Source, start time.Time, consume bool) *sdktest.Report {
 	e.host.EndUnused()
 	o := sdktest.Options{
-		Config: []byte(s.Config), Start: start, FeedRefs: map[string]func(sdk.Change) []sdk.Ref{},
+		Config: []byte(s.Config), Start: start, Consume: consume, FeedRefs: map[string]func(sdk.Change) []sdk.Ref{},
 		Launch: func(ctx context.Context, tap grpc.UnaryClientInterceptor, output io.Writer) (*sdktest.Process, error) {
 			d, err := e.host.Direct(ctx, host.Adapter(s.Adapter), tap, output)
 			if err != nil {

@@ -104,7 +104,7 @@ Attach it, instead of the program that the configuration names:
 
   rounds run --attach %[1]s=%[2]s
 
-where the configuration knows it by another name, write that in place of %[1]s.
+Where the configuration has another name for it, write that in place of %[1]s.
 `, a.info.Name, at)
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: loggedError}))
 	for {

@@ -247,7 +247,7 @@ func TestEachCommandOfAnOperatorHasJSON(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{
 		"status", "pause", "resume", "poll", "state show", "state set", "state rekey", "reload", "dead list", "dead show", "dead retry", "dead discard",
-		"history list", "history show", "history record", "replay", "adapter list", "adapter describe", "backup", "restore", "check", "web",
+		"history list", "history show", "history record", "replay", "adapter list", "adapter describe", "adapter test", "backup", "restore", "check", "web",
 	} {
 		if code, stdout, _ := rounds(t, nil, append(strings.Fields(command), "--help")...); code != 0 || !strings.Contains(stdout, "--json") {
 			t.Errorf("rounds %s has no --json", command)

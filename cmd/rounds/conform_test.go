@@ -5,8 +5,10 @@ package main_test
 
 import (
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,8 +21,8 @@ import (
 	"github.com/rounds-engine/rounds/sdk/sdktest"
 )
 
-// minimalAPI is the API that the adapter of examples/adapter-minimal speaks to.
-func minimalAPI(t *testing.T) string {
+// minimalAPI is the API that the adapter of examples/adapter-minimal speaks to, over TLS.
+func minimalAPI(t *testing.T) *httptest.Server {
 	type appointment struct {
 		ID          string    `json:"id"`
 		PatientID   string    `json:"patientID"`
@@ -56,13 +58,15 @@ func minimalAPI(t *testing.T) string {
 		}
 		w.WriteHeader(http.StatusNotFound)
 	})
-	return serve(t, mux)
+	s := httptest.NewTLSServer(mux)
+	t.Cleanup(s.Close)
+	return s
 }
 
 // conform runs the kit and gives its report.
-func conform(t *testing.T, args ...string) (code int, report sdktest.Report) {
+func conform(t *testing.T, env []string, args ...string) (code int, report sdktest.Report) {
 	t.Helper()
-	code, stdout, stderr := rounds(t, nil, append([]string{"adapter", "test", "--json"}, args...)...)
+	code, stdout, stderr := rounds(t, env, append([]string{"adapter", "test", "--json"}, args...)...)
 	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
 		t.Fatalf("exit code %d, %v\n%s%s", code, err, stdout, stderr)
 	}
@@ -85,8 +89,13 @@ func TestTheMinimalAdapterKeepsToTheContract(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	overwrite(t, work, "clinic.hcl", replaced(t, string(text), "http://localhost:8080", minimalAPI(t)))
-	code, report := conform(t, program, "--config", config)
+	api := minimalAPI(t)
+	overwrite(t, work, "clinic.hcl", replaced(t, string(text), "http://localhost:8080", api.URL))
+	authority := filepath.Join(work, "authority.pem")
+	if err := os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: api.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, report := conform(t, []string{"SSL_CERT_FILE=" + authority}, program, "--config", config)
 	if code != 0 || report.Adapter != "minimal" || len(report.Rules) != len(sdktest.Rules()) {
 		t.Errorf("exit code %d, %d rules of adapter %s", code, len(report.Rules), report.Adapter)
 	}
@@ -101,5 +110,56 @@ func TestTheMinimalAdapterKeepsToTheContract(t *testing.T) {
 	}
 	if !slices.Contains(report.Facts, sdktest.Fact{Name: "refs to fetch", Value: "2"}) {
 		t.Errorf("the fetch block names two patients; facts: %v", report.Facts)
+	}
+}
+
+func TestTheReportOfTheConformanceKitSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	dir := write(t, map[string]string{"main.hcl": `
+source "rest" "one" {
+  base_url = "http://127.0.0.1:1/c4n4ry-path"
+  auth "bearer" {
+    token = "c4n4ry-token"
+  }
+  feed "a" {
+    path  = "/a"
+    query = { since = "{since}" }
+    id    = "id"
+    time  = "t"
+    since {}
+  }
+}
+source "rest" "two" {
+  base_url = "http://127.0.0.1:1"
+}
+`})
+	code, stdout, stderr := rounds(t, nil, "adapter", "test", "rest", "--config", dir, "--source", "one")
+	if code != 1 || strings.Contains(stdout+stderr, "c4n4ry") {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+	for _, line := range []string{
+		"rest 0.", "ok           config ", "FAILED       open ", "the EHR could not be reached", "What to do: see the error",
+		"not checked  ties ", "not checked: the source could not be opened or read", " 1 failed, ",
+	} {
+		if !strings.Contains(stdout, line) {
+			t.Errorf("the report does not say %q:\n%s", line, stdout)
+		}
+	}
+	if n := strings.Count(stdout, "the source could not be opened or read"); n > 3 {
+		t.Errorf("one reason is said %d times", n)
+	}
+	for _, tt := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"rest", "--config", dir}, "several sources"},
+		{[]string{"rest", "--config", dir, "--source", "three"}, `no source "three"`},
+		{[]string{"./nowhere", "--config", dir}, "there is no file"},
+		{[]string{binary, "--config", dir}, "is not an adapter"},
+		{[]string{"rest", "--config", dir, "--source", "one", "--start", "today"}, "--start"},
+	} {
+		if code, _, stderr := rounds(t, nil, append([]string{"adapter", "test"}, tt.args...)...); code == 0 || !strings.Contains(stderr, tt.says) {
+			t.Errorf("%v: exit code %d, %s", tt.args, code, stderr)
+		}
 	}
 }

@@ -4,6 +4,7 @@
 package main_test
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -16,5 +17,13 @@ func runCouchDB(t *testing.T, dir string) {
 	}
 	if code, stdout, stderr := rounds(t, env, "test", dir); code != 0 || !strings.Contains(stdout, "2 tests ran, all passed") {
 		t.Fatalf("%s%s", stdout, stderr)
+	}
+	type packages struct{ Dependencies map[string]string }
+	own := decode[packages](t, []byte(content(t, filepath.Join(dir, "package.json"))))
+	tested := decode[packages](t, []byte(content(t, "../../.ci/counterparts.json")))
+	for name, version := range own.Dependencies {
+		if tested.Dependencies[name] != version {
+			t.Errorf("the example's server uses %s %s, and tests run it with %q", name, version, tested.Dependencies[name])
+		}
 	}
 }

@@ -237,22 +237,24 @@ func TestCounterpartAdaptersInOtherLanguagesRun(t *testing.T) {
 	}
 }
 
-// TestCounterpartAdaptersInOtherLanguagesConform runs the conformance kit.
+// TestCounterpartAdaptersInOtherLanguagesConform runs the conformance kit by the command, with each example's configuration.
 func TestCounterpartAdaptersInOtherLanguagesConform(t *testing.T) {
 	for _, l := range languages {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
-			sdktest.Run(t, sdktest.Options{
-				Config: map[string]any{"base_url": jsonServer(t), "token": "c4n4ry-of-the-clinic", "page_size": 7},
-				Refs: func(c sdk.Change) []sdk.Ref {
-					var data struct{ PatientID json.Number }
-					if err := json.Unmarshal(c.Data, &data); err != nil {
-						t.Error(err)
-					}
-					return []sdk.Ref{{Kind: "patient", ID: data.PatientID.String()}}
-				},
-				Launch: sdktest.Program(filepath.Join(l.example(t), l.program)),
-			})
+			dir := l.example(t)
+			config := filepath.Join(dir, "rounds.hcl")
+			overwrite(t, dir, "rounds.hcl", replaced(t, content(t, config), `"http://localhost:3000"`, `"`+jsonServer(t)+"\"\n  page_size = 7\n  token = \"c4n4ry-of-the-clinic\""))
+			code, stdout, stderr := rounds(t, nil, "adapter", "test", filepath.Join(dir, l.program), "--config", config, "--json")
+			var report sdktest.Report
+			if err := json.Unmarshal([]byte(stdout), &report); code != 0 || err != nil || len(report.Rules) != len(sdktest.Rules()) {
+				t.Fatalf("exit code %d, %v\n%s%s", code, err, stdout, stderr)
+			}
+			for _, rule := range report.Rules {
+				if rule.State != sdktest.Passed && rule.Rule != "queue" { // there is none
+					t.Errorf("%s: %s: %s %s", rule.Rule, rule.State, rule.Seen, rule.Reason)
+				}
+			}
 		})
 	}
 }
@@ -324,6 +326,51 @@ func TestCounterpartAdaptersInOtherLanguagesKeepEachDigit(t *testing.T) {
 				t.Errorf("%s became\n%s, its id %s", item, got, c.Ref.ID)
 			}
 		})
+	}
+}
+
+// TestCounterpartAdaptersInOtherLanguagesWatermarksStayBehindTheServersClock: neither a record dated 2099 nor one without a date moves a
+// watermark beyond what was read, and without the server's clock only records do.
+func TestCounterpartAdaptersInOtherLanguagesWatermarksStayBehindTheServersClock(t *testing.T) {
+	const items = `[{"id":1,"updatedAt":"2026-05-10T10:00:00.000Z"},{"id":2},{"id":3,"updatedAt":"2099-01-01T00:00:00.000Z"},{"id":4,"updatedAt":"10.5.2026"}]`
+	for _, l := range languages {
+		for _, clock := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, clock %t", l.name, clock), func(t *testing.T) {
+				t.Parallel()
+				asked := make(chan string, 2)
+				url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					asked <- r.FormValue("updatedAt_gte")
+					if !clock {
+						w.Header()["Date"] = nil
+					}
+					fmt.Fprint(w, items)
+				}))
+				client := launched(t, filepath.Join(l.example(t), l.program))
+				source, err := client.Open(t.Context(), sdk.Opening{Source: "x.y", Config: []byte(`{"base_url": "` + url + `"}`)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				begin := time.Now()
+				page, err := source.Poll(t.Context(), sdk.Query{Feed: "appointments"})
+				if err != nil || len(page.Changes) != 4 || page.Changes[0].Err != nil || page.Changes[1].Err == nil || page.Changes[2].Err != nil || page.Changes[3].Err == nil {
+					t.Fatalf("%v, %v", page.Changes, err)
+				}
+				if first := <-asked; first != "" {
+					t.Errorf("from the beginning is asked for as %q", first)
+				}
+				if _, err := source.Poll(t.Context(), sdk.Query{Feed: "appointments", Watermark: page.Watermark}); err != nil {
+					t.Fatal(err)
+				}
+				text := <-asked
+				since, err := time.Parse(time.RFC3339, text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if clock && (since.After(time.Now()) || since.Before(begin.Add(-5*time.Second))) || !clock && text != "2026-05-10T09:59:59.999Z" {
+					t.Errorf("the next window begins at %s", text)
+				}
+			})
+		}
 	}
 }
 

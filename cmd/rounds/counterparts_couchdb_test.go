@@ -7,11 +7,14 @@ package main_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -86,23 +89,25 @@ func TestCounterpartCouchDB(t *testing.T) {
 	}
 	overwrite(t, dir, "rounds.hcl", replaced(t, string(text), `feed "visits" {}`, "feed \"visits\" {\n    page_size = 7\n  }", `"2s"`, `"1s"`))
 
-	for _, database := range []string{"/visits", "/patients"} {
-		s.call(http.MethodPut, database, struct{}{})
+	readme := content(t, "../../examples/couchdb/README.md")
+	for _, m := range regexp.MustCompile(`(?m)^    curl -X PUT http://127.0.0.1:5984(\S+)(?: -H 'Content-Type: application/json' -d '(.*)')?$`).FindAllStringSubmatch(readme, -1) {
+		s.call(http.MethodPut, m[1], json.RawMessage(cmp.Or(m[2], "{}")))
 	}
+	promised := regexp.MustCompile("(?m)^prints `(.*?)`").FindStringSubmatch(readme)
 	for n := range 6 {
-		s.call(http.MethodPut, fmt.Sprint("/patients/p", n), map[string]any{"name": fmt.Sprint("Patient ", n)})
+		s.call(http.MethodPut, fmt.Sprint("/patients/q", n), map[string]any{"name": fmt.Sprint("Patient ", n)})
 	}
 	s.call(http.MethodPut, "/visits/_design/ward", map[string]any{"views": struct{}{}})
-	last := map[string]string{} // what has to be told last of each visit
+	last := map[string]string{"v1": "Check-up Ada Example"} // what has to be told last of each visit
 	visit := func(n int, reason string) {
 		t.Helper()
-		s.call(http.MethodPut, fmt.Sprint("/visits/v", n), map[string]any{"patient": fmt.Sprint("p", n%6), "reason": reason})
-		last[fmt.Sprint("v", n)] = fmt.Sprintf("%s Patient %d", reason, n%6)
+		s.call(http.MethodPut, fmt.Sprint("/visits/w", n), map[string]any{"patient": fmt.Sprint("q", n%6), "reason": reason})
+		last[fmt.Sprint("w", n)] = fmt.Sprintf("%s Patient %d", reason, n%6)
 	}
 	remove := func(n int) {
 		t.Helper()
-		s.call(http.MethodDelete, fmt.Sprint("/visits/v", n), nil)
-		last[fmt.Sprint("v", n)] = "deleted"
+		s.call(http.MethodDelete, fmt.Sprint("/visits/w", n), nil)
+		last[fmt.Sprint("w", n)] = "deleted"
 	}
 	for n := range 60 {
 		visit(n, "first")
@@ -128,9 +133,14 @@ func TestCounterpartCouchDB(t *testing.T) {
 		p.eventually(40*time.Second, "all arrived", func() bool { now, _ := told(); return fmt.Sprint(now) == fmt.Sprint(last) })
 	}
 	arrived()
-	if _, n := told(); n != 60 {
-		t.Errorf("%d notifications of 60 visits", n)
+	if _, n := told(); n != 61 {
+		t.Errorf("%d notifications of 61 visits", n)
 	}
+	if promised == nil || !strings.Contains(p.stdout.String(), promised[1]+"\n") {
+		t.Errorf("the README promises %q, and what was printed is\n%s", promised, p.stdout)
+	}
+	s.call(http.MethodDelete, "/visits/v1", nil)
+	last["v1"] = "deleted"
 
 	adapter := func() operate.Adapter { return asked[[]operate.Adapter](t, dir, 0, "adapter", "list")[0] }
 	for round := range 4 {
@@ -146,7 +156,7 @@ func TestCounterpartCouchDB(t *testing.T) {
 	arrived()
 
 	s.call(http.MethodDelete, "/visits", nil)
-	clear(s.revisions)
+	maps.DeleteFunc(s.revisions, func(path, _ string) bool { return strings.HasPrefix(path, "/visits") })
 	s.call(http.MethodPut, "/visits", struct{}{})
 	for n := range 3 {
 		visit(n, "anew")
@@ -172,5 +182,12 @@ func TestCounterpartCouchDB(t *testing.T) {
 	}
 	if code := p.stop(); code != 0 {
 		t.Errorf("exit code %d after SIGTERM", code)
+	}
+
+	for n := 3; n < 25; n++ {
+		visit(n, "for the kit")
+	}
+	if code, stdout, stderr := rounds(t, []string{"COUCH_URL=" + s.url}, "adapter", "test", "couchdb", "--config", dir); code != 0 {
+		t.Errorf("the conformance kit:\n%s%s", stdout, stderr)
 	}
 }

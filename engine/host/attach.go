@@ -122,6 +122,8 @@ func unattached(at netip.AddrPort, err error) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return "no adapter of this user has waited at " + at.String() + "." + start
+	case errors.Is(err, fs.ErrPermission):
+		return "the certificate of the adapter at " + at.String() + " can't be read." + start
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing waits at " + at.String() + "." + start
 	case errors.As(err, &certificate):
@@ -129,14 +131,12 @@ func unattached(at netip.AddrPort, err error) string {
 	case errors.Is(err, context.DeadlineExceeded):
 		return "what listens at " + at.String() + " does not answer. Under a debugger it has to be let run first."
 	}
-	return "what listens at " + at.String() + " can't be attached: " + startReason(err) + "." + start
+	return "what listens at " + at.String() + " does not speak as an adapter that is debugged." + start
 }
 
-const attachedWarning = "THIS ADAPTER IS ATTACHED TO BE DEBUGGED (--attach): its program is not the one that the configuration names, was not " +
-	"verified, is not started again and not ended when it hangs, and a debugger reads what it is given, secrets included. Never with patients' data"
-
 func (p *process) warnAttached(version string) {
-	p.logger.Warn(attachedWarning, "attached", p.at, "version", version)
+	p.logger.Warn("THIS ADAPTER IS ATTACHED TO BE DEBUGGED (--attach): it is not the program that the configuration names, was not verified, is not "+
+		"ended when it hangs, and a debugger reads what it is given, secrets included; never with patients' data", "attached", p.at, "version", version)
 }
 
 // remind warns for as long as the adapter is attached.

@@ -77,7 +77,7 @@ func (e *engine) called() []string {
 
 func (e *engine) Status(ctx context.Context) (*operate.Status, error) {
 	return &operate.Status{
-		Running: true, Started: time.Now().Add(-time.Hour),
+		Running: true, Started: time.Now().Add(-time.Hour), Attached: []operate.Attached{{Adapter: "acme", Address: "127.0.0.1:4711"}},
 		Pipelines: []operate.PipelineStatus{
 			{Name: "appointments", Source: "rest.clinic", Feed: "appointments", Every: "1m", State: "waiting", LastPoll: time.Now(), DeadLetters: len(e.dead)},
 			{Name: "broken", State: "gap", Why: "the feed was reset"},

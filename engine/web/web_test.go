@@ -276,7 +276,7 @@ func TestReloadShowsTheMistakes(t *testing.T) {
 
 func TestOverviewTellsWhatWantsAPerson(t *testing.T) {
 	w := loggedIn(t).get("/")
-	holds(t, w, "4 things want a person", "3 dead letters", "the feed was reset", "the receiver answers 401", "1 lane is held", `class="badge warn">paused`)
+	holds(t, w, "5 things want a person", "attached to be debugged, at 127.0.0.1:4711", "3 dead letters", "the feed was reset", "the receiver answers 401", "1 lane is held", `class="badge warn">paused`)
 }
 
 func TestDeadLettersAreRetriedOneByOne(t *testing.T) {

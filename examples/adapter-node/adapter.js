@@ -5,11 +5,12 @@
 // An adapter for an API with GET /appointments?updatedAt_gte=2022-05-10T10:00:00.000Z, in pages and ordered by updatedAt, and
 // GET /patients/{id}: json-server, say.
 
-import { parse, stringify } from 'lossless-json'; // JSON.parse would change large numbers
+import { isLosslessNumber, parse, stringify } from 'lossless-json'; // JSON.parse would change numbers with many digits
 import { AdapterError, log, serve, toDuration, toError, toTimestamp } from './rounds.js';
 
 const UNIT = 1; // the precision of the server's timestamps, in ms
 const MARGIN = 10 * 60_000; // how far the server's clock may be behind when a feed begins "now"
+const LONGEST = 7 * 86_400_000; // pause that a server can ask for
 
 const schema = {
   doc: 'A small JSON API.',
@@ -50,16 +51,18 @@ class Source {
     const { body: items, date, took } = await this.get(`/appointments?${parameters}`, '/appointments', signal);
     if (!Array.isArray(items)) throw new AdapterError('retryable', 'GET /appointments: the answer is not a list');
     // What the server stored while it answered may be missing: no watermark passes the begin of the window, by the server's clock.
-    window.asked ??= (date ?? begun) - (date ? took : 0);
-    window.behind ??= date ? Math.max(begun - window.asked, 0) : 0;
+    if (window.asked === undefined) {
+      Object.assign(window, { asked: date === undefined ? begun : date - took, local: date === undefined });
+      window.behind = Math.max(begun - window.asked, 0);
+    }
     const changes = items.map((item) => {
-      const at = Date.parse(item?.updatedAt);
-      const id = item?.id?.toString() ?? '';
-      if (at > (window.newest ?? -Infinity)) window.newest = Math.min(at, window.asked);
+      const at = instantOf(item?.updatedAt), id = idOf(item?.id);
       const change = { ref: { kind: 'appointment', id }, data: Buffer.from(stringify(item)) };
       if (id === '' || Number.isNaN(at)) {
         return { ...change, error: toError(new AdapterError('permanent', 'GET /appointments: an item without a usable id or updatedAt')) };
       }
+      // This machine's clock alone moves no watermark.
+      if (at <= window.asked || !window.local) window.newest = Math.max(window.newest ?? -Infinity, Math.min(at, window.asked));
       return { ...change, version: item.updatedAt, time: toTimestamp(at) };
     });
     const page = { changes, calls: 1, now: date === undefined ? undefined : toTimestamp(date) };
@@ -113,12 +116,15 @@ class Source {
   }
 }
 
+const instantOf = (text) => (typeof text === 'string' && /^\d{4}-\d\d-\d\dT.*(Z|[+-]\d\d:\d\d)$/.test(text) ? Date.parse(text) : NaN);
+const idOf = (id) => (typeof id === 'string' ? id : isLosslessNumber(id) ? id.value : '');
+
 /** What a status means. */
 function refused({ status, headers }, text) {
   const pause = headers.get('retry-after');
   if (status === 429 || pause !== null) {
     const after = /^\d+$/.test(pause) ? pause * 1000 : Date.parse(pause) - Date.now();
-    return new AdapterError('rate_limited', text, { after: after > 0 ? after : 0 });
+    return new AdapterError('rate_limited', text, { after: after > 0 ? Math.min(after, LONGEST) : 0 });
   }
   const codes = { 401: 'unauthorized', 403: 'forbidden', 404: 'not_found', 408: 'retryable', 410: 'gone', 425: 'retryable' };
   return new AdapterError(codes[status] ?? (status >= 500 ? 'retryable' : 'permanent'), text);

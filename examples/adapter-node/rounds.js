@@ -5,12 +5,13 @@
 // is about a vendor. The protocol is described in docs/adapter-protocol.md of Rounds.
 
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import * as grpc from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import { generate } from 'selfsigned';
 
 const MAX_MESSAGE = 256 * 1024 * 1024;
-const here = import.meta.dirname ?? new URL('.', import.meta.url).pathname;
+const here = fileURLToPath(new URL('.', import.meta.url));
 const protocol = loadSync(['adapter.proto', 'status.proto'], { includeDirs: [here], longs: String, enums: String, defaults: true });
 
 /** An error with a meaning for the engine. Its text may be logged: method, path template and status, never a value. */
@@ -48,7 +49,7 @@ const types = {
   number: (value) => typeof value === 'number',
   integer: Number.isSafeInteger,
   bool: (value) => typeof value === 'boolean',
-  duration: (value) => /^-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+$/.test(value), // 1m30s
+  duration: (value) => typeof value === 'string' && /^-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+$/.test(value), // 1m30s
   'list(string)': (value) => Array.isArray(value) && strings(value),
   'map(string)': (value) => value?.constructor === Object && strings(Object.values(value)),
   any: () => true,

@@ -21,6 +21,7 @@ from rounds import Adapter, AdapterError, log, pb, serve, to_error
 
 UNIT = 1  # the precision of the server's timestamps, in ms, as all times here
 MARGIN = 10 * 60_000  # how far the server's clock may be behind when a feed begins "now"
+LONGEST = 7 * 86_400_000  # pause that a server can ask for
 CODES = {401: "unauthorized", 403: "forbidden", 404: "not_found", 408: "retryable", 410: "gone", 425: "retryable"}
 
 FEED = pb.Feed(
@@ -80,21 +81,24 @@ class Source:
             raise AdapterError("retryable", "GET /appointments: the answer is not a list")
         if "asked" not in window:
             # What the server stored while it answered may be missing: no watermark passes the begin of the window, by the server's clock.
-            window["asked"] = begun if date is None else date - took
-            window["behind"] = 0 if date is None else max(begun - window["asked"], 0)
+            window["asked"], window["local"] = begun if date is None else date - took, date is None
+            window["behind"] = max(begun - window["asked"], 0)
         page = pb.PollResponse(calls=1)
         for item in items:
             change = page.changes.add(data=dump(item))
             fields = item if isinstance(item, dict) else {}
-            identifier, at = fields.get("id"), instant(fields.get("updatedAt"))
-            change.ref.kind, change.ref.id = "appointment", "" if identifier is None else str(identifier)
+            at = instant(fields.get("updatedAt"))
+            change.ref.kind, change.ref.id = "appointment", id_of(fields.get("id"))
             if not change.ref.id or at is None:
                 change.error.CopyFrom(pb.Error(code="permanent", text="GET /appointments: an item without a usable id or updatedAt"))
                 continue
             change.version = item["updatedAt"]
             change.time.FromMilliseconds(at)
-            if window["newest"] is None or at > window["newest"]:
-                window["newest"] = min(at, window["asked"])
+            if at > window["asked"]:
+                if window["local"]:  # this machine's clock alone moves no watermark
+                    continue
+                at = window["asked"]
+            window["newest"] = at if window["newest"] is None else max(at, window["newest"])
         if date is not None:
             page.now.FromMilliseconds(date)
         log("DEBUG", "read a page", source=self.name, changes=len(items))
@@ -145,8 +149,9 @@ def refused(status, headers, text):
     pause = headers.get("Retry-After")
     if status == 429 or pause is not None:
         until = http_date(pause)
-        after = int(pause) * 1000 if pause and pause.isdigit() else (until or 0) - int(time.time() * 1000)
-        return AdapterError("rate_limited", text, after_ms=max(after, 0))
+        seconds = pause is not None and pause.isascii() and pause.isdigit()
+        after = int(pause) * 1000 if seconds else (until or 0) - int(time.time() * 1000)
+        return AdapterError("rate_limited", text, after_ms=max(0, min(after, LONGEST)))
     return AdapterError(CODES.get(status, "retryable" if status >= 500 else "permanent"), text)
 
 
@@ -159,6 +164,10 @@ def http_date(text):
         return int(email.utils.parsedate_to_datetime(text).timestamp() * 1000)
     except (TypeError, ValueError):
         return None
+
+
+def id_of(value):
+    return str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
 
 
 def instant(text):

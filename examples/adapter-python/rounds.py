@@ -250,7 +250,7 @@ def _certificate():
     return key, certificate
 
 
-async def _serve(adapter):
+async def _serve(adapter, parent):
     server = grpc.aio.server(
         options=[("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.max_send_message_length", MAX_MESSAGE)]
     )
@@ -281,7 +281,6 @@ async def _serve(adapter):
     await server.start()
     told = base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode().rstrip("=")
     print(f"1|1|unix|{socket}|grpc|{told}", flush=True)
-    parent = os.getppid()
     while os.getppid() == parent:
         await asyncio.sleep(0.5)
     os._exit(1)  # the engine was killed
@@ -289,10 +288,11 @@ async def _serve(adapter):
 
 def serve(adapter):
     """Makes the program an adapter, until the engine ends it."""
+    parent = os.getppid()
     if os.environ.get("ROUNDS_ADAPTER") != "adapter-v1":
         name = adapter.info.name
         sys.exit(f'{name} is an adapter of Rounds: name it in a configuration, adapter "{name}" {{ path = "…" }}')
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the engine still has calls to finish, and ends its adapters itself
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(4, 0)  # PR_SET_DUMPABLE: other programs of the user can't read its memory, which will hold secrets
-    asyncio.run(_serve(adapter))
+    asyncio.run(_serve(adapter, parent))

@@ -28,9 +28,9 @@
 // # A database that was made anew
 //
 // Each window begins with GET /{db}. The feed was reset, and a person has to accept it, when the sequence of the database is a number
-// behind the one that was read, when numbers became text or text numbers, or when the server refuses the sequence. CouchDB since 3.3.2
+// behind the one that was read, when numbers became text or text numbers, or when the server refuses the sequence. CouchDB since 3.3
 // tells when the database was created, in instance_start_time [3901]; one that was created at another time is another database. PouchDB
-// and CouchDB 1 tell the start of their process there, and CouchDB 2.0 to 3.3.1 "0", which says nothing.
+// and CouchDB 1 tell the start of their process there, and CouchDB 2.0 to 3.2 "0", which says nothing.
 //
 // [changes]: https://docs.couchdb.org/en/stable/api/database/changes.html
 // [3901]: https://github.com/apache/couchdb/pull/3901

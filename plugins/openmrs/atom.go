@@ -106,7 +106,8 @@ func dated(e atomEntry, t time.Time) bool {
 // time is when the event was stored; zero: that can't be read.
 func (e *atomEntry) time() time.Time {
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05Z0700"} {
-		if t, err := time.Parse(layout, strings.TrimSpace(e.Updated)); err == nil {
+		// A year that JSON can't hold comes of an offset.
+		if t, err := time.Parse(layout, strings.TrimSpace(e.Updated)); err == nil && t.UTC().Year() > 0 && t.UTC().Year() < 10000 {
 			return t.UTC()
 		}
 	}

@@ -42,6 +42,7 @@ func TestAnEntryIsRead(t *testing.T) {
 			`/openmrs/ws/rest/emrapi/encounter/` + uuid + `?includeAll=true&amp;a=/b/c</content>`, uuid, "", "2026-05-10T14:14:40Z", ""},
 		"a part of a person": {`<id>tag:a</id><updated>soon</updated><content><![CDATA[{"rest": "/ws/rest/v1/person/p/name/` + uuid + `?v=full"}]]></content>`,
 			uuid, "", "0001-01-01T00:00:00Z", ""},
+		"a year too many": {`<id>tag:a</id><updated>9999-12-31T23:59:59-10:00</updated><content>/p/1</content>`, "1", "", "0001-01-01T00:00:00Z", ""},
 		"FHIR only": {`<id>tag:a</id><category term="patient" /><category term="VOIDED,north" /><content><![CDATA[{"fhir":"/ws/fhir/Patient/` + uuid +
 			`"}]]></content>`, uuid, sdk.Updated, "0001-01-01T00:00:00Z", ""},
 		"a UUID of OpenMRS' own": {`<id>tag:a</id><content>/openmrs/ws/rest/v1/concept/1065AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA</content>`,
@@ -115,13 +116,12 @@ func FuzzPage(f *testing.F) {
 			t.Errorf("page %d", n)
 		}
 		r := &reading{source: &source{}, feed: feed{name: "patient", category: "patient"}}
-		r.give(p, 3, 1, mark{}, false)
-		if (r.page.Cursor == nil) == (r.page.Watermark == nil) || len(r.page.Changes) != max(len(p.Entries)-1, 0) {
-			t.Errorf("%+v", r.page)
-		}
+		end := p.end(3)
+		r.give(p, 3, 1, end)
 		var m mark
-		if w := r.page.Watermark; w != nil && (!parsed(w, &m) || m.Entry != "" && p.find(m.Entry) != m.Place) {
-			t.Errorf("can't go on from %s", w)
+		if r.page.Cursor != nil || !parsed(r.page.Watermark, &m) || m != end || end.Page == 3 && p.find(m.Entry) != m.Place ||
+			end.Page == 3 && len(r.page.Changes) != max(end.Place, 0) {
+			t.Errorf("%+v of %+v", r.page, end)
 		}
 		for _, c := range r.page.Changes {
 			if !json.Valid(c.Data) || c.Err == nil && (c.Ref.ID == "" || strings.ContainsAny(c.Ref.ID, "/?# ") || c.Version == "") {

@@ -21,18 +21,18 @@
 // # Feeds
 //
 // The events of a category stand in pages of a few entries each, which are numbered from 1, oldest first: /ws/atomfeed/patient/1.
-// /ws/atomfeed/patient/recent is the last page, which fills up until the next one begins; its link "via" tells its number, and
-// "next-archive" in a page tells that there is a further one [atomfeed]. An entry tells which record was saved: its content is the
-// path of the record, /openmrs/ws/rest/v1/patient/UUID?v=full, or in the newer module an object of such paths [module]. The UUID is the
-// change's id, the entry's id its version. Where the categories of an entry tell what was done (CREATED, UPDATED, DELETED, VOIDED), that
-// is the change's event. Links are read for their page numbers only, as the hosts in them are wrong behind many proxies.
+// /ws/atomfeed/patient/recent is the last page, which fills up until the next one begins; its link "via" tells its number [atomfeed].
+// An entry tells which record was saved: its content is the path of the record, /openmrs/ws/rest/v1/patient/UUID?v=full, or in the newer
+// module an object of such paths [module]. The UUID is the change's id, the entry's id its version. Where the categories of an entry tell
+// what was done (CREATED, UPDATED, DELETED, VOIDED), that is the change's event. Links are read for their page numbers only, as the hosts in
+// them are wrong behind many proxies.
 //
 // # Where reading stands
 //
 // A watermark is the last entry that was read: its page, its place there, its id. The next window begins behind it. An entry that is no
 // longer in its place, but further on, was pushed there: the server numbers events before the transactions that save them end, so
 // that one may become visible before others that were read. Then all is read again from the overlap before the entry on. An entry that is
-// neither on its page nor on the next was lost with what came after it, and the feed was reset.
+// not to be found was lost with what came after it: the feed was reset.
 //
 // [atomfeed]: https://github.com/ICT4H/atomfeed, EventFeedServiceImpl and NumberFeedGenerator
 // [module]: https://github.com/openmrs/openmrs-module-atomfeed, DefaultFeedWriter; the other is https://github.com/ICT4H/openmrs-atomfeed

@@ -20,6 +20,9 @@ import (
 // feeds is where feeds are, below base_url.
 const feeds = "/ws/atomfeed/"
 
+// maxPushed is how many pages an entry may be pushed on by events that become visible late, such as those of an import.
+const maxPushed = 20
+
 // mark is how far a feed was read: what a watermark holds.
 type mark struct {
 	Page  int       `json:"page"` // 0: there were no events yet
@@ -29,10 +32,11 @@ type mark struct {
 	First int       `json:"first"`         // the page that was read first: the engine would take what is before it for new
 }
 
-// cursor is where in a window reading stands.
+// cursor is where in a window reading stands. The window ends with the entry that was the last when it began: what is fetched for an event
+// is then at least as young as the event, though each record is fetched once in a window.
 type cursor struct {
 	Next int  `json:"next"` // the page to read
-	Mark mark `json:"mark"` // as it is before that page
+	End  mark `json:"end"`  // what the window's watermark will be
 }
 
 func written(v any) []byte {
@@ -76,7 +80,7 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 // goOn reads the next page of a window.
 func (r *reading) goOn(ctx context.Context, place []byte) error {
 	var c cursor
-	if !parsed(place, &c) || c.Next < 1 {
+	if !parsed(place, &c) || c.Next < 1 || c.Next > c.End.Page {
 		return sdk.CursorExpired("the stored place in the window is not that of a feed of OpenMRS")
 	}
 	p, err := r.get(ctx, strconv.Itoa(c.Next))
@@ -87,7 +91,7 @@ func (r *reading) goOn(ctx context.Context, place []byte) error {
 	if err != nil {
 		return err
 	}
-	r.give(p, c.Next, 0, c.Mark, false)
+	r.give(p, c.Next, 0, c.End)
 	return nil
 }
 
@@ -101,12 +105,17 @@ func (r *reading) begin(ctx context.Context, q sdk.Query) error {
 	if !ok {
 		return sdk.Retryable("%s: no link tells the number of the page", r.named("recent"))
 	}
+	end := recent.end(last)
+	if last > 0 && end.Page == 0 {
+		return sdk.Retryable("%s: a page without an entry that has an id", r.named("recent"))
+	}
 	if len(q.Watermark) > 0 {
 		var m mark
 		if !parsed(q.Watermark, &m) || m.Page < 0 || m.Page > 0 && m.Entry == "" {
 			return sdk.WatermarkExpired("the stored watermark is not that of a feed of OpenMRS: another adapter wrote it")
 		}
-		return r.resume(ctx, q, m, recent, last)
+		end.First = m.First
+		return r.resume(ctx, q, m, end, recent)
 	}
 	bound := time.Time{}
 	if !q.Start.At.IsZero() {
@@ -116,49 +125,54 @@ func (r *reading) begin(ctx context.Context, q sdk.Query) error {
 		}
 		bound = first.Since(0, time.Second)
 	}
-	return r.from(ctx, mark{}, bound, recent, last)
+	return r.from(ctx, end, bound, recent)
+}
+
+// end is the mark of a page's last entry.
+func (p *atomPage) end(n int) (m mark) {
+	for i, e := range p.Entries {
+		if e.ID != "" && n > 0 {
+			m = mark{Page: n, Entry: e.ID, Place: i, Time: e.time()}
+		}
+	}
+	return m
 }
 
 // resume begins behind the entry that was read last.
-func (r *reading) resume(ctx context.Context, q sdk.Query, m mark, recent *atomPage, last int) error {
+func (r *reading) resume(ctx context.Context, q sdk.Query, m, end mark, recent *atomPage) error {
 	if m.Page == 0 {
-		return r.from(ctx, m, time.Time{}, recent, last) // there is nothing else
+		return r.from(ctx, end, time.Time{}, recent) // there was nothing
 	}
-	if last < m.Page {
+	if end.Page < m.Page {
 		return sdk.WatermarkExpired("%s: the feed has fewer pages than were read: it was made anew, or restored", r.named("recent"))
 	}
-	p, err := r.at(ctx, m.Page, recent, last)
-	if err != nil {
-		return err
-	}
-	if p.find(m.Entry) == m.Place {
-		r.give(p, m.Page, m.Place+1, m, m.Page < last)
-		return nil
-	}
-	there := p.find(m.Entry) > m.Place
-	if !there && m.Page < last {
-		next, err := r.at(ctx, m.Page+1, recent, last)
+	for n := m.Page; n <= min(m.Page+maxPushed, end.Page); n++ {
+		p, err := r.at(ctx, n, end, recent)
 		if err != nil {
 			return err
 		}
-		there = next.find(m.Entry) >= 0
+		place := p.find(m.Entry)
+		if n == m.Page && place == m.Place {
+			r.give(p, n, place+1, end)
+			return nil
+		}
+		if place >= 0 && (n > m.Page || place > m.Place) {
+			// Others became visible before it. They are as young as the transactions that saved them may be old.
+			return r.from(ctx, end, m.Time.Add(-q.Overlap-time.Second), recent)
+		}
 	}
-	if !there {
-		return sdk.WatermarkExpired("%s: the entry that was read last is no longer there: the feed was made anew, or restored", r.named("{n}"))
-	}
-	// Others became visible before it. They are as young as the transactions that saved them may be old.
-	return r.from(ctx, m, m.Time.Add(-q.Overlap-time.Second), recent, last)
+	return sdk.WatermarkExpired("%s: the entry that was read last is no longer there: the feed was made anew, or restored", r.named("{n}"))
 }
 
 // from reads whole pages from the first on that is not dated before bound, and not before what was read first.
-func (r *reading) from(ctx context.Context, m mark, bound time.Time, recent *atomPage, last int) error {
-	n, to := max(m.First, min(1, last)), last
+func (r *reading) from(ctx context.Context, end mark, bound time.Time, recent *atomPage) error {
+	n, to := max(end.First, min(1, end.Page)), end.Page
 	if len(recent.Entries) > 0 && dated(recent.Entries[0], bound) {
 		n = to // all that comes before is older
 	}
 	for !bound.IsZero() && n < to {
 		middle := n + (to-n)/2
-		p, err := r.at(ctx, middle, recent, last)
+		p, err := r.at(ctx, middle, end, recent)
 		if err != nil {
 			return err
 		}
@@ -168,37 +182,37 @@ func (r *reading) from(ctx context.Context, m mark, bound time.Time, recent *ato
 			to = middle
 		}
 	}
-	p, err := r.at(ctx, n, recent, last)
+	p, err := r.at(ctx, n, end, recent)
 	if err != nil {
 		return err
 	}
-	if m.First == 0 {
-		m.First = n
+	if end.First == 0 {
+		end.First = n
 	}
-	r.give(p, n, 0, m, n < last)
+	r.give(p, n, 0, end)
 	return nil
 }
 
-// give makes the engine's page of a page of the feed, without the entries that were read.
-func (r *reading) give(p *atomPage, n, read int, m mark, more bool) {
-	for i, e := range p.Entries {
-		if i >= read {
-			r.page.Changes = append(r.page.Changes, e.change(r.feed.name, r.named("{n}")))
-		}
-		if e.ID != "" {
-			m.Page, m.Entry, m.Place, m.Time = n, e.ID, i, e.time()
+// give makes the engine's page of a page of the feed, without the entries that were read. Where the end was pushed on meanwhile, what came
+// before it is read by the next window, which finds that it is not in its place.
+func (r *reading) give(p *atomPage, n, read int, end mark) {
+	entries := p.Entries
+	if n < end.Page {
+		r.page.Cursor = written(cursor{Next: n + 1, End: end})
+	} else {
+		r.page.Watermark = written(end)
+		if end.Page > 0 {
+			entries = entries[:min(end.Place+1, len(entries))]
 		}
 	}
-	if _, next := p.link("next-archive"); more || next {
-		r.page.Cursor = written(cursor{Next: n + 1, Mark: m})
-	} else {
-		r.page.Watermark = written(m)
+	for _, e := range entries[min(read, len(entries)):] {
+		r.page.Changes = append(r.page.Changes, e.change(r.feed.name, r.named("{n}")))
 	}
 }
 
-// at gives a page, of which recent is the last.
-func (r *reading) at(ctx context.Context, n int, recent *atomPage, last int) (*atomPage, error) {
-	if n == last {
+// at gives a page, of which recent is the one of the end.
+func (r *reading) at(ctx context.Context, n int, end mark, recent *atomPage) (*atomPage, error) {
+	if n == end.Page {
 		return recent, nil
 	}
 	return r.get(ctx, strconv.Itoa(n))

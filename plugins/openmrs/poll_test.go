@@ -133,9 +133,57 @@ func TestAPageThatGrowsWhileItIsReadLosesNothing(t *testing.T) {
 		t.Fatal(first, err)
 	}
 	c.save(5, 6, 7)
-	next := c.tells(sdk.Query{Cursor: first.Cursor}, 4, 5, 6, 7)
+	// What came since the window began is for the next one: a patient who was fetched in this one is not fetched again, and would be
+	// told as of before.
+	next := c.tells(sdk.Query{Cursor: first.Cursor}, 4)
 	c.save(8)
-	c.tells(next, 8)
+	c.tells(next, 5, 6, 7, 8)
+}
+
+// An import saves many records in one transaction.
+func TestManyLateEventsAreNoGap(t *testing.T) {
+	c := newClinic(t, simulator.Options{PageSize: 3})
+	c.save(1)
+	var commits []func()
+	for n := range 20 {
+		commits = append(commits, c.Begin("patient", uuid(50+n), map[string]any{}))
+	}
+	c.save(2)
+	next := c.tells(sdk.Query{}, 1, 2)
+	for _, commit := range commits {
+		commit()
+	}
+	told, next := c.window(next)
+	for n := range 20 {
+		if !slices.Contains(told, 50+n) {
+			t.Errorf("%d is missing in %v", 50+n, told)
+		}
+	}
+	c.tells(next)
+}
+
+// An event may become visible on a page that the window has passed.
+func TestAnEventThatBecomesVisibleBehindTheReaderIsNotLost(t *testing.T) {
+	for _, more := range [][]int{nil, {12}, {12, 13, 14}} {
+		c := newClinic(t, simulator.Options{PageSize: 3})
+		c.save(1)
+		commit := c.Begin("patient", uuid(50), map[string]any{})
+		c.save(2, 3, 4, 5, 6, 7, 8)
+		first, err := c.Poll(t.Context(), sdk.Query{Feed: "patient"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		commit()
+		c.save(more...)
+		told, next := c.window(sdk.Query{Cursor: first.Cursor})
+		again, next := c.window(next)
+		for _, want := range append([]int{50, 4, 5, 6, 7, 8}, more...) {
+			if !slices.Contains(append(told, again...), want) {
+				t.Errorf("%d is missing in %v and %v", want, told, again)
+			}
+		}
+		c.tells(next)
+	}
 }
 
 // The server numbers an event when its transaction begins, and shows it when it ends.

@@ -6,7 +6,6 @@ package rest
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -15,28 +14,30 @@ import (
 
 	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/httpx"
+	"github.com/rounds-engine/rounds/sdk/oauth"
 )
 
 // credentials are what a call carries to prove who makes it: a header or a query parameter. The zero value: nothing.
 type credentials struct {
 	header string
 	param  string
-	value  string  // of it; {token} stands for a token
-	tokens *tokens // where tokens come from; nil: none is needed
+	value  string        // of it; {token} stands for a token
+	tokens *oauth.Tokens // where tokens come from; nil: none is needed
 }
 
 // tokenPlace is where a token stands in the value.
 const tokenPlace = "{token}"
 
 // compileAuth checks an auth block. What is asked for a token has no client yet.
-func compileAuth(a *Auth, base string, header http.Header) (credentials, error) {
+func compileAuth(a *Auth, base string, header http.Header, saved *sdk.Section) (credentials, error) {
 	if a == nil {
 		return credentials{}, nil
 	}
 	at := "auth." + a.Kind
 	allowed := map[string][]string{"none": {}, "basic": {"username", "password"}, "bearer": {"token"}, "api_key": {"key", "header", "param"},
-		"oauth2": {"token_url", "client_id", "client_secret", "client_auth", "scopes", "params"},
-		"login":  {"path", "body", "token_path", "expires_path", "header", "value"}}
+		"oauth2": {"token_url", "client_id", "client_secret", "client_auth", "private_key", "key_id", "key_algorithm", "key_audience",
+			"refresh_token", "scopes", "params"},
+		"login": {"path", "body", "token_path", "expires_path", "header", "value"}}
 	takes, ok := allowed[a.Kind]
 	if !ok {
 		return credentials{}, sdk.Misconfigured(at, "is not a way to authenticate; there are none, basic, bearer, api_key, oauth2 and login")
@@ -44,6 +45,8 @@ func compileAuth(a *Auth, base string, header http.Header) (credentials, error) 
 	if err := onlyGiven(takes, at, "auth", a.Kind, []given{{"username", a.Username != ""}, {"password", a.Password != ""},
 		{"token", a.Token != ""}, {"key", a.Key != ""}, {"header", a.Header != ""}, {"param", a.Param != ""}, {"token_url", a.TokenURL != ""},
 		{"client_id", a.ClientID != ""}, {"client_secret", a.ClientSecret != ""}, {"client_auth", a.ClientAuth != ""},
+		{"private_key", a.PrivateKey != ""}, {"key_id", a.KeyID != ""}, {"key_algorithm", a.KeyAlgorithm != ""}, {"key_audience", a.KeyAudience != ""},
+		{"refresh_token", a.RefreshToken != ""},
 		{"scopes", a.Scopes != nil},
 		{"params", a.Params != nil}, {"path", a.Path != ""}, {"body", a.Body != nil}, {"token_path", a.TokenPath != ""},
 		{"expires_path", a.ExpiresPath != ""}, {"value", a.Value != ""}}); err != nil {
@@ -54,9 +57,9 @@ func compileAuth(a *Auth, base string, header http.Header) (credentials, error) 
 		if a.Username == "" || strings.Contains(a.Username, ":") {
 			return credentials{}, sdk.Misconfigured(at+".username", "must be given, without a colon")
 		}
-		return credentials{header: "Authorization", value: basic(a.Username, a.Password)}, nil
+		return credentials{header: "Authorization", value: httpx.Basic(a.Username, a.Password)}, nil
 	case "bearer":
-		if !isSecret(a.Token) {
+		if !oauth.IsToken(a.Token) {
 			return credentials{}, sdk.Misconfigured(at+".token", "must be given, of printable ASCII without blanks; "+
 				"the word Bearer is not part of it")
 		}
@@ -64,20 +67,11 @@ func compileAuth(a *Auth, base string, header http.Header) (credentials, error) 
 	case "api_key":
 		return apiKey(a, at)
 	case "oauth2":
-		return oauth2(a, at)
+		return oauth2(a, at, saved)
 	case "login":
 		return login(a, at, base, header)
 	}
 	return credentials{}, nil
-}
-
-func basic(user, password string) string {
-	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
-}
-
-// isSecret says whether s can be a token: printable ASCII without blanks.
-func isSecret(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 func apiKey(a *Auth, at string) (credentials, error) {
@@ -146,66 +140,32 @@ func (s *source) do(ctx context.Context, r httpx.Request) (*httpx.Response, erro
 	if tokens == nil {
 		return s.client.JSON(ctx, s.auth.sign(r, ""))
 	}
-	token, err := tokens.get(ctx, s.client, "")
-	if err != nil {
-		return nil, err
-	}
-	res, err := s.client.JSON(ctx, s.auth.sign(r, token))
-	if sdk.CodeOf(err) != sdk.CodeUnauthorized {
-		return res, err
-	}
-	renewed, failed := tokens.get(ctx, s.client, token)
-	switch {
-	case failed != nil:
-		return nil, failed
-	case renewed == token:
-		return nil, err
-	}
-	if res, err = s.client.JSON(ctx, s.auth.sign(r, renewed)); err == nil {
-		res.Calls++ // the one that was refused
-	}
-	return res, err
+	return tokens.Do(ctx, s.client, func(token string) (*httpx.Response, error) { return s.client.JSON(ctx, s.auth.sign(r, token)) })
 }
 
-// oauth2 asks for tokens by the client credentials grant (RFC 6749, section 4.4).
-func oauth2(a *Auth, at string) (credentials, error) {
-	u, err := url.Parse(a.TokenURL)
+// oauth2 asks for tokens as RFC 6749 has it.
+func oauth2(a *Auth, at string, saved *sdk.Section) (credentials, error) {
 	switch {
-	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.Fragment != "":
-		return credentials{}, sdk.Misconfigured(at+".token_url", "is not an address like https://host/oauth2/token")
-	case a.ClientID == "":
-		return credentials{}, sdk.Misconfigured(at+".client_id", "must be given")
-	case a.ClientSecret == "":
-		return credentials{}, sdk.Misconfigured(at+".client_secret", "must be given")
+	case a.PrivateKey == "" && (a.KeyID != "" || a.KeyAlgorithm != "" || a.KeyAudience != ""):
+		return credentials{}, sdk.Misconfigured(at+".private_key", "must be given, as there is key_id, key_algorithm or key_audience")
+	case a.ClientSecret == "" && a.ClientAuth != "":
+		return credentials{}, sdk.Misconfigured(at+".client_secret", "must be given, as there is client_auth")
 	}
-	form := url.Values{"grant_type": {"client_credentials"}}
-	if len(a.Scopes) > 0 {
-		form.Set("scope", strings.Join(a.Scopes, " "))
+	tokens, err := oauth.New(oauth.Config{
+		TokenURL: a.TokenURL, ClientID: a.ClientID, ClientSecret: a.ClientSecret, SecretInBody: a.ClientAuth == "body",
+		PrivateKey: a.PrivateKey, KeyID: a.KeyID, Algorithm: a.KeyAlgorithm, Audience: a.KeyAudience,
+		Scopes: a.Scopes, Params: a.Params, RefreshToken: a.RefreshToken, Saved: saved, Header: http.Header{"User-Agent": {agent}},
+	})
+	if err != nil {
+		e := *sdk.Safe(err)
+		e.Path = at + "." + e.Path
+		return credentials{}, &e
 	}
-	for name, value := range a.Params {
-		switch name {
-		case "grant_type", "scope", "client_id", "client_secret":
-			return credentials{}, sdk.Misconfigured(at+".params", "%s is made of the other attributes; leave it out here", name)
-		}
-		form.Set(name, value)
-	}
-	h := http.Header{"User-Agent": {agent}, "Content-Type": {"application/x-www-form-urlencoded"}}
-	if cmp.Or(a.ClientAuth, "header") == "header" { // both parts are encoded first (section 2.3.1)
-		h.Set("Authorization", basic(url.QueryEscape(a.ClientID), url.QueryEscape(a.ClientSecret)))
-	} else {
-		form.Set("client_id", a.ClientID)
-		form.Set("client_secret", a.ClientSecret)
-	}
-	return credentials{header: "Authorization", value: "Bearer " + tokenPlace, tokens: newTokens(issuer{
-		request: httpx.Request{Method: http.MethodPost, URL: a.TokenURL, Template: cmp.Or(u.Path, "/"), Header: h,
-			Body: []byte(form.Encode()), Repeat: true},
-		token: dotted{"access_token"}, expires: dotted{"expires_in"}, mayLast: true,
-	})}, nil
+	return credentials{header: "Authorization", value: "Bearer " + tokenPlace, tokens: tokens}, nil
 }
 
 // login asks an endpoint of the API itself for tokens.
 func login(a *Auth, at, base string, header http.Header) (credentials, error) {
-	var in issuer
 	c := credentials{header: cmp.Or(a.Header, "Authorization"), value: a.Value}
 	if c.value == "" {
 		c.value = tokenPlace
@@ -213,17 +173,14 @@ func login(a *Auth, at, base string, header http.Header) (credentials, error) {
 			c.value = "Bearer " + tokenPlace
 		}
 	}
-	for _, d := range []struct {
-		name, value string
-		into        *dotted
-		required    bool
-	}{{"token_path", a.TokenPath, &in.token, true}, {"expires_path", a.ExpiresPath, &in.expires, false}} {
-		var err error
-		if *d.into, err = parseDotted(d.value); err != nil || len(*d.into) == 0 && d.required {
-			return c, sdk.Misconfigured(at+"."+d.name, "must be given, as a dotted path like data.token")
-		}
+	token, err := parseDotted(a.TokenPath)
+	if err != nil || len(token) == 0 {
+		return c, sdk.Misconfigured(at+".token_path", "must be given, as a dotted path like data.token")
 	}
-	in.mayLast = in.expires == nil
+	expires, err := parseDotted(a.ExpiresPath)
+	if err != nil {
+		return c, sdk.Misconfigured(at+".expires_path", "is not a dotted path like data.expires_in")
+	}
 	body, ok := decodeBody(a.Body)
 	address, err := url.Parse(base + a.Path)
 	switch {
@@ -236,7 +193,7 @@ func login(a *Auth, at, base string, header http.Header) (credentials, error) {
 	}
 	h := header.Clone()
 	h.Set("Content-Type", "application/json")
-	in.request = httpx.Request{Method: http.MethodPost, URL: address.String(), Template: a.Path, Header: h, Body: marshal(body), Repeat: true}
-	c.tokens = newTokens(in)
+	c.tokens = oauth.Login(httpx.Request{Method: http.MethodPost, URL: address.String(), Template: a.Path, Header: h, Body: marshal(body), Repeat: true},
+		token, expires)
 	return c, carrier(c.header, at)
 }

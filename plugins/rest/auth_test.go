@@ -191,7 +191,8 @@ func TestWithoutATokenNoRecordIsBlamed(t *testing.T) {
 		code   sdk.Code
 		text   string
 	}{
-		{400, `{"error": "invalid_client", "error_description": "c4n4ry"}`, sdk.CodeUnauthorized, "400 Bad Request"},
+		{400, `{"error": "invalid_client", "error_description": "c4n4ry"}`, sdk.CodeUnauthorized, "400 Bad Request (invalid_client)"},
+		{400, `{"error": "c4n4ry"}`, sdk.CodeUnauthorized, "400 Bad Request"},
 		{401, `c4n4ry`, sdk.CodeUnauthorized, "401 Unauthorized"},
 		{403, `c4n4ry`, sdk.CodeUnauthorized, "403 Forbidden"},
 		{404, `c4n4ry`, sdk.CodeUnauthorized, "404 Not Found"},
@@ -214,6 +215,33 @@ func TestWithoutATokenNoRecordIsBlamed(t *testing.T) {
 		api.serve(func(http.ResponseWriter, *http.Request) { t.Error("called without a token") })
 		err := fetchOne(t, api, `"auth": {"kind": "oauth2", "token_url": "`+tokens.URL+`/c/token", "client_id": "c4n4ry", "client_secret": "c4n4ry"}`)
 		wantError(t, err, tt.code, "no token: POST /c/token: "+tt.text)
+	}
+}
+
+func TestARefusalOfTheCredentialsIsNotOneOfAPageOrABatch(t *testing.T) {
+	asked := 0
+	tokens := idp(t, func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		w.WriteHeader(http.StatusBadRequest)
+	})
+	api := newAPI(t)
+	api.serve(func(http.ResponseWriter, *http.Request) { t.Error("called without a token") })
+	s := api.open(`{"base_url": "` + api.URL + `", "auth": {"kind": "oauth2", "token_url": "` + tokens.URL + `/login", "client_id": "a", "client_secret": "c4n4ry"},
+		"feed": [{"name": "f", "path": "/{since}", "id": "id", "time": "t", "page": {"kind": "number", "param": "p"}}],
+		"resource": [{"name": "p", "path": "/{ids}", "batch": {"id": "id"}}]}`)
+	const text = "no token: POST /login: 400 Bad Request"
+	cursor := []byte(`{"kind": "number", "next": 2, "pages": 1, "reading": {"asked": "2026-05-10T14:00:00Z"}}`)
+	_, err := s.Poll(t.Context(), sdk.Query{Feed: "f", Cursor: cursor})
+	wantError(t, err, sdk.CodeUnauthorized, text)
+	results, err := s.Fetch(t.Context(), refs("p", "1", "2", "3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range results {
+		wantError(t, r.Err, sdk.CodeUnauthorized, text)
+	}
+	if asked != 1 {
+		t.Errorf("asked %d times", asked)
 	}
 }
 

@@ -140,9 +140,9 @@ func (r resource) match(body []byte, asked map[string]bool) (map[string][]byte, 
 	array, ok := rawjson.Get(body, r.batch.items...)
 	if !ok || len(array) == 0 || array[0] != '[' {
 		if r.batch.items == nil {
-			return nil, sdk.Retryable("%s: the answer is not an array: found %s; is items missing?", r.request, found(array, ok))
+			return nil, sdk.Retryable("%s: the answer is not an array: found %s; is items missing?", r.request, rawjson.Found(array, ok))
 		}
-		return nil, sdk.Retryable("%s: no array at %q: found %s", r.request, r.batch.items, found(array, ok))
+		return nil, sdk.Retryable("%s: no array at %q: found %s", r.request, r.batch.items, rawjson.Found(array, ok))
 	}
 	items := make(map[string][]byte, len(asked))
 	var err error
@@ -157,7 +157,7 @@ func (r resource) match(body []byte, asked map[string]bool) (map[string][]byte, 
 		if asked[id] {
 			items[id] = item
 		} else if id == "" && err == nil {
-			err = sdk.Retryable("%s: an item of the answer has no identifier at %q: found %s", r.request, r.batch.id, found(raw, ok))
+			err = sdk.Retryable("%s: an item of the answer has no identifier at %q: found %s", r.request, r.batch.id, rawjson.Found(raw, ok))
 		}
 	}
 	if n > 0 && len(items) == 0 && err == nil {

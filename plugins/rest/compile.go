@@ -4,13 +4,17 @@
 package rest
 
 import (
+	"cmp"
 	"net"
 	"net/http"
 	"net/textproto"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/budget"
+	"github.com/rounds-engine/rounds/sdk/httpx"
 )
 
 const agent = "rounds"
@@ -24,12 +28,12 @@ func (c Config) Validate() error {
 	if c.Limits != nil && c.Limits.Concurrency == 0 {
 		return sdk.Misconfigured("limits.concurrency", "must be at least 1")
 	}
-	_, err := compile(c)
+	_, err := compile(c, nil)
 	return err
 }
 
 // compile checks a configuration and makes a source of it that has no client yet.
-func compile(c Config) (*source, error) {
+func compile(c Config, state *sdk.State) (*source, error) {
 	s := &source{feeds: map[string]*feed{}, resources: map[string]resource{}}
 	var err error
 	if s.base, err = baseURL(c.BaseURL); err != nil {
@@ -38,13 +42,8 @@ func compile(c Config) (*source, error) {
 	if c.Timeout < 0 {
 		return nil, sdk.Misconfigured("timeout", "must be more than nothing")
 	}
-	if l := c.Limits; l != nil {
-		switch {
-		case l.Concurrency < 0:
-			return nil, sdk.Misconfigured("limits.concurrency", "must be at least 1")
-		case !(l.PerSecond >= 0 && l.PerSecond <= 1e6):
-			return nil, sdk.Misconfigured("limits.per_second", "must be a number of calls a second, more than 0; leave it out for no limit")
-		}
+	if s.parallel, s.limits, err = c.Limits.compile(); err != nil {
+		return nil, err
 	}
 	if s.tls, err = compileTLS(c.TLS); err != nil {
 		return nil, err
@@ -59,7 +58,7 @@ func compile(c Config) (*source, error) {
 	if s.header, err = mergeHeaders(http.Header{"User-Agent": {agent}}, c.Headers, "", "headers"); err != nil {
 		return nil, err
 	}
-	if s.auth, err = compileAuth(c.Auth, base, s.header); err != nil {
+	if s.auth, err = compileAuth(c.Auth, base, s.header, state.Section("oauth2")); err != nil {
 		return nil, err
 	}
 	if name := textproto.CanonicalMIMEHeaderKey(s.auth.header); s.header[name] != nil {
@@ -82,6 +81,33 @@ func compile(c Config) (*source, error) {
 		s.catalog.Resources = append(s.catalog.Resources, compiled.describe(r.Name))
 	}
 	return s, nil
+}
+
+// compile checks a limits block.
+func (l *Limits) compile() (parallel int, out budget.Limits, err error) {
+	if l == nil {
+		return httpx.DefaultConcurrency, out, nil
+	}
+	if l.Concurrency < 0 {
+		return 0, out, sdk.Misconfigured("limits.concurrency", "must be at least 1")
+	}
+	if !(l.PerSecond >= 0 && l.PerSecond <= 1e6) {
+		return 0, out, sdk.Misconfigured("limits.per_second", "must be a number of calls a second, more than 0; leave it out for no limit")
+	}
+	for _, n := range []struct {
+		name string
+		n    int
+	}{{"per_minute", l.PerMinute}, {"per_hour", l.PerHour}, {"per_day", l.PerDay}} {
+		if n.n < 0 {
+			return 0, out, sdk.Misconfigured("limits."+n.name, "must be a number of calls, more than 0; leave it out for no limit")
+		}
+	}
+	zone, err := time.LoadLocation(l.DayZone)
+	if err != nil || l.DayZone == "Local" {
+		return 0, out, sdk.Misconfigured("limits.day_zone", "%q is not a time zone; there are UTC and names like America/New_York", l.DayZone)
+	}
+	return cmp.Or(l.Concurrency, httpx.DefaultConcurrency), budget.Limits{PerSecond: l.PerSecond, PerMinute: l.PerMinute, PerHour: l.PerHour,
+		PerDay: l.PerDay, DayZone: zone, After429: budget.Period(l.After429)}, nil
 }
 
 func baseURL(text string) (*url.URL, error) {

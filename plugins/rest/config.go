@@ -41,6 +41,11 @@ type Auth struct {
 	ClientID     string            `hcl:"client_id,optional" doc:"For oauth2."`
 	ClientSecret string            `hcl:"client_secret,optional,sensitive" doc:"For oauth2."`
 	ClientAuth   string            `hcl:"client_auth,optional" values:"header,body" doc:"For oauth2: whether client_id and client_secret go as basic authentication (header, the default) or in the body."`
+	PrivateKey   string            `hcl:"private_key,optional,sensitive" doc:"For oauth2, in the place of client_secret: the key that signs assertions (private_key_jwt, as SMART Backend Services have it), a JWK or PEM without a password."`
+	KeyID        string            `hcl:"key_id,optional" doc:"For oauth2: kid of the assertions. Without it: that of the JWK."`
+	KeyAlgorithm string            `hcl:"key_algorithm,optional" values:"RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512" doc:"For oauth2: how assertions are signed. Without it: as the JWK says, or RS384, ES256, ES384 or ES512 as the key is."`
+	KeyAudience  string            `hcl:"key_audience,optional" doc:"For oauth2: aud of the assertions. Without it: token_url."`
+	RefreshToken string            `hcl:"refresh_token,optional,sensitive" doc:"For oauth2: what a person's login gave; tokens are had for it (grant refresh_token). Where the server gives a new one each time, that is kept in the state, and this one is used again only when it is changed."`
 	Scopes       []string          `hcl:"scopes,optional" doc:"For oauth2: the scopes that are asked for."`
 	Params       map[string]string `hcl:"params,optional,sensitive" doc:"For oauth2: further parameters of the request for a token, such as audience."`
 
@@ -67,6 +72,11 @@ type Limits struct {
 
 	Concurrency int     `hcl:"concurrency,optional" default:"8" doc:"Calls under way at once."`
 	PerSecond   float64 `hcl:"per_second,optional" doc:"Calls a second, evenly spaced. Without it: as fast as answers come."`
+	PerMinute   int     `hcl:"per_minute,optional" doc:"Calls in each minute of the clock."`
+	PerHour     int     `hcl:"per_hour,optional" doc:"Calls in each hour of the clock."`
+	PerDay      int     `hcl:"per_day,optional" doc:"Calls from midnight to midnight."`
+	DayZone     string  `hcl:"day_zone,optional" default:"UTC" doc:"Time zone of that midnight, such as America/New_York."`
+	After429    string  `hcl:"after_429,optional" values:"minute,hour,day" doc:"Until when the API answers nothing else after a 429 that does not say how long to wait: the end of the minute, the hour or the day. Without it: it is asked again after a short while."`
 }
 
 // Feed is a list of what changed since an instant, or of everything.

@@ -67,7 +67,7 @@ func FuzzItems(f *testing.F) {
 	}
 	c, err := compile(Config{BaseURL: "https://ehr.invalid", Feeds: []Feed{{Name: "f", Path: "/{since}", Items: "list", ID: "id",
 		Version: "v", Time: "t", Since: &Since{Format: "2006-01-02T15:04:05", Zone: "America/New_York"},
-		Include: []Include{{Name: "r", Path: "v", ID: "id"}}}}, Resources: []Resource{{Name: "r", Path: "/{id}"}}})
+		Include: []Include{{Name: "r", Path: "v", ID: "id"}}}}, Resources: []Resource{{Name: "r", Path: "/{id}"}}}, nil)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func FuzzNextPage(f *testing.F) {
 		{Kind: byOffset, Param: "p", More: "n"}, {Kind: byOffset, Param: "p", Size: 2}} {
 		c.Feeds = append(c.Feeds, Feed{Name: page.Kind + page.Total + page.More, Path: "/{since}", Items: "list", ID: "id", Time: "t", Page: &page})
 	}
-	s, err := compile(c)
+	s, err := compile(c, nil)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -36,9 +36,9 @@ func (f *feed) read(body []byte, p *position, now time.Time, page *sdk.Page) err
 	array, ok := rawjson.Get(body, f.items...)
 	if !ok || len(array) == 0 || array[0] != '[' {
 		if f.items == nil {
-			return sdk.Retryable("%s: the answer is not an array: found %s; is items missing?", f.request, found(array, ok))
+			return sdk.Retryable("%s: the answer is not an array: found %s; is items missing?", f.request, rawjson.Found(array, ok))
 		}
-		return sdk.Retryable("%s: no array at %q: found %s", f.request, f.items, found(array, ok))
+		return sdk.Retryable("%s: no array at %q: found %s", f.request, f.items, rawjson.Found(array, ok))
 	}
 	var asked time.Time
 	if !p.Since.IsZero() && !f.scan {
@@ -84,7 +84,7 @@ func (f *feed) read(body []byte, p *position, now time.Time, page *sdk.Page) err
 func (f *feed) item(item []byte, c *sdk.Change) (early, late time.Time, err error) {
 	raw, ok := rawjson.Get(item, f.id...)
 	if c.Ref.ID, _ = rawjson.Text(raw); c.Ref.ID == "" {
-		return early, late, fmt.Errorf("no identifier at %q: found %s", f.id, found(raw, ok))
+		return early, late, fmt.Errorf("no identifier at %q: found %s", f.id, rawjson.Found(raw, ok))
 	}
 	if f.version != nil {
 		raw, _ := rawjson.Get(item, f.version...)
@@ -96,33 +96,10 @@ func (f *feed) item(item []byte, c *sdk.Change) (early, late time.Time, err erro
 	raw, ok = rawjson.Get(item, f.time...)
 	text, _ := rawjson.Text(raw)
 	if text == "" {
-		return early, late, fmt.Errorf("no time at %q: found %s", f.time, found(raw, ok))
+		return early, late, fmt.Errorf("no time at %q: found %s", f.time, rawjson.Found(raw, ok))
 	}
 	if early, late, err = f.format.Parse(text); err != nil {
 		return early, late, fmt.Errorf("the time at %q is neither %s nor RFC 3339", f.time, f.written)
 	}
 	return early, late, nil
-}
-
-// found says what stands at a path, by its type alone.
-func found(raw []byte, ok bool) string {
-	if !ok || len(raw) == 0 {
-		return "nothing there"
-	}
-	switch raw[0] {
-	case '{':
-		return "an object"
-	case '[':
-		return "an array"
-	case '"':
-		if len(raw) == 2 {
-			return "an empty string"
-		}
-		return "a string"
-	case 'n':
-		return "null"
-	case 't', 'f':
-		return "true or false"
-	}
-	return "a number"
 }

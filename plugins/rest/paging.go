@@ -193,7 +193,7 @@ func (s *source) next(f *feed, p *position, r httpx.Request, res *httpx.Response
 			return nil, nil
 		}
 		if _, ok = rawjson.Text(raw); !ok {
-			return nil, sdk.Retryable("%s: no cursor at %q: found %s", named, f.page.next, found(raw, true))
+			return nil, sdk.Retryable("%s: no cursor at %q: found %s", named, f.page.next, rawjson.Found(raw, true))
 		}
 		return bytes.Clone(raw), nil
 	case byLink:
@@ -205,7 +205,7 @@ func (s *source) next(f *feed, p *position, r httpx.Request, res *httpx.Response
 		}
 		target, _ := rawjson.Text(raw)
 		if raw[0] != '"' {
-			return nil, sdk.Retryable("%s: no address at %q: found %s", named, f.page.next, found(raw, true))
+			return nil, sdk.Retryable("%s: no address at %q: found %s", named, f.page.next, rawjson.Found(raw, true))
 		}
 		return s.follow(r, target, "the address at "+strconv.Quote(f.page.next.String()))
 	case byNumber, byOffset:
@@ -272,7 +272,7 @@ func (f *feed) last(read, items int, named string, body []byte) (bool, error) {
 		more := string(raw) == "true"
 		switch {
 		case !more && string(raw) != "false":
-			return false, sdk.Retryable("%s: neither true nor false at %q: found %s", named, page.more, found(raw, ok))
+			return false, sdk.Retryable("%s: neither true nor false at %q: found %s", named, page.more, rawjson.Found(raw, ok))
 		case more && items == 0 && page.kind == byOffset:
 			return false, sdk.Retryable("%s: a page without items says that there is more, so paging would never end", named)
 		}
@@ -282,7 +282,7 @@ func (f *feed) last(read, items int, named string, body []byte) (bool, error) {
 		text, _ := rawjson.Text(raw)
 		total, err := strconv.Atoi(text)
 		if err != nil {
-			return false, sdk.Retryable("%s: no number of items at %q: found %s", named, page.total, found(raw, ok))
+			return false, sdk.Retryable("%s: no number of items at %q: found %s", named, page.total, rawjson.Found(raw, ok))
 		}
 		return items == 0 || read >= total, nil
 	case items == 0:

@@ -99,17 +99,15 @@
 //
 // # Credentials
 //
-// auth is none, basic, bearer, api_key (in a header or a query parameter), oauth2 (the client credentials grant of RFC 6749) or
-// login (an endpoint of the API that gives a token for a JSON body). Tokens are renewed a minute before they expire, or a
-// fifth of their life if that is shorter, and when a call is answered by 401; one is asked for at a time, for all calls that need
-// it. A token that is refused within ten seconds of its issue is not replaced, and refused credentials are not tried again
-// for as long: other calls fail as that one did. Without a token no record is blamed.
+// auth is none, basic, bearer, api_key (in a header or a query parameter), oauth2 (client credentials by a secret or a signed
+// assertion, or a refresh token) or login (an endpoint of the API that gives a token for a JSON body). Tokens are renewed a minute before
+// they expire, or a fifth of their life if that is shorter, and when a call is answered by 401; package oauth has the details. Without a
+// token no record is blamed.
 //
 // The credentials of oauth2 go to token_url and those of all kinds to base_url, nowhere else.
 package rest
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"net/http"
@@ -134,6 +132,7 @@ type source struct {
 	proxy     *url.URL
 	client    *httpx.Client
 	parallel  int
+	limits    budget.Limits
 	feeds     map[string]*feed
 	resources map[string]resource
 	catalog   sdk.Catalog
@@ -143,16 +142,11 @@ var _ sdk.Source = (*source)(nil)
 
 // Open makes a source. It does not call the API: one that is down is found out by the first poll.
 func Open(_ context.Context, c Config, env sdk.Env) (sdk.Source, error) {
-	s, err := compile(c)
+	s, err := compile(c, env.State)
 	if err != nil {
 		return nil, err
 	}
-	var l Limits
-	if c.Limits != nil {
-		l = *c.Limits
-	}
-	s.parallel = cmp.Or(l.Concurrency, httpx.DefaultConcurrency)
-	s.client, err = httpx.New(httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel, Limits: budget.Limits{PerSecond: l.PerSecond},
+	s.client, err = httpx.New(httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel, Limits: s.limits, Saved: env.State.Section("budget"),
 		TLS: s.tls, Proxy: s.proxy})
 	if err != nil {
 		return nil, sdk.Misconfigured("limits", "can't be used").Because(err)

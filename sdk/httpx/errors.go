@@ -137,7 +137,7 @@ func classify(err error) (class string, again bool) {
 func statusFailure(named string, answer *http.Response) *failure {
 	status := answer.StatusCode
 	text := named + ": " + statusText(status)
-	f := &failure{}
+	f := &failure{status: &StatusError{Status: status}}
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -162,7 +162,7 @@ func statusFailure(named string, answer *http.Response) *failure {
 	default:
 		f.err = sdk.Permanent("%s", text)
 	}
-	f.err = f.err.Because(&StatusError{Status: status})
+	f.err = f.err.Because(f.status)
 	return f
 }
 
@@ -172,7 +172,10 @@ func statusText(status int) string {
 }
 
 // StatusError is the cause of an error that a status made, for errors.As.
-type StatusError struct{ Status int }
+type StatusError struct {
+	Status int
+	Body   []byte // its first 4 KiB. The server's words may quote a record or a secret: they don't belong into texts
+}
 
 func (e *StatusError) Error() string { return fmt.Sprintf("status %d", e.Status) }
 

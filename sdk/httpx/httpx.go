@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -52,6 +53,7 @@ const (
 	maxPause = 24 * time.Hour
 
 	maxRedirects = 5
+	maxShown     = 4 << 10  // of the body of an answer that is an error
 	maxDrain     = 64 << 10 // of a body that nobody reads, so that its connection can be used again
 )
 
@@ -238,9 +240,10 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // failure is an attempt that did not succeed.
 type failure struct {
-	err   *sdk.Error
-	again bool          // another attempt may help
-	after time.Duration // the pause that the server asks for; zero: none
+	err    *sdk.Error
+	again  bool          // another attempt may help
+	after  time.Duration // the pause that the server asks for; zero: none
+	status *StatusError  // that made it, if one did
 }
 
 func (c *Client) attempt(parent context.Context, r *Request, calls *int) (*Response, *failure) {
@@ -296,7 +299,8 @@ func (c *Client) attempt(parent context.Context, r *Request, calls *int) (*Respo
 		if f.after > 0 {
 			c.pause(f.after)
 		}
-		io.CopyN(io.Discard, answer.Body, maxDrain) //nolint:errcheck // only to use the connection again
+		f.status.Body, _ = io.ReadAll(io.LimitReader(answer.Body, maxShown)) // cut off is as good
+		io.CopyN(io.Discard, answer.Body, maxDrain)                          //nolint:errcheck // only to use the connection again
 		return nil, f
 	}
 	res := &Response{Status: answer.StatusCode, Header: answer.Header}
@@ -401,6 +405,11 @@ func (c *Client) redirect(req *http.Request, via []*http.Request) error {
 		*calls++
 	}
 	return nil
+}
+
+// Basic is the value of an Authorization header with a user's name and password.
+func Basic(user, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
 // SameOrigin says whether a and b have the same scheme, host and port.

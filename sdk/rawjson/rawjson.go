@@ -78,6 +78,29 @@ func IsNull(raw []byte) bool {
 	return len(raw) == 0 || raw[0] == 'n'
 }
 
+// Found says what Get found, by its type alone, for an error.
+func Found(raw []byte, ok bool) string {
+	if !ok || len(raw) == 0 {
+		return "nothing there"
+	}
+	switch raw[0] {
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case '"':
+		if len(raw) == 2 {
+			return "an empty string"
+		}
+		return "a string"
+	case 'n':
+		return "null"
+	case 't', 'f':
+		return "true or false"
+	}
+	return "a number"
+}
+
 // Elements walks the elements of an array; anything else has none.
 func Elements(raw []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {

@@ -104,7 +104,7 @@ func (c *clinic) Catalog() sdk.Catalog {
 		Resources: []sdk.Resource{{Name: "patient"}, {Name: "visit"}},
 	}
 	if c.Queue {
-		catalog.Feeds = append(catalog.Feeds, sdk.Feed{Name: "queue", Kind: "order", Class: sdk.Queue, Version: sdk.None})
+		catalog.Feeds = append(catalog.Feeds, sdk.Feed{Name: "queue", Kind: "order", Class: sdk.Queue, Version: sdk.None, Peeks: true})
 	}
 	if c.Break == "describe" {
 		catalog.Resources[0].Why = strconv.Itoa(rand.Int())
@@ -112,11 +112,19 @@ func (c *clinic) Catalog() sdk.Catalog {
 	return catalog
 }
 
+// url is where the EHR is; the configuration may leave out the scheme.
+func (c *clinic) url() string {
+	if strings.Contains(c.BaseURL, "://") {
+		return c.BaseURL
+	}
+	return "http://" + c.BaseURL
+}
+
 // ask is how all calls are made.
 func (c *clinic) ask(ctx context.Context, method, path, template string, values url.Values) (*httpx.Response, error) {
 	ctx, cancel := c.context(ctx)
 	defer cancel()
-	answer, err := c.client.Do(ctx, httpx.Request{Method: method, URL: c.BaseURL + path + "?" + values.Encode(), Template: template,
+	answer, err := c.client.Do(ctx, httpx.Request{Method: method, URL: c.url() + path + "?" + values.Encode(), Template: template,
 		Header: http.Header{"Authorization": {"Bearer " + c.Token}}, Repeat: true})
 	var status *httpx.StatusError
 	if errors.As(err, &status) {
@@ -247,6 +255,9 @@ func (c *clinic) visits(ctx context.Context, q sdk.Query) (page sdk.Page, err er
 		change := sdk.Change{Data: item}
 		if err := json.Unmarshal(item, &v); err != nil || v.ID == "" {
 			change.Err = sdk.Permanent("GET /visits: an item without a usable id or time")
+			if c.Break == "not-data-crash" {
+				os.Exit(3)
+			}
 			if c.Break == "content-error" && err != nil {
 				change.Err = sdk.Permanent("GET /visits: %v", err)
 			}
@@ -311,8 +322,12 @@ func (c *clinic) queue(ctx context.Context, q sdk.Query) (page sdk.Page, err err
 	if q.Watermark != nil && string(q.Watermark) != `"queue"` {
 		return page, sdk.WatermarkExpired("the watermark was written by another kind of feed")
 	}
+	if q.Cursor != nil {
+		return page, sdk.CursorExpired("there are no pages")
+	}
 	again := q.Recover && c.Break != "queue"
-	answer, err := c.ask(ctx, http.MethodGet, "/queue", "/queue", url.Values{"again": {strconv.FormatBool(again)}})
+	peek := q.Peek && c.Break != "queue-peek"
+	answer, err := c.ask(ctx, http.MethodGet, "/queue", "/queue", url.Values{"again": {strconv.FormatBool(again)}, "peek": {strconv.FormatBool(peek)}})
 	if err != nil {
 		return page, err
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -76,6 +77,10 @@ func ehr(t *testing.T) *httptest.Server {
 		mu.Lock()
 		defer mu.Unlock()
 		given := unread
+		if r.URL.Query().Get("peek") == "true" {
+			answer(w, given)
+			return
+		}
 		unacknowledged, unread = append(unacknowledged, unread...), []map[string]string{}
 		if r.URL.Query().Get("again") == "true" {
 			given = unacknowledged
@@ -122,7 +127,8 @@ func options(t *testing.T, breaks string, queue bool) sdktest.Options {
 		t.Fatal(err)
 	}
 	return sdktest.Options{
-		Launch: sdktest.Program(path),
+		Launch:  sdktest.Program(path),
+		Consume: true,
 		Config: map[string]any{"base_url": ehr(t).URL, "token": token, "break": breaks, "queue": queue,
 			"limits": map[string]any{"per_second": 5}, "group": []any{map[string]any{"name": "a", "size": 3}, map[string]any{"name": "b", "size": 3}}},
 		Refs: func(c sdk.Change) []sdk.Ref {
@@ -147,6 +153,45 @@ func TestAnAdapterThatKeepsToTheContractPassesEveryRule(t *testing.T) {
 		t.Errorf("%d outcomes of %d rules", len(report.Rules), len(sdktest.Rules()))
 	}
 	t.Log(report.Facts)
+}
+
+func TestWhatCanNotBeCheckedIsSaid(t *testing.T) {
+	o := options(t, "", false)
+	// Nothing to stand before, nothing to fetch, and of the log no times.
+	o.Config.(map[string]any)["base_url"] = strings.TrimPrefix(o.Config.(map[string]any)["base_url"].(string), "http://")
+	o.Refs, o.Feeds = func(sdk.Change) []sdk.Ref { return nil }, []string{"log"}
+	report := sdktest.Check(t.Context(), o)
+	const noWay = "the configuration names no http address, so the kit can't stand between the adapter and its EHR"
+	reasons := map[string]string{"offline": noWay, "cancel": noWay, "deadline": noWay, "rate-limited": noWay, "unauthorized": noWay, "forbidden": noWay,
+		"server-error": noWay, "not-data": noWay,
+		"order": "no identifier of a record is known; say by Options.Refs, or by the fetch blocks of a pipeline, what is fetched for a change"}
+	for _, r := range report.Rules {
+		want := sdktest.Passed
+		reason, isUnchecked := reasons[r.Rule]
+		switch {
+		case isUnchecked:
+			want = sdktest.Unchecked
+		case r.Rule == "queue":
+			want, reason = sdktest.Inapplicable, "the source has no feed of class queue"
+		case r.Rule == "secrets" || r.Rule == "content":
+			reason = "no values could be planted in answers: " + noWay
+		}
+		if r.State != want || r.Reason != reason {
+			t.Errorf("%s: %s, %q %v\nwant %s, %q", r.Rule, r.State, r.Reason, r.Seen, want, reason)
+		}
+	}
+}
+
+func TestAProgramThatIsNoAdapterIsToldApart(t *testing.T) {
+	o := options(t, "", false)
+	o.Launch = sdktest.Program("/bin/ls")
+	if runtime.GOOS == "windows" {
+		t.Skip("no /bin/ls")
+	}
+	report := sdktest.Check(t.Context(), o)
+	if len(report.Rules) != 1 || !report.Failed() || !strings.Contains(report.Rules[0].Seen[0], "/bin/ls is not an adapter") {
+		t.Errorf("%+v", report)
+	}
 }
 
 // onTheWire gives a launch of the same program, whose calls end otherwise than sdk.Serve lets them.
@@ -214,6 +259,7 @@ func TestABrokenAdapterFailsByItsRule(t *testing.T) {
 		{breaks: "open", rule: "open", says: "Open: GET /: 503 Service Unavailable"},
 		{rule: "handles", says: "Close of a handle that is closed fails", launch: onTheWire(sdktest.Program(path), closesOnce)},
 		{breaks: "queue", rule: "queue", says: "3 of 3 changes that were never acknowledged are missing", queue: true},
+		{breaks: "queue-peek", rule: "repeats", says: "feed queue: page 1, asked for again: 0 changes instead of 3", queue: true},
 		{breaks: "pages", rule: "pages", says: "a page that has a cursor carries a watermark as well"},
 		{breaks: "repeats", rule: "repeats", says: "page 1, asked for four times at once"},
 		{breaks: "resume", rule: "resume", says: "watermarks that give different next windows"},
@@ -231,9 +277,10 @@ func TestABrokenAdapterFailsByItsRule(t *testing.T) {
 		{breaks: "forbidden", rule: "forbidden", says: "is retryable and not forbidden"},
 		{breaks: "server-error", rule: "server-error", says: "is permanent and not retryable"},
 		{breaks: "not-data", rule: "not-data", says: "Poll of feed visits, answered by a page of HTML with status 200, is taken for an empty page"},
+		{breaks: "not-data-crash", rule: "not-data", says: "whose values can't be read, has no answer: Poll: the adapter's process ended"},
 		{breaks: "leak", rule: "leak", says: "connections to the EHR open"},
 		{breaks: "leak-memory", rule: "leak", says: "MiB of memory in use"},
-		{breaks: "secrets", rule: "secrets", says: "holds the value of a sensitive attribute: /patient/{id}: 401 with […]"},
+		{breaks: "secrets", rule: "secrets", says: "{id}: 401 with […]"},
 		{breaks: "secrets-log", rule: "secrets", says: "a line on stderr or stdout holds"},
 		{breaks: "content", rule: "content", says: "the error of a result holds the identifier of a record of kind patient: GET /patient/[…]: 404 Not Found"},
 		{breaks: "content-error", rule: "content", says: "a value that the kit planted in a record"},
@@ -244,11 +291,11 @@ func TestABrokenAdapterFailsByItsRule(t *testing.T) {
 		tested[tt.rule] = true
 	}
 	for _, rule := range sdktest.Rules() {
-		if !tested[rule] {
-			t.Errorf("no adapter breaks rule %s", rule)
+		if !tested[rule.Name] {
+			t.Errorf("no adapter breaks rule %s", rule.Name)
 		}
 	}
-	turns := make(chan struct{}, 4) // side by side: most of the time of a run is waiting
+	turns := make(chan struct{}, 6) // side by side: most of the time of a run is waiting
 	t.Run("each", func(t *testing.T) {
 		for _, tt := range tests {
 			t.Run(tt.rule+" "+tt.breaks, func(t *testing.T) {

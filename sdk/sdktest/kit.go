@@ -45,7 +45,6 @@ type kit struct {
 	processes []*Process
 	process   *Process // that most rules share
 	second    *Process // another one, which was not asked before for what it is asked
-	state     []byte   // what the source saved last
 	contract  []string // what was wrong with pages, each once
 
 	catalog  sdk.Catalog
@@ -101,6 +100,9 @@ func (k *kit) lane() (*lane, error) {
 		return nil, err
 	}
 	l.heard, l.seen = k.watch.heard, k.watch.answered
+	if k.main != nil {
+		l.saved.set(k.main.saved.get())
+	}
 	return l, nil
 }
 
@@ -175,24 +177,37 @@ type source struct {
 	lane *lane
 }
 
-// open opens a source. What it saves is kept for the next, as by the engine.
+// open opens a source. What it saves is kept for the next that is opened on the same lane, as by the engine.
 func (k *kit) open(p *Process, l *lane) (*source, error) {
 	ctx, cancel := k.timeout()
 	defer cancel()
-	k.mu.Lock()
-	state := bytes.Clone(k.state)
-	k.mu.Unlock()
-	o, err := p.Client.Open(ctx, sdk.Opening{Source: sourceName, Config: l.config, State: state, Save: k.save})
+	o, err := p.Client.Open(ctx, sdk.Opening{Source: sourceName, Config: l.config, State: l.saved.get(), Save: l.saved.save})
 	if err != nil {
 		return nil, err
 	}
 	return &source{o, k, l}, nil
 }
 
-func (k *kit) save(_ context.Context, state []byte) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.state = bytes.Clone(state)
+// saved is what sources on a lane saved last: a pause that a fault asked for is not to be kept to on another.
+type saved struct {
+	mu    sync.Mutex
+	state []byte
+}
+
+func (s *saved) get() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return bytes.Clone(s.state)
+}
+
+func (s *saved) set(state []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state = bytes.Clone(state)
+}
+
+func (s *saved) save(_ context.Context, state []byte) error {
+	s.set(state)
 	return nil
 }
 
@@ -245,25 +260,28 @@ func (k *kit) learn(data json.RawMessage) {
 	}
 }
 
-// feeds are those to read, but queues.
+// feeds are those to read of some classes.
 func (k *kit) feeds(class ...sdk.Class) (feeds []sdk.Feed) {
 	for _, f := range k.catalog.Feeds {
-		if k.wanted(f) && slices.Contains(class, f.Class) {
+		wanted := len(k.o.Feeds) == 0 || slices.Contains(k.o.Feeds, f.Name)
+		if wanted && slices.Contains(class, f.Class) {
 			feeds = append(feeds, f)
 		}
 	}
 	return feeds
 }
 
-func (k *kit) wanted(f sdk.Feed) bool {
-	return len(k.o.Feeds) == 0 || slices.Contains(k.o.Feeds, f.Name)
+// ordinary are the feeds but queues.
+func (k *kit) ordinary() []sdk.Feed { return k.feeds(sdk.Timestamp, sdk.Sequence, sdk.Scan) }
+
+// harmless are the feeds that can be read and nothing is taken away.
+func (k *kit) harmless() []sdk.Feed {
+	return append(k.ordinary(), slices.DeleteFunc(k.feeds(sdk.Queue), func(f sdk.Feed) bool { return !f.Peeks })...)
 }
 
-// readable are the feeds whose reading consumes nothing.
-func (k *kit) readable() []sdk.Feed { return k.feeds(sdk.Timestamp, sdk.Sequence, sdk.Scan) }
-
+// query is for the first window of a feed.
 func (k *kit) query(f sdk.Feed) sdk.Query {
-	return sdk.Query{Feed: f.Name, Start: sdk.Start{At: k.o.Start}}
+	return sdk.Query{Feed: f.Name, Start: sdk.Start{At: k.o.Start}, Peek: f.Peeks}
 }
 
 // run tests all rules.
@@ -310,6 +328,9 @@ func (k *kit) run() *Report {
 	}
 	faults.Wait()
 	for i, r := range rules {
+		if moved := k.main.moved(); moved > 0 && r.still && outcomes[i].failed() {
+			outcomes[i].fail("%d requests, made again, had another answer from the EHR itself: its data have to stand still for this", moved)
+		}
 		report.Rules = append(report.Rules, outcomes[i].told(r))
 	}
 	report.Facts = k.facts()

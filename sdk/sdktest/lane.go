@@ -5,6 +5,7 @@ package sdktest
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"io"
 	"log"
@@ -35,6 +36,11 @@ type lane struct {
 	failed atomic.Int64          // requests that the EHR could not be asked
 	seen   func(answer *http.Response, body []byte)
 	heard  func(*http.Request)
+	saved  saved
+
+	mu      sync.Mutex
+	answers map[string][sha256.Size]byte // by request, of those that are to be the same when made again
+	changed int                          // requests that had another answer
 }
 
 // gate is a server on this machine in the place of one origin.
@@ -222,6 +228,7 @@ func (l *lane) back(g *gate, r *http.Response) error {
 	}
 	_ = r.Body.Close() // it is read
 	body = []byte(l.inward(string(body)))
+	l.compare(r, body)
 	good := r.StatusCode >= 200 && r.StatusCode < 300
 	if l.seen != nil && good {
 		l.seen(r, body)
@@ -234,6 +241,36 @@ func (l *lane) back(g *gate, r *http.Response) error {
 		r.Header.Set("Content-Length", strconv.Itoa(len(body)))
 	}
 	return nil
+}
+
+// maxAnswers bounds how many answers are remembered.
+const maxAnswers = 10_000
+
+// compare takes note of whether the EHR answers a request as it did before.
+func (l *lane) compare(r *http.Response, body []byte) {
+	if r.Request.Method != http.MethodGet {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.answers == nil {
+		l.answers = map[string][sha256.Size]byte{}
+	}
+	request, sum := r.Request.URL.String(), sha256.Sum256(body)
+	before, known := l.answers[request]
+	if known && before != sum {
+		l.changed++
+	}
+	if known || len(l.answers) < maxAnswers {
+		l.answers[request] = sum
+	}
+}
+
+// moved counts the requests that had another answer when they were made again.
+func (l *lane) moved() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.changed
 }
 
 type readCloser struct {

@@ -3,14 +3,13 @@
 
 package sdktest
 
-import "slices"
-
 // rule is a promise of the contract and how it is tested.
 type rule struct {
 	name    string
 	promise string
 	advice  string
 	needs   need
+	still   bool // compares readings
 	last    bool // after all others
 	check   func(*kit, *outcome)
 }
@@ -41,27 +40,24 @@ var rules = []rule{
 	{name: "handles", check: checkHandles,
 		promise: "Sources of one process don't touch each other, and one that is closed takes no calls",
 		advice:  "keep everything that belongs to a source under its handle; answer a call on a handle that is not open with an error"},
-	{name: "queue", check: checkQueue,
-		promise: "What a queue gave and was never acknowledged comes again with Recover",
-		advice:  "keep in the watermark, or in the state, from where to read again, until Ack"},
-	{name: "pages", check: checkPages,
-		promise: "Pages are as the contract has them: a cursor that leads on or a watermark, ids, JSON, a record's changes oldest first",
-		advice:  "see the table of sdk.Page in docs/adapters.md"},
-	{name: "repeats", check: checkRepeats,
-		promise: "The same query gives the same page, in another process too, and when asked several times at once",
+	{name: "repeats", still: true, check: checkRepeats,
+		promise: "The same query gives the same page, in another process too, and when asked several times at once; of a queue, with Peek",
 		advice:  "keep nothing between calls: all that a page depends on belongs into the watermark and the cursor"},
-	{name: "resume", check: checkResume,
+	{name: "resume", still: true, check: checkResume,
 		promise: "From each cursor, another process reads the same rest of the window",
 		advice:  "put into the cursor what the window needs, its bound included; the process may be another one at the next page"},
-	{name: "watermark", check: checkWatermark,
+	{name: "watermark", still: true, check: checkWatermark,
 		promise: "A watermark stands still while nothing changes, and never moves back",
 		advice:  "let an empty window give the watermark that it was asked with"},
-	{name: "ties", check: checkTies,
+	{name: "ties", still: true, check: checkTies,
 		promise: "Changes of one instant are all listed, wherever a page or a window ends",
 		advice:  "ask inclusively, one unit of the server's precision and the overlap before the watermark; page by more than a time"},
 	{name: "foreign", check: checkForeign,
 		promise: "A watermark or a cursor that the adapter did not write is refused",
 		advice:  "check what you read back; answer WatermarkExpired or CursorExpired, and don't take it for the beginning"},
+	{name: "queue", check: checkQueue,
+		promise: "What a queue gave and was never acknowledged comes again with Recover",
+		advice:  "keep in the watermark, or in the state, from where to read again, until Ack"},
 	{name: "unknown-feed", check: checkUnknownFeed,
 		promise: "A feed or a resource that there is not is refused",
 		advice:  "answer with Permanent; an empty page would be taken for a feed without changes"},
@@ -92,6 +88,9 @@ var rules = []rule{
 	{name: "not-data", needs: way, check: checkNotData,
 		promise: "A page of HTML, cut JSON or an error in JSON, with status 200, is never taken for an empty list or a record",
 		advice:  "check that the answer has the form that is expected, and return sdk.Retryable if it has not"},
+	{name: "pages", last: true, check: checkPages,
+		promise: "Pages are as the contract has them: a cursor that leads on or a watermark, ids, JSON, a record's changes oldest first",
+		advice:  "see the table of sdk.Page in docs/adapters.md"},
 	{name: "leak", last: true, check: checkLeak,
 		promise: "Opening, reading and closing over and over leaves no memory, files or connections behind",
 		advice:  "close in Close what was opened for the source: idle connections (httpx.Client.Close), files, goroutines"},
@@ -103,12 +102,17 @@ var rules = []rule{
 		advice:  "never put a value, a URL or a library's own error into a text; in Go sdk.Safe keeps errors of others back"},
 }
 
-// Rules are the names of all rules.
-func Rules() (names []string) {
-	for _, r := range rules {
-		names = append(names, r.name)
-	}
-	return names
+// Rule is what is told about a rule.
+type Rule struct {
+	Name    string
+	Promise string
+	Advice  string // what to do when it failed
 }
 
-func known(name string) bool { return slices.Contains(Rules(), name) }
+// Rules are all rules, in the order of a report.
+func Rules() (all []Rule) {
+	for _, r := range rules {
+		all = append(all, Rule{r.name, r.promise, r.advice})
+	}
+	return all
+}

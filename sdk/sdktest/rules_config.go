@@ -227,7 +227,7 @@ func checkOpen(k *kit, o *outcome) {
 	k.watch.mu.Lock()
 	k.watch.common += strings.ToLower(fmt.Sprint(k.catalog))
 	k.watch.mu.Unlock()
-	for _, f := range k.readable() {
+	for _, f := range k.harmless() {
 		r, err := source.read(k.query(f))
 		if err != nil {
 			o.fail("%s", k.watch.shown(err))

@@ -25,12 +25,12 @@ func (k *kit) with(o *outcome, p *Process, test func(*source)) {
 	_ = source.close() // rule open looks at it
 }
 
-// each tests the feeds that can be read again.
-func (k *kit) each(o *outcome, test func(*reading)) {
-	if len(k.readings) == 0 {
+// each tests some feeds that were read.
+func (k *kit) each(o *outcome, feeds []sdk.Feed, test func(*reading)) {
+	if len(feeds) == 0 {
 		o.inapplicable("the source has no feed but queues")
 	}
-	for _, f := range k.readable() {
+	for _, f := range feeds {
 		if r := k.readings[f.Name]; r != nil {
 			test(r)
 		}
@@ -52,13 +52,13 @@ func checkHandles(k *kit, o *outcome) {
 			if _, err := two.Fetch(ctx, nil); err == nil {
 				o.fail("a source that is closed answers Fetch")
 			}
-			for _, f := range k.readable() {
+			for _, f := range k.harmless() {
 				if _, err := two.Poll(ctx, k.query(f)); err == nil {
 					o.fail("a source that is closed answers Poll")
 				}
 			}
 		})
-		for _, f := range k.readable() {
+		for _, f := range k.harmless() {
 			if _, err := one.poll(k.query(f)); err != nil {
 				o.fail("after another source was closed, Poll fails: %s", k.watch.shown(err))
 			}
@@ -67,7 +67,7 @@ func checkHandles(k *kit, o *outcome) {
 }
 
 func checkRepeats(k *kit, o *outcome) {
-	k.each(o, func(r *reading) {
+	k.each(o, k.harmless(), func(r *reading) {
 		o.checked()
 		for where, p := range map[string]*Process{"again": k.process, "in another process": k.second} {
 			k.with(o, p, func(s *source) {
@@ -113,7 +113,7 @@ func (k *kit) paged(s *source, r *reading) (*reading, error) {
 }
 
 func checkResume(k *kit, o *outcome) {
-	k.each(o, func(r *reading) {
+	k.each(o, k.ordinary(), func(r *reading) {
 		k.with(o, k.process, func(first *source) {
 			whole, err := k.paged(first, r)
 			if err != nil {
@@ -166,7 +166,7 @@ func (k *kit) alike(o *outcome, s *source, a, b *reading) {
 }
 
 func checkWatermark(k *kit, o *outcome) {
-	k.each(o, func(r *reading) {
+	k.each(o, k.ordinary(), func(r *reading) {
 		o.checked()
 		k.with(o, k.process, func(s *source) {
 			next, err := s.read(r.after(0))
@@ -198,7 +198,7 @@ func checkWatermark(k *kit, o *outcome) {
 }
 
 func checkTies(k *kit, o *outcome) {
-	k.each(o, func(r *reading) {
+	k.each(o, k.ordinary(), func(r *reading) {
 		k.with(o, k.process, func(s *source) {
 			for _, limit := range limits(r) {
 				q := r.queries[0]
@@ -285,7 +285,7 @@ func (k *kit) instants(o *outcome, s *source, r *reading) {
 }
 
 func checkForeign(k *kit, o *outcome) {
-	k.each(o, func(r *reading) {
+	k.each(o, k.harmless(), func(r *reading) {
 		o.checked()
 		k.with(o, k.process, func(s *source) {
 			for _, foreign := range []string{`{"kit-foreign": [1]}`, "\x00\xffkit"} {
@@ -332,12 +332,16 @@ func checkUnknownFeed(k *kit, o *outcome) {
 }
 
 func checkPages(k *kit, o *outcome) {
-	if len(k.readings) > 0 {
-		o.checked()
-	}
+	o.checked()
 	changes := 0
 	for _, r := range k.readings {
 		changes += len(r.changes)
+		if problem := r.versions(); problem != "" {
+			o.fail("%s", problem)
+		}
+		if r.feed.Class == sdk.Timestamp && r.feed.Precision <= 0 {
+			o.fail("feed %s is one of timestamps and has no Precision", r.feed.Name)
+		}
 		if len(r.changes) == 0 {
 			o.unchecked("feed %s lists nothing", r.feed.Name)
 		}
@@ -354,13 +358,21 @@ func checkPages(k *kit, o *outcome) {
 
 func checkQueue(k *kit, o *outcome) {
 	queues := k.feeds(sdk.Queue)
-	if len(queues) == 0 {
+	switch {
+	case len(queues) == 0:
 		o.inapplicable("the source has no feed of class queue")
-		return
+	case !k.o.Consume:
+		o.unchecked("it would take away what is in the queues, and that is not allowed (--consume, Options.Consume)")
+	default:
+		for _, f := range queues {
+			k.queue(o, f)
+		}
 	}
-	for _, f := range queues {
-		k.queue(o, f)
-	}
+}
+
+// taking is the first query after a start, which takes from a queue.
+func taking(f sdk.Feed, start time.Time) sdk.Query {
+	return sdk.Query{Feed: f.Name, Start: sdk.Start{At: start}, Recover: true}
 }
 
 // queue reads what there is, forgets it as an engine that is killed does, and reads it again.
@@ -377,9 +389,7 @@ func (k *kit) queue(o *outcome, f sdk.Feed) {
 			o.fail("Open: %s", k.watch.shown(err))
 			return nil
 		}
-		q := k.query(f)
-		q.Recover = true
-		r, err := s.read(q)
+		r, err := s.read(taking(f, k.o.Start))
 		if err != nil {
 			o.fail("%s: %s", tell, k.watch.shown(err))
 			return nil
@@ -396,7 +406,6 @@ func (k *kit) queue(o *outcome, f sdk.Feed) {
 	}
 	o.checked()
 	k.collect(first)
-	k.readings[f.Name] = first
 	for n := range 2 {
 		again := read("reading again what was not acknowledged")
 		if again == nil {
@@ -405,12 +414,9 @@ func (k *kit) queue(o *outcome, f sdk.Feed) {
 		if missing := lacking(f, first.changes, again.changes); missing > 0 {
 			o.fail("feed %s: read again (%d) with Recover, %d of %d changes that were never acknowledged are missing", f.Name, n+1, missing, len(first.changes))
 		}
-		first.pages = again.pages
 	}
 	k.with(o, k.second, func(s *source) {
-		q := k.query(f)
-		q.Recover = true
-		last, err := s.read(q)
+		last, err := s.read(taking(f, k.o.Start))
 		if err != nil {
 			o.fail("%s", k.watch.shown(err))
 			return

@@ -24,8 +24,7 @@
 // answer in the EHR's place with what an EHR answers on a bad day, and sees what the adapter asks. Addresses of the EHR in its answers are
 // replaced as well, and those of the kit in what the adapter sends.
 //
-// The EHR has to be one for tests. It is asked some hundreds of times, its data must stand still meanwhile, and what a feed of class queue
-// gives is read and acknowledged.
+// The EHR has to be one for tests. It is asked some hundreds of times, and its data must stand still meanwhile.
 package sdktest
 
 import (
@@ -33,6 +32,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +53,9 @@ type Options struct {
 	Feeds []string
 	// Start is where to begin; zero: the beginning of all records.
 	Start time.Time
+	// Consume allows to take from queues: what they give is read, read again and acknowledged. Without it they are read only if they
+	// Peek.
+	Consume bool
 	// Launch starts the adapter's program; nil: this program itself, see Main.
 	Launch Launch
 	// Unchecked are the rules that Run lets pass although they could not be checked, because the test's server has nothing to check
@@ -100,12 +103,7 @@ type Report struct {
 
 // Failed tells whether a rule failed.
 func (r *Report) Failed() bool {
-	for _, o := range r.Rules {
-		if o.State == Failed {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.Rules, func(o Outcome) bool { return o.State == Failed })
 }
 
 // Main is what TestMain calls: it serves the adapter when the program was started as one, and else runs the tests and exits.
@@ -129,7 +127,7 @@ func Run(t *testing.T, o Options) {
 	}
 	report := Check(t.Context(), o)
 	for _, name := range o.Unchecked {
-		if !known(name) {
+		if !slices.ContainsFunc(rules, func(r rule) bool { return r.name == name }) {
 			t.Errorf("Options.Unchecked names a rule that there is not: %s", name)
 		}
 	}
@@ -148,10 +146,8 @@ func (o *Outcome) tell(t *testing.T, options Options) {
 	case Failed:
 		t.Errorf("%s\n%s\n%s", o.Promise, strings.Join(o.Seen, "\n"), o.Advice)
 	case Unchecked:
-		for _, name := range options.Unchecked {
-			if name == o.Rule {
-				t.Skip(o.Reason)
-			}
+		if slices.Contains(options.Unchecked, o.Rule) {
+			t.Skip(o.Reason)
 		}
 		t.Errorf("not checked: %s\nname the rule in Options.Unchecked if that can't be had", o.Reason)
 	case Inapplicable:

@@ -185,7 +185,9 @@ func (w *watch) leaves(v any, at string) {
 	case string:
 		w.leaf(v, at)
 	case json.Number:
-		w.leaf(v.String(), at)
+		if len(v) > 5 { // what is shorter may be anybody's
+			w.leaf(v.String(), at)
+		}
 	case []any:
 		for i := range v {
 			w.leaves(v[i], at)
@@ -264,7 +266,7 @@ func (w *watch) leaks(secret bool) (found []string) {
 			what, at = "a value that the kit planted "+planted(s.text[i+len(w.canary):]), w.canary
 		}
 		for value, is := range values {
-			if what == "" && contains(s.text, value, !secret) {
+			if what == "" && contains(s.text, value, !secret || len(value) < 2*minSecret) {
 				what, at = is, value
 			}
 		}

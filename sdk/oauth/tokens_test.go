@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Rounds authors
 // SPDX-License-Identifier: Apache-2.0
 
-package rest
+package oauth
 
 import (
 	"context"
@@ -68,39 +68,51 @@ func newClinic(t *testing.T) *clinic {
 	return c
 }
 
-// open gives a source of the clinic, and its clock.
-func (c *clinic) open(t *testing.T) (*source, *time.Time) {
-	t.Helper()
-	opened, err := Open(t.Context(), Config{BaseURL: c.URL, Limits: &Limits{Concurrency: 64},
-		Auth:      &Auth{Kind: "oauth2", TokenURL: c.URL + "/login", ClientID: "a", ClientSecret: "c4n4ry"},
-		Resources: []Resource{{Name: "p", Path: "/p/{id}"}}}, sdk.Env{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { opened.Close() })
-	s := opened.(*source)
-	now := time.Now()
-	s.auth.tokens.now = func() time.Time { return now }
-	return s, &now
+// user is a source that calls the clinic, and its clock.
+type user struct {
+	*Tokens
+	client *httpx.Client
+	clinic *clinic
+	now    time.Time
 }
 
-// fetchMany fetches n records side by side and gives the errors that came.
-func fetchMany(t *testing.T, s *source, n int) map[string]int {
+func (c *clinic) open(t *testing.T) *user {
 	t.Helper()
-	refs := make([]sdk.Ref, n)
-	for i := range refs {
-		refs[i] = sdk.Ref{Kind: "p", ID: fmt.Sprint(i)}
-	}
-	results, err := s.Fetch(t.Context(), refs)
+	return c.openWith(t, Config{TokenURL: c.URL + "/login", ClientID: "a", ClientSecret: "c4n4ry"})
+}
+
+func (c *clinic) openWith(t *testing.T, config Config) *user {
+	t.Helper()
+	tokens, err := New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	errs := map[string]int{}
-	for _, r := range results {
-		if r.Err != nil {
-			errs[string(sdk.CodeOf(r.Err))+" "+r.Err.Error()]++
-		}
+	client, err := httpx.New(httpx.Config{Concurrency: 64})
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { client.Close() })
+	u := &user{tokens, client, c, time.Now()}
+	tokens.now = func() time.Time { return u.now }
+	return u
+}
+
+// fetch makes n calls side by side and gives the errors that came.
+func (u *user) fetch(t *testing.T, n int) map[string]int {
+	t.Helper()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	errs := map[string]int{}
+	for range n {
+		wg.Go(func() {
+			if _, err := u.JSON(t.Context(), u.client, httpx.Request{URL: u.clinic.URL + "/p/1", Template: "/p/{id}"}); err != nil {
+				mu.Lock()
+				errs[string(sdk.CodeOf(err))+" "+err.Error()]++
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
 	return errs
 }
 
@@ -116,17 +128,17 @@ func (c *clinic) want(t *testing.T, when string, errs map[string]int, issued int
 func TestATokenIsRenewedBeforeItExpires(t *testing.T) {
 	c := newClinic(t)
 	c.life = 600
-	s, now := c.open(t)
-	c.want(t, "first", fetchMany(t, s, 50), 1)
-	*now = now.Add(8*time.Minute + 59*time.Second)
-	c.want(t, "a minute before the end", fetchMany(t, s, 50), 1)
-	*now = now.Add(time.Second)
-	c.want(t, "within the last minute", fetchMany(t, s, 50), 2)
+	u := c.open(t)
+	c.want(t, "first", u.fetch(t, 50), 1)
+	u.now = u.now.Add(8*time.Minute + 59*time.Second)
+	c.want(t, "a minute before the end", u.fetch(t, 50), 1)
+	u.now = u.now.Add(time.Second)
+	c.want(t, "within the last minute", u.fetch(t, 50), 2)
 	c.life = 10
-	*now = now.Add(time.Hour)
-	c.want(t, "a short life", fetchMany(t, s, 5), 3)
-	*now = now.Add(8 * time.Second)
-	c.want(t, "its last fifth", fetchMany(t, s, 5), 4)
+	u.now = u.now.Add(time.Hour)
+	c.want(t, "a short life", u.fetch(t, 5), 3)
+	u.now = u.now.Add(8 * time.Second)
+	c.want(t, "its last fifth", u.fetch(t, 5), 4)
 	if c.calls != 160 {
 		t.Errorf("%d calls for 160 records: some were made with a token that had expired", c.calls)
 	}
@@ -134,80 +146,62 @@ func TestATokenIsRenewedBeforeItExpires(t *testing.T) {
 
 func TestARefusedTokenIsRenewedOnceForAllThatMetTheRefusal(t *testing.T) {
 	c := newClinic(t)
-	s, now := c.open(t)
-	c.want(t, "first", fetchMany(t, s, 1), 1)
+	u := c.open(t)
+	c.want(t, "first", u.fetch(t, 1), 1)
 	c.mu.Lock()
 	c.revoked = true
 	c.mu.Unlock()
-	*now = now.Add(settle)
-	c.want(t, "after the refusal", fetchMany(t, s, 200), 2)
+	u.now = u.now.Add(settle)
+	c.want(t, "after the refusal", u.fetch(t, 200), 2)
 
 	c.mu.Lock()
 	c.revoked = true
 	c.mu.Unlock()
-	*now = now.Add(settle)
-	if res, err := s.do(t.Context(), httpx.Request{URL: c.URL + "/p/1", Template: "/p/{id}"}); err != nil || res.Calls != 2 {
+	u.now = u.now.Add(settle)
+	if res, err := u.JSON(t.Context(), u.client, httpx.Request{URL: c.URL + "/p/1", Template: "/p/{id}"}); err != nil || res.Calls != 2 {
 		t.Errorf("%v; the refused call was not counted", err)
 	}
 }
 
 func TestANewTokenThatIsRefusedIsNotFollowedByOthers(t *testing.T) {
 	c := newClinic(t)
-	s, _ := c.open(t)
-	c.want(t, "first", fetchMany(t, s, 1), 1)
+	u := c.open(t)
+	c.want(t, "first", u.fetch(t, 1), 1)
 	c.mu.Lock()
 	c.revoked = true
 	c.mu.Unlock()
-	errs := fetchMany(t, s, 100)
+	errs := u.fetch(t, 100)
 	if c.issued != 1 || errs["unauthorized GET /p/{id}: 401 Unauthorized"] != 100 {
 		t.Errorf("%d tokens; %v", c.issued, errs)
 	}
 }
 
-func TestRefusedCredentialsAreNotTriedForEachRecord(t *testing.T) {
+func TestRefusedCredentialsAreTriedEverMoreSeldom(t *testing.T) {
 	c := newClinic(t)
 	c.refuse = http.StatusBadRequest
-	s, now := c.open(t)
-	for n := 1; n <= 2; n++ {
-		errs := fetchMany(t, s, 100)
-		if c.issued != n || errs["unauthorized no token: POST /login: 400 Bad Request"] != 100 {
-			t.Errorf("asked %d times, want %d; %v", c.issued, n, errs)
+	u := c.open(t)
+	for n, stands := range []time.Duration{10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 160 * time.Second, 5 * time.Minute, 5 * time.Minute} {
+		for range 2 {
+			errs := u.fetch(t, 100)
+			if c.issued != n+1 || errs["unauthorized no token: POST /login: 400 Bad Request"] != 100 {
+				t.Errorf("asked %d times, want %d; %v", c.issued, n+1, errs)
+			}
+			u.now = u.now.Add(stands - time.Second)
 		}
-		*now = now.Add(settle)
+		u.now = u.now.Add(time.Second - stands + time.Second)
 	}
 	c.refuse = 0
-	c.want(t, "when the credentials are good again", fetchMany(t, s, 100), 3)
-}
-
-func TestARefusalOfTheCredentialsIsNotOneOfAPageOrABatch(t *testing.T) {
-	c := newClinic(t)
-	c.refuse = http.StatusBadRequest
-	opened, err := Open(t.Context(), Config{BaseURL: c.URL, Auth: &Auth{Kind: "oauth2", TokenURL: c.URL + "/login", ClientID: "a", ClientSecret: "c4n4ry"},
-		Feeds:     []Feed{{Name: "f", Path: "/{since}", ID: "id", Time: "t", Page: &Page{Kind: byNumber, Param: "p"}}},
-		Resources: []Resource{{Name: "p", Path: "/{ids}", Batch: &Batch{ID: "id"}}}}, sdk.Env{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer opened.Close()
-	s := opened.(*source)
-	cursor := []byte(`{"kind": "number", "next": 2, "pages": 1, "reading": {"asked": "2026-05-10T14:00:00Z"}}`)
-	const text = "no token: POST /login: 400 Bad Request"
-	if _, err := s.Poll(t.Context(), sdk.Query{Feed: "f", Cursor: cursor}); sdk.CodeOf(err) != sdk.CodeUnauthorized || err.Error() != text {
-		t.Errorf("a page: %s %v", sdk.CodeOf(err), err)
-	}
-	if errs := fetchMany(t, s, 40); errs["unauthorized "+text] != 40 || c.issued != 1 {
-		t.Errorf("a batch: %v, asked %d times", errs, c.issued)
-	}
+	c.want(t, "when the credentials are good again", u.fetch(t, 100), 8)
 }
 
 func TestWhoWaitsForATokenIsNotTouchedByAnothersEnd(t *testing.T) {
 	c := newClinic(t)
 	c.hold = make(chan struct{})
-	s, _ := c.open(t)
+	u := c.open(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() {
-		_, err := s.auth.tokens.get(ctx, s.client, "")
+		_, err := u.get(ctx, u.client, "")
 		ended <- err
 	}()
 	cancel()
@@ -216,14 +210,14 @@ func TestWhoWaitsForATokenIsNotTouchedByAnothersEnd(t *testing.T) {
 		t.Errorf("the one that was canceled: %v", err)
 	}
 	go func() {
-		_, err := s.auth.tokens.get(t.Context(), s.client, "")
+		_, err := u.get(t.Context(), u.client, "")
 		ended <- err
 	}()
 	close(c.hold)
 	if err := <-ended; err != nil {
 		t.Errorf("the other: %v", err)
 	}
-	c.want(t, "in the end", fetchMany(t, s, 10), 1)
+	c.want(t, "in the end", u.fetch(t, 10), 1)
 }
 
 func FuzzToken(f *testing.F) {
@@ -231,10 +225,10 @@ func FuzzToken(f *testing.F) {
 		`{"a": {"t": "x"}, "e": 0.0000000001}`} {
 		f.Add([]byte(s))
 	}
-	in := issuer{token: dotted{"a", "t"}, expires: dotted{"e"}}
+	in := endpoint{token: []string{"a", "t"}, expires: []string{"e"}}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		token, life, err := in.read(body)
-		if err == nil && (!isSecret(token) || life < 0) {
+		if err == nil && (!IsToken(token) || life < 0) {
 			t.Errorf("token %q lives %s", token, life)
 		}
 	})
