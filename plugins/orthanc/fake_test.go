@@ -194,24 +194,6 @@ func (s *server) pass(d time.Duration) {
 	s.clock = s.clock.Add(d)
 }
 
-// get asks the fake.
-func (s *server) get(t testing.TB, path string, answer any) {
-	t.Helper()
-	r, err := http.NewRequest(http.MethodGet, s.URL+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.SetBasicAuth(user, password)
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // calls since the last time that they were asked for.
 func (s *server) calls() []string {
 	s.mu.Lock()

@@ -79,6 +79,23 @@ func TestAStudyThatIsStableBeforeThatIsListedIsOneChange(t *testing.T) {
 	r.reads()
 }
 
+// An instance may come just when the adapter has found out that a restart swallowed the event: then there will be another.
+func TestAStudyThatGrowsAfterARestartIsWaitedFor(t *testing.T) {
+	s := newServer(t)
+	r := s.reader("studies", "")
+	s.store("A", "1", 1)
+	r.reads()
+	s.restart()
+	r.reads()
+	s.store("A", "1", 2)
+	r.reads()
+	r.reads()
+	s.settle()
+	r.reads("StableStudy 7")
+	r.reads()
+	r.reads()
+}
+
 func TestWhatIsDeletedBeforeItIsStableIsForgotten(t *testing.T) {
 	s := newServer(t)
 	r := s.reader("studies", "")
