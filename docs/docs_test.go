@@ -24,6 +24,7 @@ import (
 
 	"github.com/rounds-engine/rounds/engine"
 	"github.com/rounds-engine/rounds/engine/config"
+	"github.com/rounds-engine/rounds/plugins/athenahealth"
 	"github.com/rounds-engine/rounds/plugins/couchdb"
 	"github.com/rounds-engine/rounds/plugins/openmrs"
 	"github.com/rounds-engine/rounds/plugins/orthanc"
@@ -37,10 +38,11 @@ var bundled = map[string]struct {
 	serve  func()
 	config any
 }{
-	"couchdb": {couchdb.Serve, couchdb.Config{}},
-	"openmrs": {openmrs.Serve, openmrs.Config{}},
-	"orthanc": {orthanc.Serve, orthanc.Config{}},
-	"rest":    {rest.Serve, rest.Config{}},
+	"athenahealth": {athenahealth.Serve, athenahealth.Config{}},
+	"couchdb":      {couchdb.Serve, couchdb.Config{}},
+	"openmrs":      {openmrs.Serve, openmrs.Config{}},
+	"orthanc":      {orthanc.Serve, orthanc.Config{}},
+	"rest":         {rest.Serve, rest.Config{}},
 }
 
 // The test's binary is also the bundled adapters.

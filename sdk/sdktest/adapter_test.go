@@ -255,6 +255,9 @@ func (c *clinic) visits(ctx context.Context, q sdk.Query) (page sdk.Page, err er
 		change := sdk.Change{Data: item}
 		if err := json.Unmarshal(item, &v); err != nil || v.ID == "" {
 			change.Err = sdk.Permanent("GET /visits: an item without a usable id or time")
+			if c.Break == "not-data-crash" {
+				os.Exit(3)
+			}
 			if c.Break == "content-error" && err != nil {
 				change.Err = sdk.Permanent("GET /visits: %v", err)
 			}

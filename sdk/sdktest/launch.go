@@ -86,7 +86,9 @@ func Program(path string, arguments ...string) Launch {
 		}
 		c, err := sdk.NewClient(life, protocol.(*plugin.GRPCClient).Conn)
 		if err == nil {
-			_, _, err = c.Describe(ctx)
+			greeting, cancel := context.WithTimeout(ctx, startTimeout)
+			_, _, err = c.Describe(greeting)
+			cancel()
 		}
 		if errors.Is(err, sdk.ErrNoAnswer) {
 			if problem := p.greeting.Unreachable(mutual); problem != "" {

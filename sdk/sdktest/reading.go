@@ -49,6 +49,7 @@ func (s *source) read(q sdk.Query) (*reading, error) {
 		}
 		cursors[string(page.Cursor)] = true
 		q.Cursor = page.Cursor
+		q.Recover = false // as after the commit of the page
 	}
 }
 
@@ -223,7 +224,31 @@ func (k *kit) inspect(f sdk.Feed, page sdk.Page) {
 		if r.Err == nil && len(r.Data) == 0 {
 			k.wrong("feed %s: an included result has neither data nor an error", f.Name)
 		}
+		if len(k.catalog.Resources) > 0 && !slices.ContainsFunc(k.catalog.Resources, func(known sdk.Resource) bool { return known.Name == r.Ref.Kind }) {
+			k.wrong("feed %s: an included result is of no resource that the catalog has", f.Name)
+		}
 	}
+	for _, n := range page.Notes {
+		if n.Code == "" || n.Text == "" {
+			k.wrong("feed %s: a note has no code, or no text", f.Name)
+		}
+	}
+}
+
+// versions looks at a feed whose versions are exact, and which lists all of them: it uses none twice.
+func (r *reading) versions() (problem string) {
+	if !r.feed.History || r.feed.Version != sdk.Exact {
+		return ""
+	}
+	seen := map[string]bool{}
+	for _, c := range r.changes {
+		version := c.Ref.Kind + "\x00" + c.Ref.ID + "\x00" + c.Version
+		if c.Version != "" && seen[version] {
+			return fmt.Sprintf("feed %s, with History and Exact versions, lists a version of a record twice in one window", r.feed.Name)
+		}
+		seen[version] = true
+	}
+	return ""
 }
 
 // notJSON is what sdk.Client says of a record whose data are not JSON.

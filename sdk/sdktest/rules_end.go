@@ -97,19 +97,21 @@ func (k *kit) cycle(p *Process, l *lane) error {
 	if err != nil {
 		return fmt.Errorf("Open: %w", err)
 	}
+	ctx, cancel := k.timeout()
+	defer cancel()
 	for _, f := range k.harmless() {
 		q := k.query(f)
 		q.Limit = 10
-		if _, err := s.poll(q); err != nil {
+		if _, err := s.Poll(ctx, q); err != nil {
 			return fmt.Errorf("Poll: %w", err)
 		}
 	}
 	if len(k.refs) > 0 {
-		if _, err := s.fetch(k.refs[:1]); err != nil {
+		if _, err := s.Fetch(ctx, k.refs[:1]); err != nil {
 			return fmt.Errorf("Fetch: %w", err)
 		}
 	}
-	_, _ = s.poll(sdk.Query{Feed: "kit-no-such-feed"}) // what fails must leave nothing either
+	_, _ = s.Poll(ctx, sdk.Query{Feed: "kit-no-such-feed"}) // what fails must leave nothing either
 	return s.close()
 }
 

@@ -59,6 +59,7 @@ func (k *kit) calls() (calls []call) {
 		if f.Class == sdk.Queue && !f.Peeks {
 			q = taking(f, k.o.Start)
 		}
+		q.Limit = 10 // one page will do
 		calls = append(calls, call{name: "Poll of feed " + f.Name, page: true, do: func(ctx context.Context, s *source) error {
 			_, err := s.Poll(ctx, q)
 			return err
@@ -82,14 +83,14 @@ func (k *kit) calls() (calls []call) {
 }
 
 // through opens a source with a lane of its own and makes one good call, so that what a source does once is done.
-func (k *kit) through(o *outcome, c call, test func(*source, *lane)) {
+func (k *kit) through(o *outcome, p *Process, c call, test func(*source, *lane)) {
 	l, err := k.lane()
 	if err != nil {
 		o.fail("no server can be started on this machine: %v", err)
 		return
 	}
 	defer l.close()
-	s, err := k.open(k.shared(), l)
+	s, err := k.open(p, l)
 	if err != nil {
 		o.fail("Open: %s", k.watch.shown(err))
 		return
@@ -122,7 +123,7 @@ func (k *kit) eachCall(test func(call)) {
 // failing has each call fail by a fault and looks at the error.
 func (k *kit) failing(o *outcome, what string, make func() *fault, wrong func(error) string) {
 	k.eachCall(func(c call) {
-		k.through(o, c, func(s *source, l *lane) {
+		k.through(o, k.shared(), c, func(s *source, l *lane) {
 			f := make()
 			l.fault.Store(f)
 			ctx, cancel := k.timeout()
@@ -218,12 +219,18 @@ func checkNotData(k *kit, o *outcome) {
 		{"nothing, with status 200", "application/json", ""},
 		{"an error in JSON with status 200", "application/json", `{"error": {"message": "` + k.watch.canary + `body"}}`},
 	}
+	p, err := k.start() // which may end by what it gets
+	if err != nil {
+		o.fail("another process does not start: %v", err)
+		return
+	}
+	defer p.End()
 	k.eachCall(func(c call) {
 		for i, g := range garbage {
 			if !c.page && i == len(garbage)-1 {
 				continue // it may be a record
 			}
-			k.through(o, c, func(s *source, l *lane) {
+			k.through(o, p, c, func(s *source, l *lane) {
 				f := k.body(g.contentType, g.body)
 				l.fault.Store(f)
 				ctx, cancel := k.timeout()
@@ -249,20 +256,22 @@ func checkNotData(k *kit, o *outcome) {
 				}
 			})
 		}
-		k.garbled(c)
+		k.garbled(o, p, c)
 	})
 }
 
 // garbled answers with the EHR's own answers in which each value is another: what the adapter says of that shows whether it
-// repeats values. Rule content looks at it.
-func (k *kit) garbled(c call) {
-	k.through(&outcome{}, c, func(s *source, l *lane) {
+// repeats values, which rule content looks at.
+func (k *kit) garbled(o *outcome, p *Process, c call) {
+	k.through(o, p, c, func(s *source, l *lane) {
 		l.fault.Store(&fault{change: func(body []byte) []byte {
 			return replaceLeaves(body, k.watch.canary+"record")
 		}})
 		ctx, cancel := k.timeout()
 		defer cancel()
-		_ = c.do(ctx, s) // whatever comes of it
+		if err := c.do(ctx, s); errors.Is(err, sdk.ErrNoAnswer) {
+			o.fail("%s, answered with records whose values can't be read, has no answer: %s", c.name, k.watch.shown(err))
+		}
 	})
 }
 
@@ -309,7 +318,7 @@ func tell(c chan struct{}) {
 
 // cancelled says what is wrong with the end of a call that is cancelled.
 func (k *kit) cancelled(o *outcome, c call) (problem string) {
-	k.through(o, c, func(s *source, l *lane) {
+	k.through(o, k.shared(), c, func(s *source, l *lane) {
 		f, end := hang()
 		defer end()
 		l.fault.Store(f)
@@ -350,7 +359,7 @@ func checkDeadline(k *kit, o *outcome) {
 	k.eachCall(func(c call) {
 		var err error
 		for range 2 { // a machine under load may be late once
-			k.through(o, c, func(s *source, l *lane) {
+			k.through(o, k.shared(), c, func(s *source, l *lane) {
 				f, end := hang()
 				defer end()
 				l.fault.Store(f)

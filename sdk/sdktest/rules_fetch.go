@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math/big"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -17,15 +18,12 @@ import (
 	"github.com/rounds-engine/rounds/sdk/rawjson"
 )
 
-// unknownRefs makes a ref that the EHR can't know for each resource, in the form of one that it knows.
+// unknownRefs makes a ref that the EHR can't know for each resource, in the form of one that it knows, if one is known.
 func (k *kit) unknownRefs() (refs []sdk.Ref) {
 	for _, r := range k.catalog.Resources {
 		like := "kit-1"
-		for _, known := range k.refs {
-			if known.Kind == r.Name {
-				like = known.ID
-				break
-			}
+		if i := slices.IndexFunc(k.refs, func(known sdk.Ref) bool { return known.Kind == r.Name }); i >= 0 {
+			like = k.refs[i].ID
 		}
 		ref := sdk.Ref{Kind: r.Name, ID: unknownID(like)}
 		k.watch.id(ref)
@@ -91,7 +89,12 @@ func checkNotFound(k *kit, o *outcome) {
 			case results[0].Err == nil:
 				o.fail("resource %s: an identifier that the EHR can't know gives a result without an error", ref.Kind)
 			default:
-				if code := sdk.CodeOf(results[0].Err); code != sdk.CodeNotFound && code != sdk.CodeGone {
+				isKnown := slices.ContainsFunc(k.refs, func(known sdk.Ref) bool { return known.Kind == ref.Kind })
+				switch code := sdk.CodeOf(results[0].Err); {
+				case code == sdk.CodeNotFound || code == sdk.CodeGone:
+				case code == sdk.CodePermanent && !isKnown:
+					o.unchecked("resource %s: no identifier of it is known, and the EHR may refuse the form of one that is made up", ref.Kind)
+				default:
 					o.fail("resource %s: an identifier that the EHR does not know is %s: %s", ref.Kind, code, k.watch.shown(results[0].Err))
 				}
 			}
@@ -109,18 +112,25 @@ func checkOrder(k *kit, o *outcome) {
 		o.unchecked("no identifier of a record is known; say by Options.Refs, or by the fetch blocks of a pipeline, what is fetched for a change")
 	}
 	k.with(o, k.process, func(s *source) {
-		// Each alone tells what belongs to it.
+		// Each alone tells what belongs to it, and which are there.
 		alone := map[sdk.Ref]sdk.Result{}
+		var found []sdk.Ref
 		for _, ref := range k.refs {
 			results, err := s.fetch([]sdk.Ref{ref})
 			if err != nil {
 				o.fail("Fetch of one ref: %s", k.watch.shown(err))
 				return
 			}
-			if results[0].Err != nil {
+			alone[ref] = results[0]
+			switch code := sdk.CodeOf(results[0].Err); {
+			case code == "":
+				found = append(found, ref)
+			case code != sdk.CodeNotFound && code != sdk.CodeGone: // what a change names may have been deleted since
 				o.fail("resource %s: a ref that a change names can't be fetched: %s", ref.Kind, k.watch.shown(results[0].Err))
 			}
-			alone[ref] = results[0]
+		}
+		if len(k.refs) > 0 && len(found) == 0 {
+			o.unchecked("nothing that changes name could be fetched")
 		}
 		var refs []sdk.Ref
 		for i, ref := range k.refs {
@@ -135,7 +145,7 @@ func checkOrder(k *kit, o *outcome) {
 		refs = append(refs, unknown...)
 		k.ordered(o, s, refs, alone)
 		k.ordered(o, s, nil, nil)
-		if len(k.refs) > 0 {
+		if k.refs = found; len(found) > 0 {
 			o.checked()
 		}
 	})

@@ -336,6 +336,12 @@ func checkPages(k *kit, o *outcome) {
 	changes := 0
 	for _, r := range k.readings {
 		changes += len(r.changes)
+		if problem := r.versions(); problem != "" {
+			o.fail("%s", problem)
+		}
+		if r.feed.Class == sdk.Timestamp && r.feed.Precision <= 0 {
+			o.fail("feed %s is one of timestamps and has no Precision", r.feed.Name)
+		}
 		if len(r.changes) == 0 {
 			o.unchecked("feed %s lists nothing", r.feed.Name)
 		}
