@@ -35,15 +35,16 @@ func backoff(n int) time.Duration {
 
 // process stands for an adapter's process over all its lives. A life begins when it is needed.
 type process struct {
-	host    *Host
-	key     key
-	at      netip.AddrPort // where it is attached; not valid: it is started
-	logger  *slog.Logger
-	stderr  ring
-	raw     io.Writer         // gets what the adapter writes
-	dial    []grpc.DialOption // further ones
-	secrets hidden            // of all its sources
-	sources int               // open or to be opened; guarded by Host.mu
+	host        *Host
+	key         key
+	at          netip.AddrPort // where it is attached; not valid: it is started
+	logger      *slog.Logger
+	stderr      ring
+	raw         io.Writer         // gets what the adapter writes
+	dial        []grpc.DialOption // further ones
+	environment []string          // further variables
+	secrets     hidden            // of all its sources
+	sources     int               // open or to be opened; guarded by Host.mu
 
 	ctx   context.Context // until close
 	abort context.CancelFunc

@@ -64,6 +64,9 @@ func (c clinicConfig) Validate() error {
 		}
 		return answer.Body.Close()
 	}
+	if c.Break == "http" && !strings.HasPrefix(c.BaseURL, "https://") || c.Break == "elsewhere" && strings.Contains(c.BaseURL, "127.0.0.1") {
+		return sdk.Misconfigured("base_url", "must begin with https:// and lead to the vendor")
+	}
 	return nil
 }
 
