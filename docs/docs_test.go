@@ -24,6 +24,7 @@ import (
 
 	"github.com/rounds-engine/rounds/engine"
 	"github.com/rounds-engine/rounds/engine/config"
+	"github.com/rounds-engine/rounds/plugins/athenahealth"
 	"github.com/rounds-engine/rounds/plugins/couchdb"
 	"github.com/rounds-engine/rounds/plugins/openmrs"
 	"github.com/rounds-engine/rounds/plugins/orthanc"
@@ -37,10 +38,11 @@ var bundled = map[string]struct {
 	serve  func()
 	config any
 }{
-	"couchdb": {couchdb.Serve, couchdb.Config{}},
-	"openmrs": {openmrs.Serve, openmrs.Config{}},
-	"orthanc": {orthanc.Serve, orthanc.Config{}},
-	"rest":    {rest.Serve, rest.Config{}},
+	"athenahealth": {athenahealth.Serve, athenahealth.Config{}},
+	"couchdb":      {couchdb.Serve, couchdb.Config{}},
+	"openmrs":      {openmrs.Serve, openmrs.Config{}},
+	"orthanc":      {orthanc.Serve, orthanc.Config{}},
+	"rest":         {rest.Serve, rest.Config{}},
 }
 
 // The test's binary is also the bundled adapters.
@@ -107,7 +109,15 @@ var (
 )
 
 func TestLinksLeadSomewhere(t *testing.T) {
-	for page, text := range pages(t) {
+	all := pages(t)
+	examples, err := filepath.Glob("../examples/*/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range examples {
+		all[page] = read(t, page)
+	}
+	for page, text := range all {
 		for _, m := range link.FindAllStringSubmatch(code.ReplaceAllString(text, ""), -1) {
 			path, anchor, _ := strings.Cut(m[1], "#")
 			if strings.Contains(path, "://") {

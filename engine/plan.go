@@ -63,10 +63,10 @@ type SourcePlan struct {
 	ID       string   `json:"id"`
 	Calls    Calls    `json:"calls"`
 	Forecast Forecast `json:"forecast"`
-	// PerSecond is what the source's limits block says; 0: nothing is known.
-	PerSecond  float64 `json:"per_second,omitempty"`
-	OverLimit  bool    `json:"over_limit"`  // the forecast is more than PerSecond allows
-	SavedState bool    `json:"saved_state"` // the adapter saved something, which a plan does not keep
+	// Allowed is what the source's limits block allows; 0: nothing is known.
+	Allowed    Forecast `json:"allowed,omitzero"`
+	OverLimit  bool     `json:"over_limit"`  // the forecast is more than is allowed
+	SavedState bool     `json:"saved_state"` // the adapter saved something, which a plan does not keep
 }
 
 // PlannedNotification is a notification that would be delivered. What may tell of a patient is empty in a masked one, and of
@@ -235,7 +235,7 @@ func sumOf(s config.Source, pipelines []PipelinePlan) *SourcePlan {
 			continue
 		}
 		if out == nil {
-			out = &SourcePlan{ID: s.ID(), PerSecond: perSecond(s)}
+			out = &SourcePlan{ID: s.ID(), Allowed: allowed(s)}
 		}
 		out.Calls.Poll += p.Calls.Poll
 		out.Calls.Fetch += p.Calls.Fetch
@@ -243,23 +243,36 @@ func sumOf(s config.Source, pipelines []PipelinePlan) *SourcePlan {
 		out.Forecast.PerDay += p.Forecast.PerDay
 	}
 	if out != nil {
-		out.OverLimit = out.PerSecond > 0 && float64(out.Forecast.PerHour) > out.PerSecond*3600
+		a := out.Allowed
+		out.OverLimit = a.PerHour > 0 && out.Forecast.PerHour > a.PerHour || a.PerDay > 0 && out.Forecast.PerDay > a.PerDay
 	}
 	return out
 }
 
-// perSecond is the rate that a source's block allows: what adapters may know of limits is their own business, but for a block
-// limits with per_second, which is what the rest adapter calls it. 0: not known.
-func perSecond(s config.Source) float64 {
+// allowed is what a source's block allows: what adapters may know of limits is their own business, but for a block limits with the
+// attributes that the rest adapter has in it.
+func allowed(s config.Source) (a Forecast) {
 	var block struct {
 		Limits struct {
 			PerSecond float64 `json:"per_second"`
+			PerMinute int     `json:"per_minute"`
+			PerHour   int     `json:"per_hour"`
+			PerDay    int     `json:"per_day"`
 		} `json:"limits"`
 	}
 	if json.Unmarshal(s.Config, &block) != nil {
-		return 0 // an adapter of another kind
+		return a // an adapter of another kind
 	}
-	return block.Limits.PerSecond
+	l := block.Limits
+	for _, n := range []int{int(l.PerSecond * 3600), l.PerMinute * 60, l.PerHour} {
+		if n > 0 && (a.PerHour == 0 || n < a.PerHour) {
+			a.PerHour = n
+		}
+	}
+	if a.PerDay = a.PerHour * 24; l.PerDay > 0 && (a.PerDay == 0 || l.PerDay < a.PerDay) {
+		a.PerDay = l.PerDay
+	}
+	return a
 }
 
 // probe is a source that is only read and counts what it is asked.

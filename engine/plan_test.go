@@ -346,6 +346,10 @@ func TestAPlanReadsWhatMovedBlocksWillRename(t *testing.T) {
 	if saved, _ := p.LoadState(t.Context(), "rest.clinic"); string(saved) != "rotated" || !p.hasSaved("rest.clinic") {
 		t.Errorf("%q after it was saved", saved)
 	}
+	budget := sdk.NewState([]byte("token"), func(ctx context.Context, stored []byte) error { return p.SaveState(ctx, "rest.clinic", stored) }).Section("budget")
+	if err := budget.Save(t.Context(), []byte("7")); err != nil || p.hasSaved("rest.clinic") {
+		t.Errorf("a count of calls is warned of; %v", err)
+	}
 	if err := p.close(); err != nil {
 		t.Fatal(err)
 	}
@@ -364,18 +368,26 @@ func TestTheForecastIsHeldAgainstTheLimits(t *testing.T) {
 		{Source: "rest.a", Calls: Calls{Poll: 1, Fetch: 9}, Forecast: forecast(10, time.Minute)},
 		{Source: "rest.a", Calls: Calls{Poll: 1}, Forecast: forecast(1, 7*time.Hour)},
 	}
-	source := config.Source{Adapter: config.Adapter{Name: "rest"}, Name: "a", Config: json.RawMessage(`{"limits": {"per_second": 0.2}}`)}
-	got := sumOf(source, pipelines)
-	if got == nil || *got != (SourcePlan{ID: "rest.a", Calls: Calls{2, 9}, Forecast: Forecast{601, 14404}, PerSecond: 0.2}) {
-		t.Errorf("%+v", got)
-	}
-	source.Config = json.RawMessage(`{"limits": {"per_second": 0.1}}`)
-	if got := sumOf(source, pipelines); !got.OverLimit {
-		t.Errorf("not over the limit: %+v", got)
-	}
-	source.Config = json.RawMessage(`{"limits": ["other"]}`)
-	if got := sumOf(source, pipelines); got.PerSecond != 0 || got.OverLimit {
-		t.Errorf("limits of another form: %+v", got)
+	source := config.Source{Adapter: config.Adapter{Name: "rest"}, Name: "a"} // 601 calls an hour, 14404 a day
+	for _, tt := range []struct {
+		config  string
+		allowed Forecast
+		over    bool
+	}{
+		{`{"limits": {"per_second": 0.2}}`, Forecast{720, 17280}, false},
+		{`{"limits": {"per_second": 0.1}}`, Forecast{360, 8640}, true},
+		{`{"limits": {"per_minute": 11, "per_second": 9}}`, Forecast{660, 15840}, false},
+		{`{"limits": {"per_hour": 600, "per_minute": 11}}`, Forecast{600, 14400}, true},
+		{`{"limits": {"per_day": 14404}}`, Forecast{0, 14404}, false},
+		{`{"limits": {"per_day": 14403, "per_hour": 700}}`, Forecast{700, 14403}, true},
+		{`{"limits": {}}`, Forecast{}, false},
+		{`{"limits": ["other"]}`, Forecast{}, false},
+	} {
+		source.Config = json.RawMessage(tt.config)
+		got := sumOf(source, pipelines)
+		if got == nil || *got != (SourcePlan{ID: "rest.a", Calls: Calls{2, 9}, Forecast: Forecast{601, 14404}, Allowed: tt.allowed, OverLimit: tt.over}) {
+			t.Errorf("%s: %+v", tt.config, got)
+		}
 	}
 	source.Name = "b"
 	if got := sumOf(source, pipelines); got != nil {

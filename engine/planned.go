@@ -4,6 +4,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"slices"
@@ -32,8 +33,9 @@ type planned struct {
 	secret []byte
 	drafts map[string]*draft // by pipeline
 
-	mu    sync.Mutex
-	saved map[string][]byte // by source
+	mu     sync.Mutex
+	saved  map[string][]byte // by source
+	loaded map[string][]byte
 }
 
 var (
@@ -43,7 +45,7 @@ var (
 
 // unstored is the state of a plan beneath which there is none.
 func unstored() *planned {
-	p := &planned{moved: map[string]string{}, drafts: map[string]*draft{}, saved: map[string][]byte{}, secret: make([]byte, 32)}
+	p := &planned{moved: map[string]string{}, drafts: map[string]*draft{}, saved: map[string][]byte{}, loaded: map[string][]byte{}, secret: make([]byte, 32)}
 	_, _ = rand.Read(p.secret) // never fails
 	return p
 }
@@ -153,7 +155,11 @@ func (p *planned) LoadState(ctx context.Context, source string) ([]byte, error) 
 	if ok || p.stored == nil {
 		return slices.Clone(saved), nil
 	}
-	return p.stored.LoadState(ctx, p.storedName(store.Source, source))
+	loaded, err := p.stored.LoadState(ctx, p.storedName(store.Source, source))
+	p.mu.Lock()
+	p.loaded[source] = loaded
+	p.mu.Unlock()
+	return loaded, err
 }
 
 // SaveState implements host.State.
@@ -164,11 +170,22 @@ func (p *planned) SaveState(_ context.Context, source string, data []byte) error
 	return nil
 }
 
+// hasSaved says whether a source's adapter saved something that matters to the next run.
 func (p *planned) hasSaved(source string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, ok := p.saved[source]
-	return ok
+	saved, ok := p.saved[source]
+	return ok && !bytes.Equal(withoutBudget(saved), withoutBudget(p.loaded[source]))
+}
+
+// withoutBudget is what a source saved but for the count of its calls, which those of a plan are missing in.
+func withoutBudget(saved []byte) (others []byte) {
+	keep := func(_ context.Context, stored []byte) error {
+		others = stored
+		return nil
+	}
+	_ = sdk.NewState(saved, keep).Section("budget").Save(context.Background(), nil) // keep has no errors
+	return others
 }
 
 func (p *planned) close() error {

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rounds-engine/rounds/engine/operate"
+	"github.com/rounds-engine/rounds/plugins/athenahealth"
 	"github.com/rounds-engine/rounds/plugins/couchdb"
 	"github.com/rounds-engine/rounds/plugins/openmrs"
 	"github.com/rounds-engine/rounds/plugins/orthanc"
@@ -26,10 +27,11 @@ import (
 
 // bundled lists the adapters inside this binary.
 var bundled = map[string]func(){
-	"couchdb": couchdb.Serve,
-	"openmrs": openmrs.Serve,
-	"orthanc": orthanc.Serve,
-	"rest":    rest.Serve,
+	"athenahealth": athenahealth.Serve,
+	"couchdb":      couchdb.Serve,
+	"openmrs":      openmrs.Serve,
+	"orthanc":      orthanc.Serve,
+	"rest":         rest.Serve,
 }
 
 func bundledNames() []string { return slices.Sorted(maps.Keys(bundled)) }

@@ -107,11 +107,14 @@ func (a *newAdapter) use(ctx context.Context, dir string) error {
 		return errors.New("there is no go command, which builds adapters: https://go.dev/doc/install")
 	}
 	module, err := goList(ctx, dir, "-m", "-f", "{{.Path}}\n{{.Dir}}\n{{.GoVersion}}")
-	if err != nil || len(module) != 3 || module[0] != roundsModule {
-		if dir != "" {
-			return fmt.Errorf("%s is not a checkout of Rounds", dir)
-		}
+	is := err == nil && len(module) == 3 && module[0] == roundsModule
+	switch {
+	case !is && dir == "":
 		return fmt.Errorf("this directory is not in a checkout of Rounds, and %s is not published as a module yet: name a checkout by --sdk", roundsModule)
+	case err != nil:
+		return fmt.Errorf("%s is not a checkout of Rounds: %w", dir, err)
+	case !is:
+		return fmt.Errorf("%s is not a checkout of Rounds", dir)
 	}
 	a.checkout, a.goVersion = module[1], module[2]
 	// What go mod tidy would write, without asking anybody.

@@ -183,4 +183,11 @@ func TestCounterpartCouchDB(t *testing.T) {
 	if code := p.stop(); code != 0 {
 		t.Errorf("exit code %d after SIGTERM", code)
 	}
+
+	for n := 3; n < 25; n++ {
+		visit(n, "for the kit")
+	}
+	if code, stdout, stderr := rounds(t, []string{"COUCH_URL=" + s.url}, "adapter", "test", "couchdb", "--config", dir); code != 0 {
+		t.Errorf("the conformance kit:\n%s%s", stdout, stderr)
+	}
 }

@@ -8,12 +8,16 @@ package main_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -66,7 +70,22 @@ func TestCounterpartOrthanc(t *testing.T) {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
-	env := []string{"ORTHANC_URL=" + s.URL, "ORTHANC_PASSWORD=" + orthanctest.Password}
+	// What is asked for is deleted just before it is answered, if its path is this one.
+	var doomed atomic.Value
+	doomed.Store("")
+	target, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) } // while it is down
+	between := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if doomed.CompareAndSwap(r.URL.Path, "") {
+			s.Delete(r.URL.Path)
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	env := []string{"ORTHANC_URL=" + between, "ORTHANC_PASSWORD=" + orthanctest.Password}
 	state := filepath.Join(t.TempDir(), "state")
 	p := start(t, env, "run", dir, "--state", state)
 
@@ -104,6 +123,16 @@ func TestCounterpartOrthanc(t *testing.T) {
 	s.Store("P3", "1", 1, "Spine with contrast") // in the place of the first
 	s.Delete("/studies/" + second.ParentStudy)
 	arrive("what changed", changed("P1", "Hip", 3), changed("P3", "Spine with contrast", 1))
+
+	s.Store("P2", "2", 1, "Ankle")
+	arrive("a study of a patient whose other study was deleted", available("P2", "Ankle", 1))
+	doomed.Store("/studies/" + s.Store("P2", "3", 1, "Knee").ParentStudy)
+	p.eventually(20*time.Second, "asked for", func() bool { return doomed.Load() == "" })
+	var dead []json.RawMessage
+	code, stdout, stderr := rounds(t, env, "dead", "list", "--json", "--state", state)
+	if err := json.Unmarshal([]byte(stdout), &dead); err != nil || code != 0 || len(dead) > 0 {
+		t.Errorf("what was deleted before it was fetched: exit code %d, %v, %s%s", code, err, stdout, stderr)
+	}
 
 	adapters := children(t, p.cmd.Process.Pid)
 	if len(adapters) != 1 {

@@ -69,6 +69,7 @@ func TestTheFirstPipelineOfTheReadmeWorks(t *testing.T) {
 
 // examples run each directory of examples/ as its README says.
 var examples = map[string]func(t *testing.T, dir string){
+	"athenahealth":    runAthenahealth,
 	"cookbook":        runCookbook,
 	"couchdb":         runCouchDB,
 	"orthanc":         runOrthanc,

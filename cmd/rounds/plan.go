@@ -135,15 +135,22 @@ func planText(out *bytes.Buffer, plan *engine.Plan) {
 			s.ID, s.Calls.Sum(), s.Forecast.PerHour, s.Forecast.PerDay)
 		switch {
 		case s.OverLimit:
-			fmt.Fprintf(out, "  WARNING: its limits allow %.0f an hour (per_second = %g): polls would take longer than their interval.\n", s.PerSecond*3600, s.PerSecond)
-		case s.PerSecond > 0:
-			fmt.Fprintf(out, "  Its limits allow %.0f an hour (per_second = %g).\n", s.PerSecond*3600, s.PerSecond)
+			fmt.Fprintf(out, "  WARNING: its limits allow %s: polls would have to wait.\n", allowed(s.Allowed))
+		case s.Allowed.PerDay > 0:
+			fmt.Fprintf(out, "  Its limits allow %s.\n", allowed(s.Allowed))
 		}
 		if s.SavedState {
 			out.WriteString("  WARNING: its adapter saved something, and a plan keeps nothing. If that was a rotated token, the next run may have to be\n" +
 				"  given new credentials.\n")
 		}
 	}
+}
+
+func allowed(a engine.Forecast) string {
+	if a.PerHour == 0 {
+		return fmt.Sprintf("%d a day", a.PerDay)
+	}
+	return fmt.Sprintf("%d an hour and %d a day", a.PerHour, a.PerDay)
 }
 
 func planPipeline(out *bytes.Buffer, p *engine.PipelinePlan) {

@@ -74,6 +74,7 @@ func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(dir, "client_key"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
+	write(t, filepath.Join(dir, "ehr_key"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
 	write(t, filepath.Join(dir, "his-ca.pem"), string(ca))
 	o := options(dir)
 	o.Values = []config.Value{{Name: "lab_token", Text: "x"}}
@@ -90,7 +91,7 @@ func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
 		config.WriteDiagnostics(&out, files, diags, false, 0)
 		t.Fatal(out.String())
 	}
-	if len(c.Sources) != 5 || len(c.Destinations) != 10 || len(c.Pipelines) != 5 || len(c.Tables) != 2 || len(c.Moves) != 1 ||
+	if len(c.Sources) != 7 || len(c.Destinations) != 10 || len(c.Pipelines) != 5 || len(c.Tables) != 2 || len(c.Moves) != 1 ||
 		len(c.Alerts) != 6 {
 		t.Errorf("%d sources, %d destinations, %d pipelines, %d tables, %d moves, %d alerts",
 			len(c.Sources), len(c.Destinations), len(c.Pipelines), len(c.Tables), len(c.Moves), len(c.Alerts))

@@ -190,6 +190,20 @@ func TestAnAttachedAdapterMayStandStill(t *testing.T) {
 	if list := h.Processes(); list[0].Starts != 1 {
 		t.Errorf("it was attached %d times", list[0].Starts)
 	}
+	stopProcess(t, d.command.Process.Pid) // it must not keep an engine from ending
+	closing := make(chan error, 1)
+	go func() {
+		_ = s.Close(within(t, 100*time.Millisecond)) // it has no answer
+		closing <- h.Close()
+	}()
+	select {
+	case err := <-closing:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the engine does not end")
+	}
 }
 
 func TestAnAdapterIsDebuggedAtALoopbackAddressOnly(t *testing.T) {

@@ -43,6 +43,7 @@ import (
 
 	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/httpx"
+	"github.com/rounds-engine/rounds/sdk/oauth"
 )
 
 // Serve makes this process the adapter.
@@ -62,7 +63,7 @@ type source struct {
 	config Config
 	base   string // of the practice: https://host/v1/195900
 	client *httpx.Client
-	tokens tokens
+	tokens *oauth.Tokens
 
 	mu         sync.Mutex
 	subscribed map[string]time.Time // when this process subscribed to a feed

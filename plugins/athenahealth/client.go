@@ -5,24 +5,15 @@ package athenahealth
 
 import (
 	"context"
-	"encoding/base64"
-	"net/http"
-	"net/url"
-	"sync"
 	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/budget"
 	"github.com/rounds-engine/rounds/sdk/httpx"
-	"github.com/rounds-engine/rounds/sdk/rawjson"
+	"github.com/rounds-engine/rounds/sdk/oauth"
 )
 
-type tokens struct {
-	mu    sync.Mutex
-	token string
-}
-
-// perSecond is what is asked of the server when the configuration says nothing.
+// perSecond is how often the server is called when the configuration says nothing.
 const perSecond = 5
 
 // connect makes what calls go by.
@@ -35,53 +26,18 @@ func (s *source) connect(env sdk.Env) (err error) {
 	if err != nil {
 		return sdk.Misconfigured("limits", "can't be used").Because(err)
 	}
-	return nil
+	s.tokens, err = oauth.New(oauth.Config{
+		TokenURL: s.config.host() + "/oauth2/v1/token", ClientID: s.config.ClientID, ClientSecret: s.config.ClientSecret,
+		Scopes: []string{s.config.Scope},
+	})
+	return err
+}
+
+// call makes a call whose answer has to be JSON, with a token. One that is refused for its token (401) was not heard beyond that, and is
+// made again with another, whatever it takes.
+func (s *source) call(ctx context.Context, r httpx.Request) (*httpx.Response, error) {
+	return s.tokens.JSON(ctx, s.client, r)
 }
 
 // Close closes idle connections and saves what is left of the budget.
 func (s *source) Close() error { return s.client.Close() }
-
-func (s *source) tokenOther(ctx context.Context, refused string) (string, error) {
-	s.tokens.mu.Lock()
-	defer s.tokens.mu.Unlock()
-	if s.tokens.token != refused {
-		return s.tokens.token, nil
-	}
-	form := url.Values{"grant_type": {"client_credentials"}, "scope": {s.config.Scope}}
-	res, err := s.client.JSON(ctx, httpx.Request{
-		Method: http.MethodPost, URL: s.config.host() + "/oauth2/v1/token", Template: "/oauth2/v1/token", Body: []byte(form.Encode()), Repeat: true,
-		Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"},
-			"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(s.config.ClientID+":"+s.config.ClientSecret))}},
-	})
-	if err != nil {
-		return "", err
-	}
-	raw, _ := rawjson.Get(res.Body, "access_token")
-	s.tokens.token, _ = rawjson.Text(raw)
-	return s.tokens.token, nil
-}
-
-// call makes a call with a token, and once more with another if that is refused.
-func (s *source) call(ctx context.Context, r httpx.Request) (*httpx.Response, error) {
-	token, err := s.tokenOther(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	res, err := s.callWith(ctx, r, token)
-	if sdk.CodeOf(err) != sdk.CodeUnauthorized {
-		return res, err
-	}
-	if token, err = s.tokenOther(ctx, token); err != nil {
-		return nil, err
-	}
-	return s.callWith(ctx, r, token)
-}
-
-func (s *source) callWith(ctx context.Context, r httpx.Request, token string) (*httpx.Response, error) {
-	r.Header = r.Header.Clone()
-	if r.Header == nil {
-		r.Header = http.Header{}
-	}
-	r.Header.Set("Authorization", "Bearer "+token)
-	return s.client.JSON(ctx, r)
-}

@@ -42,6 +42,7 @@ var monday = time.Date(2026, 3, 2, 15, 0, 0, 0, time.UTC)
 func open(t *testing.T, o simulator.Options, more string) *clinic {
 	t.Helper()
 	c := &clinic{T: t, clock: monday}
+	o.TokenLife = 10_000 * time.Hour // by the clock of the practice, which is set as one likes
 	o.ClientID, o.Secret, o.Now = "rounds", canary+"-secret", c.now
 	o.Before = func(w http.ResponseWriter, r *http.Request) bool {
 		c.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
@@ -80,7 +81,7 @@ func strict(data []byte, v any) error {
 func placeOf(q sdk.Query) (at place, err error) {
 	switch {
 	case q.Cursor != nil:
-		if strict(q.Cursor, &at) != nil || at.Mark.Read.IsZero() {
+		if strict(q.Cursor, &at) != nil || !at.sound() {
 			if q.Watermark == nil { // from where to read again is lost
 				return at, sdk.WatermarkExpired("the stored place in the queue can't be read: another version or another adapter wrote it")
 			}
@@ -90,7 +91,7 @@ func placeOf(q sdk.Query) (at place, err error) {
 			at.recover(q.Overlap)
 		}
 	case q.Watermark != nil:
-		if strict(q.Watermark, &at.Mark) != nil || at.Mark.Read.IsZero() {
+		if strict(q.Watermark, &at.Mark) != nil || !at.sound() {
 			return at, sdk.WatermarkExpired("the stored watermark is not that of a queue of athenahealth: another adapter or another kind of feed wrote it")
 		}
 		m := &at.Mark
@@ -104,6 +105,22 @@ func placeOf(q sdk.Query) (at place, err error) {
 		}
 	}
 	return at, nil
+}
+
+// sound says whether the times of a place can be those of a server.
+func (at *place) sound() bool {
+	times := []time.Time{at.Mark.Read}
+	for _, t := range []time.Time{at.Mark.Until, at.Mark.Since, at.Begun} {
+		if !t.IsZero() {
+			times = append(times, t)
+		}
+	}
+	if r := at.Again; r != nil {
+		if times = append(times, r.From); !r.To.IsZero() {
+			times = append(times, r.To)
+		}
+	}
+	return !slices.ContainsFunc(times, func(t time.Time) bool { return t.Year() < 1970 || t.Year() > 9000 })
 }
 
 // recover has all that was marked since the watermark read again.

@@ -62,7 +62,7 @@ func (s *source) begin(ctx context.Context, f feed, q sdk.Query) (sdk.Page, erro
 // again reads what was marked in a range of time, and marks nothing.
 func (s *source) again(ctx context.Context, f feed, at place) (sdk.Page, error) {
 	r := *at.Again
-	until, margin := r.From.Add(piece), time.Second
+	until, margin := eastern().clear(r.From.Add(piece)), time.Second
 	if !r.To.IsZero() && r.To.Before(until) {
 		until = r.To
 	}

@@ -32,7 +32,7 @@
 // A watermark is the last entry that was read: its page, its place there, its id. The next window begins behind it. An entry that is no
 // longer in its place, but further on, was pushed there: the server numbers events before the transactions that save them end, so
 // that one may become visible before others that were read. Then all is read again from the overlap before the entry on. An entry that is
-// neither on its page nor on the next was lost with what came after it, and the feed was reset.
+// not to be found was lost with what came after it: the feed was reset.
 //
 // [atomfeed]: https://github.com/ICT4H/atomfeed, EventFeedServiceImpl and NumberFeedGenerator
 // [module]: https://github.com/openmrs/openmrs-module-atomfeed, DefaultFeedWriter; the other is https://github.com/ICT4H/openmrs-atomfeed

@@ -20,6 +20,9 @@ import (
 // feeds is where feeds are, below base_url.
 const feeds = "/ws/atomfeed/"
 
+// maxPushed is how many pages an entry may be pushed on by events that become visible late, such as those of an import.
+const maxPushed = 20
+
 // mark is how far a feed was read: what a watermark holds.
 type mark struct {
 	Page  int       `json:"page"` // 0: there were no events yet
@@ -143,28 +146,22 @@ func (r *reading) resume(ctx context.Context, q sdk.Query, m, end mark, recent *
 	if end.Page < m.Page {
 		return sdk.WatermarkExpired("%s: the feed has fewer pages than were read: it was made anew, or restored", r.named("recent"))
 	}
-	p, err := r.at(ctx, m.Page, end, recent)
-	if err != nil {
-		return err
-	}
-	place := p.find(m.Entry)
-	if place == m.Place {
-		r.give(p, m.Page, m.Place+1, end)
-		return nil
-	}
-	if place < 0 && m.Page < end.Page {
-		if p, err = r.at(ctx, m.Page+1, end, recent); err != nil {
+	for n := m.Page; n <= min(m.Page+maxPushed, end.Page); n++ {
+		p, err := r.at(ctx, n, end, recent)
+		if err != nil {
 			return err
 		}
-		place = p.find(m.Entry)
-	} else if place < m.Place {
-		place = -1
+		place := p.find(m.Entry)
+		if n == m.Page && place == m.Place {
+			r.give(p, n, place+1, end)
+			return nil
+		}
+		if place >= 0 && (n > m.Page || place > m.Place) {
+			// Others became visible before it. They are as young as the transactions that saved them may be old.
+			return r.from(ctx, end, m.Time.Add(-q.Overlap-time.Second), recent)
+		}
 	}
-	if place < 0 {
-		return sdk.WatermarkExpired("%s: the entry that was read last is no longer there: the feed was made anew, or restored", r.named("{n}"))
-	}
-	// Others became visible before it. They are as young as the transactions that saved them may be old.
-	return r.from(ctx, end, m.Time.Add(-q.Overlap-time.Second), recent)
+	return sdk.WatermarkExpired("%s: the entry that was read last is no longer there: the feed was made anew, or restored", r.named("{n}"))
 }
 
 // from reads whole pages from the first on that is not dated before bound, and not before what was read first.

@@ -140,6 +140,28 @@ func TestAPageThatGrowsWhileItIsReadLosesNothing(t *testing.T) {
 	c.tells(next, 5, 6, 7, 8)
 }
 
+// An import saves many records in one transaction.
+func TestManyLateEventsAreNoGap(t *testing.T) {
+	c := newClinic(t, simulator.Options{PageSize: 3})
+	c.save(1)
+	var commits []func()
+	for n := range 20 {
+		commits = append(commits, c.Begin("patient", uuid(50+n), map[string]any{}))
+	}
+	c.save(2)
+	next := c.tells(sdk.Query{}, 1, 2)
+	for _, commit := range commits {
+		commit()
+	}
+	told, next := c.window(next)
+	for n := range 20 {
+		if !slices.Contains(told, 50+n) {
+			t.Errorf("%d is missing in %v", 50+n, told)
+		}
+	}
+	c.tells(next)
+}
+
 // An event may become visible on a page that the window has passed.
 func TestAnEventThatBecomesVisibleBehindTheReaderIsNotLost(t *testing.T) {
 	for _, more := range [][]int{nil, {12}, {12, 13, 14}} {

@@ -118,13 +118,14 @@ func TestCounterpartTheFakeAnswersAsOrthancDoes(t *testing.T) {
 	s.Delete("/instances/" + again.ID)
 	fake.remove("/instances/" + id("A", "1", 2))
 	compare("an instance was deleted")
-	for level, path := range map[string]string{"/patients/": other.ParentPatient, "/studies/": other.ParentStudy, "/series/": other.ParentSeries, "/instances/": other.ID} {
-		fake.remove(level + names[path])
-	}
+	fake.remove("/patients/" + id("patient", "B"))
 	s.Delete("/patients/" + other.ParentPatient)
 	compare("a patient was deleted")
 	store("C", "1", 1)
 	settle()
+	store("C", "1", 1)
+	settle()
+	compare("the only file of a patient was overwritten")
 	s.Stop()
 	s.Start()
 	fake.restart()

@@ -40,16 +40,18 @@ type server struct {
 	mu       sync.Mutex
 	seq      int64 // given out last
 	list     []entry
-	there    map[string]bool // paths of what is stored, and whether it is stable
-	clock    time.Time       // of the dates; in UTC
-	zone     *time.Location  // in which it writes them
+	there    map[string]bool   // paths of what is stored, and whether it is stable
+	parents  map[string]string // by path
+	clock    time.Time         // of the dates, in UTC
+	behind   time.Duration     // of what it says of its clock, behind that of this machine
+	zone     *time.Location    // in which it writes them
 	asked    []string
 	refused  map[string]bool  // paths that the user may not ask for
 	override http.HandlerFunc // takes the place of all answers, if it is given
 }
 
 func newServer(t testing.TB) *server {
-	s := &server{t: t, there: map[string]bool{}, clock: utc("2026-05-10T10:00:00Z"), zone: time.UTC}
+	s := &server{t: t, there: map[string]bool{}, parents: map[string]string{}, clock: utc("2026-05-10T10:00:00Z"), zone: time.UTC}
 	s.Server = httptest.NewServer(http.HandlerFunc(s.answer))
 	t.Cleanup(s.Close)
 	return s
@@ -91,12 +93,16 @@ func (s *server) store(patient, study string, instance int) string {
 	if path := "/instances/" + levels[0][2]; has(s.there, path) {
 		s.drop(path)
 	}
+	below := ""
 	for _, l := range levels {
 		path := "/" + l[1] + "/" + l[2]
 		if !has(s.there, path) {
 			s.log("New"+l[0], l[0], path)
 		}
-		s.there[path] = l[0] == "Instance"
+		if s.there[path] = l[0] == "Instance"; below != "" {
+			s.parents[below] = path
+		}
+		below = path
 	}
 	return levels[2][2]
 }
@@ -129,10 +135,23 @@ func (s *server) restart() {
 	}
 }
 
-// drop deletes something, with all that the list says of it; the fake leaves what is above it.
+// drop deletes something with all that belongs to it and what it leaves empty, and with all that the list says of them.
 func (s *server) drop(path string) {
+	if !has(s.there, path) {
+		return
+	}
 	delete(s.there, path)
 	s.list = slices.DeleteFunc(s.list, func(e entry) bool { return e.Path == path })
+	siblings := false
+	for other := range s.there {
+		if s.parents[other] == path {
+			s.drop(other)
+		}
+		siblings = siblings || s.parents[other] == s.parents[path]
+	}
+	if parent := s.parents[path]; !siblings && parent != "" {
+		s.drop(parent)
+	}
 }
 
 func (s *server) remove(path string) {
@@ -225,7 +244,7 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/changes":
 		s.changes(w, r)
 	case r.URL.Path == "/tools/now":
-		fmt.Fprint(w, s.clock.Format("20060102T150405"))
+		fmt.Fprint(w, time.Now().UTC().Add(-s.behind).Format("20060102T150405"))
 	case stored:
 		_ = json.NewEncoder(w).Encode(map[string]any{"ID": r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:], "IsStable": stable})
 	default:

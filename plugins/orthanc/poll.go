@@ -12,8 +12,8 @@ import (
 
 const (
 	pageSize = 1000 // changes; one is about 250 bytes
-	// lag is how much earlier than the overlap before a start is read: a start of "now" is by the engine's clock, and what changes after
-	// it is dated before it where Orthanc's clock is behind.
+	// lag is how much earlier than the overlap before a start is read at least, and more where Orthanc's clock is further behind: a start of
+	// "now" is by the engine's clock, and what changes after it is dated before it there.
 	lag = 10 * time.Minute
 )
 
@@ -30,14 +30,15 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 	}
 	c := &caller{source: s}
 	var page sdk.Page
-	p, err := c.place(ctx, q)
-	if err != nil {
-		return page, err
-	}
+	var err error
 	if len(q.Watermark) == 0 && !q.Start.At.IsZero() {
 		if page.Now, err = c.now(ctx); err != nil {
 			return page, err
 		}
+	}
+	p, err := c.place(ctx, q, page.Now)
+	if err != nil {
+		return page, err
 	}
 
 	limit := pageSize
@@ -76,8 +77,8 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 	}
 	p.Mark.overlap(shown, q.Overlap)
 	if p.Mark.forget() {
-		page.Notes = append(page.Notes, sdk.Note{Code: "many-unstable", Text: "more than 2000 are not stable yet; should Orthanc be restarted " +
-			"before they are, it will not say that the oldest of them are, and no change will be made of them"})
+		page.Notes = append(page.Notes, sdk.Note{Code: "many-unstable", Text: "more than 2000 were listed as new and not as stable; of the " +
+			"oldest of them a change is made only when Orthanc lists that they are stable, which it does not if it was restarted meanwhile"})
 	}
 	if !l.done {
 		page.Cursor = written(p)
@@ -93,8 +94,8 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 	return page, nil
 }
 
-// place is where to read on.
-func (c *caller) place(ctx context.Context, q sdk.Query) (place, error) {
+// place is where to read on. now is Orthanc's clock, or zero.
+func (c *caller) place(ctx context.Context, q sdk.Query, now time.Time) (place, error) {
 	switch {
 	case len(q.Cursor) > 0:
 		return parsePlace(q.Cursor)
@@ -105,7 +106,11 @@ func (c *caller) place(ctx context.Context, q sdk.Query) (place, error) {
 	case q.Start.At.IsZero():
 		return place{}, nil
 	}
-	m, err := c.seek(ctx, q.Start.At.Add(-q.Overlap-lag))
+	behind := lag
+	if !now.IsZero() {
+		behind = max(behind, time.Since(now))
+	}
+	m, err := c.seek(ctx, q.Start.At.Add(-q.Overlap-behind))
 	return place{Mark: m, After: m.Again}, err
 }
 

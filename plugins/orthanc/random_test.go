@@ -66,7 +66,7 @@ func TestWhateverHappensNoChangeIsLost(t *testing.T) {
 			}
 		}
 		for _, e := range s.list {
-			if trigger == "" && e.ChangeType == "NewStudy" && !became[e.ID] && s.there[e.Path] && !given[e.ID+fmt.Sprint(" ", e.Seq)] {
+			if trigger == "" && e.ChangeType == "NewStudy" && !became[e.ID] && s.there[e.Path] && !given[e.ID+fmt.Sprint(" ", e.Seq, "s")] {
 				t.Errorf("seed %d: a study whose StableStudy a restart prevented was not given", seed)
 			}
 		}

@@ -78,7 +78,9 @@ func (c *caller) lost(ctx context.Context, of level, m *mark) ([]sdk.Change, err
 			continue // deleted
 		}
 		if w.Quiet {
-			changes = append(changes, of.change(e, of.trigger(c.config)))
+			told := of.change(e, of.trigger(c.config))
+			told.Version += "s" // another state than that of the New*, which may have been told before the trigger was chosen
+			changes = append(changes, told)
 			continue
 		}
 		body, err := c.get(ctx, "/"+of.feed+"/"+e.id, "/"+of.feed+"/{id}")

@@ -23,7 +23,7 @@ func TestAStudyThatARestartKeptFromBecomingStableIsAChange(t *testing.T) {
 	r.reads() // asks whether it is stable
 	s.restart()
 	r.reads()
-	r.reads("StableStudy 3")
+	r.reads("StableStudy 3s")
 	if c := r.given[0]; c.Ref != (sdk.Ref{Kind: "study", ID: study}) || c.Err != nil {
 		t.Errorf("%+v", c)
 	}
@@ -88,7 +88,7 @@ func TestWhatIsDeletedBeforeItIsStableIsForgotten(t *testing.T) {
 	r.reads()
 	s.restart()
 	r.reads()
-	r.reads("StableStudy 7")
+	r.reads("StableStudy 7s")
 	r.reads()
 }
 

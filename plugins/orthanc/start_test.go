@@ -6,7 +6,6 @@ package orthanc_test
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 )
@@ -27,7 +26,7 @@ func TestAStartAtThePresentReadsNothingOfWhatIsOld(t *testing.T) {
 	r := s.reader("studies", newTrigger)
 	r.query.Overlap, r.query.Start.At = 2*time.Minute, s.clock
 	r.reads()
-	if calls := s.calls(); !slices.Equal(calls, []string{"/changes?last", "/tools/now", "/changes?since=2399&limit=1001"}) {
+	if calls := s.calls(); !slices.Equal(calls, []string{"/tools/now", "/changes?last", "/changes?since=2399&limit=1001"}) {
 		t.Errorf("asked %q", calls)
 	}
 	s.store("A", "1", 1)
@@ -46,7 +45,7 @@ func TestAStartReadsFromTheOverlapAndTheLagBeforeIt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if calls := s.calls(); len(calls) > 25 || !page.Now.Equal(s.clock) {
+		if calls := s.calls(); len(calls) > 25 || time.Since(page.Now).Abs() > time.Minute {
 			t.Errorf("%d calls, and a clock of %v", len(calls), page.Now)
 		}
 		if first, want := page.Changes[0].Time, s.clock.Add(-ago-12*time.Minute); first.After(want.Add(6*time.Second)) || first.Before(want.Add(-2*time.Second)) {
@@ -99,6 +98,24 @@ func TestAStartOfAnEmptyListReadsWhatComes(t *testing.T) {
 	r.fails("watermark_expired", anew)
 }
 
+// A start of "now" is by the engine's clock. What comes after it is dated before it where Orthanc's clock is behind.
+func TestAStartReachesBackToAClockThatIsFarBehind(t *testing.T) {
+	s := deepList(t)
+	s.clock, s.behind = time.Now().Add(-3*time.Hour), 3*time.Hour
+	start := time.Now()
+	s.store("A", "1", 1)
+	s.pass(time.Minute)
+	r := s.reader("studies", newTrigger)
+	r.query.Start.At = start
+	page, err := r.source.Poll(t.Context(), r.query)
+	if err != nil || len(page.Changes) != 1 || page.Changes[0].Ref.ID != id("study", "A", "1") {
+		t.Errorf("%v, %d changes", err, len(page.Changes))
+	}
+	if behind := time.Since(page.Now); behind < 179*time.Minute || behind > 181*time.Minute {
+		t.Errorf("the server's clock is said to be %v behind", behind)
+	}
+}
+
 // Local times of the hour that comes twice do not grow. None that is wanted is left out.
 func TestAStartInTheHourThatComesTwiceLosesNothing(t *testing.T) {
 	newYork, err := time.LoadLocation("America/New_York")
@@ -131,15 +148,11 @@ func TestAStartInTheHourThatComesTwiceLosesNothing(t *testing.T) {
 func TestAUserWhoMayNotAskForTheClockCanStart(t *testing.T) {
 	s := newServer(t)
 	s.store("A", "1", 1)
-	s.override = nil
 	r := s.reader("studies", newTrigger)
 	r.query.Start.At = s.clock
 	s.without("/tools/now")
 	page, err := r.source.Poll(t.Context(), r.query)
 	if err != nil || !page.Now.IsZero() || len(page.Changes) != 1 {
 		t.Errorf("%v, %+v", err, page)
-	}
-	if !strings.HasPrefix(s.calls()[0], "/changes?last") {
-		t.Error("another order of calls")
 	}
 }

@@ -85,7 +85,7 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 	if p.Pages == 0 {
 		p.Reading = window.Begin(res.Asked, began)
 	}
-	page := sdk.Page{Now: res.Date, Calls: res.Calls}
+	page := sdk.Page{Now: res.Date, Calls: res.Calls, Notes: s.client.Budget().Notes()}
 	now := res.Date
 	if now.IsZero() {
 		now = began

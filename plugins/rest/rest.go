@@ -99,11 +99,10 @@
 //
 // # Credentials
 //
-// auth is none, basic, bearer, api_key (in a header or a query parameter), oauth2 (the client credentials grant of RFC 6749) or
-// login (an endpoint of the API that gives a token for a JSON body). Tokens are renewed a minute before they expire, or a
-// fifth of their life if that is shorter, and when a call is answered by 401; one is asked for at a time, for all calls that need
-// it. A token that is refused within ten seconds of its issue is not replaced, and refused credentials are not tried again
-// for as long: other calls fail as that one did. Without a token no record is blamed.
+// auth is none, basic, bearer, api_key (in a header or a query parameter), oauth2 (client credentials by a secret or a signed
+// assertion, or a refresh token) or login (an endpoint of the API that gives a token for a JSON body). Tokens are renewed a minute before
+// they expire, or a fifth of their life if that is shorter, and when a call is answered by 401; package oauth has the details. Without a
+// token no record is blamed.
 //
 // The credentials of oauth2 go to token_url and those of all kinds to base_url, nowhere else.
 package rest

@@ -86,7 +86,7 @@ func Program(path string, arguments ...string) Launch {
 			end()
 			// go-plugin's own error quotes what the program wrote, which is on the output.
 			if problem := p.greeting.Problem(); problem != "" {
-				return nil, fmt.Errorf("%s %s", path, problem) //nolint:err113 // nobody asks for it
+				return nil, fmt.Errorf("%s %s", path, problem)
 			}
 			return nil, fmt.Errorf("%s did not become an adapter (%s): it has to call sdk.Serve, or in a test's TestMain sdktest.Main", path, p.state())
 		}
@@ -99,7 +99,7 @@ func Program(path string, arguments ...string) Launch {
 		if errors.Is(err, sdk.ErrNoAnswer) {
 			if problem := p.greeting.Unreachable(mutual); problem != "" {
 				end()
-				return nil, fmt.Errorf("%s %s", path, problem) //nolint:err113 // nobody asks for it
+				return nil, fmt.Errorf("%s %s", path, problem)
 			}
 		}
 		if err != nil {

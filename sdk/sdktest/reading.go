@@ -49,6 +49,7 @@ func (s *source) read(q sdk.Query) (*reading, error) {
 		}
 		cursors[string(page.Cursor)] = true
 		q.Cursor = page.Cursor
+		q.Recover = false // as after the commit of the page
 	}
 }
 

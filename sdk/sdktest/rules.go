@@ -57,7 +57,7 @@ var rules = []rule{
 		advice:  "check what you read back; answer WatermarkExpired or CursorExpired, and don't take it for the beginning"},
 	{name: "queue", check: checkQueue,
 		promise: "What a queue gave and was never acknowledged comes again with Recover",
-		advice:  "keep in the watermark, or by SaveState, from where to read again, until Ack"},
+		advice:  "keep in the watermark, or in the state, from where to read again, until Ack"},
 	{name: "unknown-feed", check: checkUnknownFeed,
 		promise: "A feed or a resource that there is not is refused",
 		advice:  "answer with Permanent; an empty page would be taken for a feed without changes"},

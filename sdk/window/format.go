@@ -97,6 +97,24 @@ func (f Format) Since(t time.Time) string {
 	return t.Format(f.layout)
 }
 
+// Until writes the instant up to which changes are asked for, rounded up, for APIs that are asked for a range. The end of a range that is
+// written like that leaves nothing out, however the server takes it: for an instant in the second of two hours that clocks show twice, the
+// end of both is written.
+func (f Format) Until(t time.Time) string {
+	if f.epoch {
+		return f.count(t.Add(f.unit - 1))
+	}
+	t = t.In(f.zone)
+	if !f.offset {
+		if early, late := f.readings(wall(t)); early.Before(late) && !t.Before(late) {
+			if begin, _ := t.ZoneBounds(); !begin.IsZero() {
+				t = begin.Add(late.Sub(early))
+			}
+		}
+	}
+	return t.Add(f.unit - 1).Format(f.layout)
+}
+
 // ErrTime says that a text is not a time of the format. It does not quote the text.
 var ErrTime = errors.New("not a time of this format")
 

@@ -137,6 +137,52 @@ func TestASinceInstantLeavesNothingOutHoweverTheServerReadsIt(t *testing.T) {
 	}
 }
 
+func TestTheEndOfARangeIsWrittenRoundedUp(t *testing.T) {
+	for _, tt := range []struct{ layout, zone, at, want string }{
+		{time.RFC3339, "UTC", "2026-05-10T14:00:00Z", "2026-05-10T14:00:00Z"},
+		{time.RFC3339, "UTC", "2026-05-10T14:00:00.1Z", "2026-05-10T14:00:01Z"},
+		{"01/02/2006 15:04:05", "America/New_York", "2026-05-10T14:00:00Z", "05/10/2026 10:00:00"},
+		{"01/02/2006 15:04", "America/New_York", "2026-05-10T14:00:01Z", "05/10/2026 10:01"},
+		{"2006-01-02", "America/New_York", "2026-05-10T04:00:00Z", "2026-05-10"},
+		{"2006-01-02", "America/New_York", "2026-05-10T04:00:01Z", "2026-05-11"},
+		{local, "America/New_York", "2026-11-01T05:30:00Z", "2026-11-01T01:30:00"}, // the first 01:30
+		{local, "America/New_York", "2026-11-01T06:00:00Z", "2026-11-01T02:00:00"}, // the second 01:00
+		{local, "America/New_York", "2026-11-01T06:30:00Z", "2026-11-01T02:00:00"},
+		{local, "America/New_York", "2026-11-01T07:00:00Z", "2026-11-01T02:00:00"},
+		{local, "America/New_York", "2026-03-08T07:00:00Z", "2026-03-08T03:00:00"},
+	} {
+		if got := format(t, tt.layout, tt.zone).Until(utc(tt.at)); got != tt.want {
+			t.Errorf("%s in %s: %s, want %s", tt.at, tt.zone, got, tt.want)
+		}
+	}
+	if got := window.Epoch(time.Second).Until(utc("2026-05-10T14:00:00.1Z")); got != "1778421601" {
+		t.Errorf("a count: %s", got)
+	}
+}
+
+func TestTheEndOfARangeLeavesNothingOutHoweverTheServerReadsIt(t *testing.T) {
+	for _, zone := range []string{"America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "Asia/Kathmandu", "Africa/Casablanca"} {
+		f := format(t, local, zone)
+		loc, _ := time.LoadLocation(zone)
+		begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		for bound := begin; bound.Before(begin.AddDate(1, 0, 0)); bound = bound.Add(17 * time.Minute) {
+			asked := f.Until(bound)
+			early, _, err := f.Parse(asked)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if early.Before(bound) {
+				t.Fatalf("%s: a range to %s ends at %s, which can be read as %s", zone, bound, asked, early)
+			}
+			for _, d := range []time.Duration{0, time.Second, 20 * time.Minute, 40 * time.Minute, time.Hour} {
+				if text := bound.Add(-d).In(loc).Format(local); text > asked {
+					t.Fatalf("%s: a change at %s, of text %s, is behind the text asked for, %s", zone, bound.Add(-d), text, asked)
+				}
+			}
+		}
+	}
+}
+
 func TestALocalTimeThatIsAmbiguousIsReadBothWays(t *testing.T) {
 	for _, tt := range []struct{ layout, text, early, late string }{
 		{local, "2026-05-10T10:00:00", "2026-05-10T14:00:00Z", "2026-05-10T14:00:00Z"},

@@ -1,0 +1,89 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// runAthenahealth runs the example against the stand-in that its README starts: each change is told once, with its patient.
+func runAthenahealth(t *testing.T, dir string) {
+	work := t.TempDir()
+	config := filepath.Join(work, "config")
+	if err := os.CopyFS(config, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "build", "-o", filepath.Join(work, "practice"), dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	const events = 30
+	server := exec.Command(filepath.Join(work, "practice"), "-listen", address, "-every", "150ms", "-events", fmt.Sprint(events))
+	server.Stderr = os.Stderr
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = server.Process.Kill()
+		_ = server.Wait()
+	})
+	eventually(t, 20*time.Second, "the stand-in listens", func() bool {
+		resp, err := http.Get("http://" + address)
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return true
+	})
+	overwrite(t, config, "athena", "Rounds123\n")
+	overwrite(t, config, "rounds.hcl", replaced(t, content(t, filepath.Join(config, "rounds.hcl")), `"2s"`, `"1s"`))
+	env := []string{"ATHENA_URL=http://" + address, "CREDENTIALS_DIRECTORY=" + config}
+	if code, stdout, stderr := rounds(t, env, "validate", config); code != 0 {
+		t.Fatalf("%s%s", stdout, stderr)
+	}
+	if code, stdout, stderr := rounds(t, env, "test", config); code != 0 || !strings.Contains(stdout, "3 tests ran, all passed") {
+		t.Fatalf("%s%s", stdout, stderr)
+	}
+	p := start(t, env, "run", config, "--state", filepath.Join(work, "state"))
+	type told struct {
+		Meta    struct{ EventType string }
+		Patient struct{ Demographics struct{ LastName string } }
+		Visit   struct{ VisitNumber, VisitDateTime string }
+	}
+	lines := func() (all []told) {
+		for line := range strings.Lines(p.stdout.String()) {
+			var v told
+			if strings.HasSuffix(line, "\n") && json.Unmarshal([]byte(line), &v) == nil {
+				all = append(all, v)
+			}
+		}
+		return all
+	}
+	p.eventually(40*time.Second, "all are told", func() bool { return len(lines()) >= events })
+	p.stop()
+	counts := map[string]int{}
+	for _, v := range lines() {
+		counts[v.Meta.EventType]++
+		if v.Patient.Demographics.LastName == "" || v.Visit.VisitNumber == "" {
+			t.Errorf("told without its patient: %+v", v)
+		}
+	}
+	if counts["New"] != events/3 || counts["Modification"] != events/3 || counts["Cancel"] != events/3 {
+		t.Errorf("told of %d changes: %v", events, counts)
+	}
+}

@@ -1,0 +1,123 @@
+// SPDX-FileCopyrightText: The Rounds authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main_test
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rounds-engine/rounds/plugins/athenahealth/simulator"
+)
+
+const queueHCL = `
+source "athenahealth" "clinic" {
+  environment         = "preview"
+  practice_id         = "195900"
+  client_id           = "rounds"
+  client_secret       = "secret"
+  base_url            = env("ATHENA_URL")
+  manage_subscription = true
+  page_size           = 7
+  limits {
+    per_second = 0
+  }
+}
+destination "webhook" "receiver" {
+  url           = env("NOTIFY_URL")
+  allow_private = true
+}
+pipeline "appointments" {
+  poll {
+    feed    = source.athenahealth.clinic.feed.appointments
+    every   = "1s"
+    overlap = "5s"
+    start   = "now"
+  }
+  deliver "receiver" {
+    to  = destination.webhook.receiver
+    map = "told.js"
+  }
+}
+`
+
+// TestAQueueLosesNothingWhenTheProcessesAreKilled: reading takes messages away, answers to it get lost, and engine and adapter are killed
+// at random instants. Each message arrives all the same, and none is made two notifications of.
+func TestAQueueLosesNothingWhenTheProcessesAreKilled(t *testing.T) {
+	t.Parallel()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	var mu sync.Mutex
+	faulty, lost := true, 0
+	practice := simulator.New(simulator.Options{After: func(w http.ResponseWriter, r *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if !faulty || r.URL.Query().Get("leaveunprocessed") == "true" || random.IntN(5) > 0 {
+			return false
+		}
+		lost++
+		w.WriteHeader(http.StatusGatewayTimeout)
+		return true
+	}})
+	notified := map[string]map[string]bool{} // of each message, the ids of its notifications
+	receiver := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		if notified[string(body)] == nil {
+			notified[string(body)] = map[string]bool{}
+		}
+		notified[string(body)][r.Header.Get("webhook-id")] = true
+	}))
+	dir := write(t, map[string]string{"main.hcl": queueHCL, "told.js": "export default ({ change }) => ({ message: change.data.n });\n"})
+	env := []string{"NOTIFY_URL=" + receiver, "ATHENA_URL=" + serve(t, practice)}
+	p := startRun(t, dir, env)
+	p.eventually(20*time.Second, "subscribed", func() bool { return practice.Subscriptions() > 0 })
+	p.eventually(20*time.Second, "polled", func() bool { return strings.Contains(p.log.String(), "complete=true") || practice.Calls() > 6 })
+
+	made := 0
+	change := func(n int) {
+		for range n {
+			practice.Set("appointments", fmt.Sprint(1000+made%500), map[string]any{"n": made, "appointmentstatus": "f"})
+			made++
+		}
+	}
+	const kills = 10
+	for range kills {
+		for range 8 {
+			change(random.IntN(6))
+			time.Sleep(time.Duration(random.IntN(150)) * time.Millisecond)
+		}
+		if adapters := children(t, p.cmd.Process.Pid); random.IntN(3) == 0 && len(adapters) > 0 && strings.Contains(p.log.String(), "msg=running") {
+			_ = syscall.Kill(adapters[0], syscall.SIGKILL) // it may have ended by itself
+			continue
+		}
+		p.kill()
+		change(random.IntN(6))
+		p = startRun(t, dir, env)
+	}
+	mu.Lock()
+	faulty = false
+	mu.Unlock()
+	arrived := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(notified)
+	}
+	p.eventually(2*time.Minute, "all arrived", func() bool { return arrived() == made })
+	p.stop()
+	for message, ids := range notified {
+		if len(ids) > 1 {
+			t.Errorf("%d notifications were made of %s", len(ids), message)
+		}
+	}
+	t.Logf("%d messages, %d answers got lost", made, lost)
+}
