@@ -28,7 +28,7 @@ func (h *Host) Direct(
 	ctx context.Context, a Adapter, tap grpc.UnaryClientInterceptor, output io.Writer, environment []string,
 ) (*Direct, error) {
 	p := newProcess(h, key{adapter: a})
-	p.logger = slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	p.logger, p.level = slog.New(slog.DiscardHandler), slog.LevelDebug.String()
 	p.raw, p.environment, p.dial = output, environment, []grpc.DialOption{grpc.WithChainUnaryInterceptor(tap)}
 	defer context.AfterFunc(ctx, p.abort)()
 	i, err := launch(p)

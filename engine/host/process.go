@@ -39,6 +39,7 @@ type process struct {
 	key         key
 	at          netip.AddrPort // where it is attached; not valid: it is started
 	logger      *slog.Logger
+	level       string // of what the adapter is to log
 	stderr      ring
 	raw         io.Writer         // gets what the adapter writes
 	dial        []grpc.DialOption // further ones
@@ -67,7 +68,7 @@ type start struct {
 
 func newProcess(h *Host, k key) *process {
 	p := &process{host: h, key: k, at: h.o.Attach[k.adapter.Name], logger: h.o.Logger.With("adapter", k.adapter.Name)}
-	p.raw = &p.stderr
+	p.raw, p.level = &p.stderr, levelOf(p.logger)
 	if k.source != "" {
 		p.logger = p.logger.With("isolated", k.source)
 	}

@@ -362,7 +362,7 @@ func (c *clinic) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 		}
 		path := "/" + ref.Kind + "/" + url.PathEscape(ref.ID)
 		if c.Break == "content-log" {
-			c.env.Logger.Debug("fetching " + path)
+			c.env.Logger.Debug("fetching", "path", path)
 		}
 		answer, err := c.ask(ctx, http.MethodGet, path, "/"+ref.Kind+"/{id}", nil)
 		if err != nil {

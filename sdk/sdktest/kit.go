@@ -70,7 +70,7 @@ func newKit(ctx context.Context, o Options) (*kit, error) {
 	defer cancel()
 	if k.info, k.schema, err = k.process.Client.Describe(ctx); err != nil {
 		k.close()
-		return nil, fmt.Errorf("Describe failed: %w", err)
+		return nil, fmt.Errorf("the adapter does not tell about itself: %w", err)
 	}
 	for _, v := range sensitive(k.schema, config) {
 		k.watch.hide(v, "the value of a sensitive attribute")
