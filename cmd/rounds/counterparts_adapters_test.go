@@ -268,7 +268,7 @@ func untapped(ctx context.Context, method string, request, reply any, c *grpc.Cl
 func launched(t *testing.T, path string) *sdk.Client {
 	t.Helper()
 	var output output
-	p, err := sdktest.Program(path)(t.Context(), untapped, &output)
+	p, err := sdktest.Program(path)(t.Context(), sdktest.Start{Tap: untapped, Output: &output})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, output.String())
 	}
