@@ -87,3 +87,49 @@ func runAthenahealth(t *testing.T, dir string) {
 		t.Errorf("told of %d changes: %v", events, counts)
 	}
 }
+
+func TestASecondPipelineOnAQueueIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := write(t, map[string]string{"main.hcl": queueHCL, "told.js": "export default ({ change }) => ({});\n"})
+	env := []string{"NOTIFY_URL=http://127.0.0.1:1", "ATHENA_URL=http://127.0.0.1:1"}
+	if code, _, stderr := rounds(t, env, "validate", dir); code != 0 {
+		t.Fatal(stderr)
+	}
+	_, second, _ := strings.Cut(queueHCL, "pipeline ")
+	overwrite(t, dir, "second.hcl", replaced(t, "pipeline "+second, `"appointments"`, `"billing"`))
+	code, _, stderr := rounds(t, env, "validate", dir)
+	if code == 0 || !strings.Contains(stderr, `pipeline "billing"`) || !strings.Contains(stderr, `Pipeline "appointments" polls this feed already`) {
+		t.Errorf("exit code %d\n%s", code, stderr)
+	}
+}
+
+const queueHCL = `
+source "athenahealth" "clinic" {
+  environment         = "preview"
+  practice_id         = "195900"
+  client_id           = "rounds"
+  client_secret       = "secret"
+  base_url            = env("ATHENA_URL")
+  manage_subscription = true
+  page_size           = 7
+  limits {
+    per_second = 0
+  }
+}
+destination "webhook" "receiver" {
+  url           = env("NOTIFY_URL")
+  allow_private = true
+}
+pipeline "appointments" {
+  poll {
+    feed    = source.athenahealth.clinic.feed.appointments
+    every   = "1s"
+    overlap = "5s"
+    start   = "now"
+  }
+  deliver "receiver" {
+    to  = destination.webhook.receiver
+    map = "told.js"
+  }
+}
+`

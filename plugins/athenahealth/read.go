@@ -24,12 +24,14 @@ type answer struct {
 	calls       int
 }
 
-func (a answer) page() sdk.Page { return sdk.Page{Changes: a.changes, Now: a.date, Calls: a.calls} }
+func (a answer) page(notes []sdk.Note) sdk.Page {
+	return sdk.Page{Changes: a.changes, Now: a.date, Calls: a.calls, Notes: notes}
+}
 
 func (f feed) template(rest string) string { return template + "/" + f.path + rest }
 
-// read asks for what changed.
-func (s *source) read(ctx context.Context, f feed, r httpx.Request, query url.Values) (answer, error) {
+// read asks for what changed; look says that nothing is to be changed by it, whatever is missing.
+func (s *source) read(ctx context.Context, f feed, look bool, r httpx.Request, query url.Values) (answer, error) {
 	query.Set("limit", strconv.Itoa(s.config.PageSize))
 	if len(s.config.Departments) > 0 {
 		query.Set("departmentid", strings.Join(s.config.Departments, ","))
@@ -37,7 +39,7 @@ func (s *source) read(ctx context.Context, f feed, r httpx.Request, query url.Va
 	r.URL, r.Template = s.base+"/"+f.path+"/changed?"+query.Encode(), f.template("/changed")
 	res, err := s.call(ctx, r)
 	if sdk.CodeOf(err) == sdk.CodeForbidden {
-		return answer{}, s.forbidden(ctx, f, err)
+		return answer{}, s.forbidden(ctx, f, look, err)
 	}
 	if err != nil {
 		return answer{}, err
