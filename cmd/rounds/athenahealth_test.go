@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rounds-engine/rounds/plugins/athenahealth/simulator"
 )
 
 // runAthenahealth runs the example against the stand-in that its README starts: each change is told once, with its patient.
@@ -133,3 +135,32 @@ pipeline "appointments" {
   }
 }
 `
+
+// TestPlanRecordAndCheckTakeNothingFromAQueue: what they read still waits for the run.
+func TestPlanRecordAndCheckTakeNothingFromAQueue(t *testing.T) {
+	t.Parallel()
+	practice := simulator.New(simulator.Options{})
+	practice.Subscribe("appointments")
+	for n := range 9 {
+		practice.Set("appointments", fmt.Sprint(n), map[string]any{"n": n})
+	}
+	dir := write(t, map[string]string{"main.hcl": replaced(t, queueHCL, `"now"`, `"beginning"`), "told.js": "export default ({ change }) => ({ n: change.data.n });\n"})
+	env := []string{"NOTIFY_URL=http://127.0.0.1:1", "ATHENA_URL=" + serve(t, practice)}
+	state := filepath.Join(dir, "state")
+	for _, command := range []struct {
+		args []string
+		text string
+	}{
+		{[]string{"plan", "--state", state, dir}, "new            9\n"},
+		{[]string{"check", "--state", state, dir}, "poll feed appointments"},
+		{[]string{"record", "appointments", "--n", "4", "--since", "2h", "--to", filepath.Join(dir, "tests"), dir}, ""},
+	} {
+		code, stdout, stderr := rounds(t, env, command.args...)
+		if code != 0 && command.args[0] != "check" || !strings.Contains(stdout, command.text) { // nobody is at NOTIFY_URL
+			t.Errorf("%s: exit code %d\n%s%s", command.args[0], code, stdout, stderr)
+		}
+		if n := practice.Waiting("appointments"); n != 9 {
+			t.Errorf("after rounds %s, %d of 9 messages wait", command.args[0], n)
+		}
+	}
+}
