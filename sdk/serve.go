@@ -26,7 +26,7 @@ const ProtocolVersion = 1
 // Serve makes the program an adapter; it is all that main has to call, and returns when the engine is done with it. C is the
 // struct that holds a source's configuration, described by tags (see package schema); if it has a method Validate() error,
 // that is asked too. open is called for each source and may call the EHR; when it fails, the engine opens the source again
-// later.
+// later. With DebugVariable in its environment, a program that a person started waits there for engines, and never returns.
 func Serve[C any](info Info, open func(context.Context, C, Env) (Source, error)) {
 	a, err := newAdapter(info, open)
 	if os.Getenv(CookieVariable) != CookieValue {
