@@ -17,37 +17,6 @@ import (
 	"github.com/rounds-engine/rounds/plugins/athenahealth/simulator"
 )
 
-const queueHCL = `
-source "athenahealth" "clinic" {
-  environment         = "preview"
-  practice_id         = "195900"
-  client_id           = "rounds"
-  client_secret       = "secret"
-  base_url            = env("ATHENA_URL")
-  manage_subscription = true
-  page_size           = 7
-  limits {
-    per_second = 0
-  }
-}
-destination "webhook" "receiver" {
-  url           = env("NOTIFY_URL")
-  allow_private = true
-}
-pipeline "appointments" {
-  poll {
-    feed    = source.athenahealth.clinic.feed.appointments
-    every   = "1s"
-    overlap = "5s"
-    start   = "now"
-  }
-  deliver "receiver" {
-    to  = destination.webhook.receiver
-    map = "told.js"
-  }
-}
-`
-
 // TestAQueueLosesNothingWhenTheProcessesAreKilled: reading takes messages away, answers to it get lost, and engine and adapter are killed
 // at random instants. Each message arrives all the same, and none is made two notifications of.
 func TestAQueueLosesNothingWhenTheProcessesAreKilled(t *testing.T) {
