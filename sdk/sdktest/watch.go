@@ -108,13 +108,6 @@ func (w *watch) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// written is what was written so far.
-func (w *watch) written() []byte {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Clone(w.output)
-}
-
 // minSecret is the length from which on the engine, too, hides a secret.
 const minSecret = 4
 
