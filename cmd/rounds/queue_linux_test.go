@@ -29,13 +29,13 @@ func killReaders(t *testing.T, records int, pageSize string) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	random, losing := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1)) // the latter under mu
 	var mu sync.Mutex
 	faulty, lost := true, 0
 	practice := simulator.New(simulator.Options{After: func(w http.ResponseWriter, r *http.Request) bool {
 		mu.Lock()
 		defer mu.Unlock()
-		if !faulty || r.URL.Query().Get("leaveunprocessed") == "true" || random.IntN(5) > 0 {
+		if !faulty || r.URL.Query().Get("leaveunprocessed") == "true" || losing.IntN(5) > 0 {
 			return false
 		}
 		lost++
@@ -89,6 +89,8 @@ func killReaders(t *testing.T, records int, pageSize string) {
 	}
 	p.eventually(2*time.Minute, "all arrived", func() bool { return arrived() == made })
 	p.stop()
+	mu.Lock()
+	defer mu.Unlock()
 	for message, ids := range notified {
 		if len(ids) > 1 {
 			t.Errorf("%d notifications were made of %s", len(ids), message)
