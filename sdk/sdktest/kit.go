@@ -167,11 +167,11 @@ func (k *kit) revive() error {
 	return nil
 }
 
-// shared is the process that most rules share, for those that run beside others.
-func (k *kit) shared() *Process {
+// shared are the processes that rules share, for those that run beside others.
+func (k *kit) shared() (first, second *Process) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.process
+	return k.process, k.second
 }
 
 func (k *kit) close() {
@@ -322,6 +322,9 @@ func (k *kit) run() *Report {
 		case slices.Contains(k.o.skip, r.name):
 			o.unchecked("left out")
 			return
+		case k.ctx.Err() != nil:
+			o.unchecked("the test was ended")
+			return
 		case r.needs == nothing:
 		case !opened:
 			o.unchecked("the source could not be opened or read")
@@ -341,7 +344,7 @@ func (k *kit) run() *Report {
 		if r.last {
 			faults.Wait()
 		}
-		if err := k.revive(); err != nil {
+		if err := k.revive(); err != nil && k.ctx.Err() == nil {
 			outcomes[i].fail("the adapter can't be started again: %v", err)
 			opened = false
 			continue

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -237,7 +238,7 @@ func (w *watch) leaks(secret bool) (found []string) {
 	defer w.mu.Unlock()
 	values := map[string]string{}
 	if secret {
-		values = w.secrets
+		values = maps.Clone(w.secrets)
 	} else {
 		for text, what := range w.content {
 			if !w.isCommon(text, what) {
@@ -249,6 +250,13 @@ func (w *watch) leaks(secret bool) (found []string) {
 	for line := range strings.Lines(string(w.output)) {
 		texts = append(texts, said{"a line on stderr or stdout", strings.TrimSpace(line)})
 	}
+	// Most values are nowhere: each is looked for once in all, and only the few that are found in each text.
+	var all strings.Builder
+	for _, s := range texts {
+		all.WriteString(s.text)
+		all.WriteByte('\n')
+	}
+	maps.DeleteFunc(values, func(value, _ string) bool { return !strings.Contains(all.String(), value) })
 	seen := map[string]bool{}
 	for _, s := range texts {
 		if s.text == "" {
