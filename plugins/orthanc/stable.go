@@ -92,7 +92,10 @@ func (c *caller) lost(ctx context.Context, of level, m *mark) ([]sdk.Change, err
 			later = append(later, w)
 		case w.Quiet:
 			told := of.change(e, of.trigger(c.config))
-			told.Version += "s" // another state than that of the New*, which may have been told before the trigger was chosen
+			told.Version += "s"          // another state than that of the New*, which may have been told before the trigger was chosen
+			if m.Time.After(told.Time) { // as may be other changes of the record that were told since
+				told.Time = m.Time
+			}
 			changes = append(changes, told)
 		default:
 			w.Quiet = true

@@ -38,6 +38,22 @@ func TestAStudyThatARestartKeptFromBecomingStableIsAChange(t *testing.T) {
 	r.reads("StableStudy 7")
 }
 
+// The engine would take a change that it was given for a younger one than the last, and tell it again.
+func TestWhatARestartKeptFromBecomingStableIsNotOlderThanWhatWasTold(t *testing.T) {
+	s := newServer(t)
+	r := s.reader("studies", `, "updates": true`)
+	study := s.store("A", "1", 1)
+	s.pass(time.Minute)
+	s.log("UpdatedMetadata", "Study", "/studies/"+study)
+	r.reads("UpdatedMetadata 5")
+	s.restart()
+	r.reads()
+	r.reads("StableStudy 3s")
+	if a, b := r.given[0], r.given[1]; b.Time.Before(a.Time) {
+		t.Errorf("%s is of %s, and %s before it of %s", b.Event, b.Time, a.Event, a.Time)
+	}
+}
+
 func TestAStudyThatBecomesStableIsOneChange(t *testing.T) {
 	s := newServer(t)
 	r := s.reader("studies", "")
