@@ -35,7 +35,7 @@
 //
 // Orthanc with SQLite, its default, writes one change after the other. Over a database in which several write at a time a number may
 // become visible after a greater one. So the changes of the pipeline's overlap before the newest are read again at each poll; the engine
-// drops what it has seen. No more than 1000 numbers are.
+// drops what it has seen. No more than 10,000 numbers are.
 package orthanc
 
 import (

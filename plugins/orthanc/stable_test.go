@@ -18,6 +18,7 @@ import (
 func TestAStudyThatARestartKeptFromBecomingStableIsAChange(t *testing.T) {
 	s := newServer(t)
 	r := s.reader("studies", "")
+	r.query.Overlap = time.Minute // so that NewStudy is shown again
 	study := s.store("A", "1", 1)
 	r.reads()
 	r.reads() // asks whether it is stable
@@ -90,6 +91,23 @@ func TestAStudyThatIsStableBeforeThatIsListedIsOneChange(t *testing.T) {
 	r.reads()
 	s.log("StableStudy", "Study", "/studies/"+study)
 	r.reads("StableStudy 5")
+	r.reads()
+	r.reads()
+}
+
+// An instance may come just when the adapter has found out that a restart swallowed the event: then there will be another.
+func TestAStudyThatGrowsAfterARestartIsWaitedFor(t *testing.T) {
+	s := newServer(t)
+	r := s.reader("studies", "")
+	s.store("A", "1", 1)
+	r.reads()
+	s.restart()
+	r.reads()
+	s.store("A", "1", 2)
+	r.reads()
+	r.reads()
+	s.settle()
+	r.reads("StableStudy 7")
 	r.reads()
 	r.reads()
 }

@@ -64,6 +64,9 @@ func (c clinicConfig) Validate() error {
 		}
 		return answer.Body.Close()
 	}
+	if c.Break == "http" && !strings.HasPrefix(c.BaseURL, "https://") || c.Break == "elsewhere" && strings.Contains(c.BaseURL, "127.0.0.1") {
+		return sdk.Misconfigured("base_url", "must begin with https:// and lead to the vendor")
+	}
 	return nil
 }
 
@@ -359,7 +362,7 @@ func (c *clinic) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 		}
 		path := "/" + ref.Kind + "/" + url.PathEscape(ref.ID)
 		if c.Break == "content-log" {
-			c.env.Logger.Debug("fetching " + path)
+			c.env.Logger.Debug("fetching", "path", path)
 		}
 		answer, err := c.ask(ctx, http.MethodGet, path, "/"+ref.Kind+"/{id}", nil)
 		if err != nil {

@@ -75,7 +75,7 @@ func checkLeak(k *kit, o *outcome) {
 		}
 		for range cycles {
 			if err := k.cycle(p, l); err != nil {
-				o.fail("opening, reading and closing over and over: %s", k.watch.shown(err))
+				o.fail("opening, reading and closing over and over fails %s", k.watch.shown(err))
 				return
 			}
 		}
@@ -95,7 +95,7 @@ func checkLeak(k *kit, o *outcome) {
 func (k *kit) cycle(p *Process, l *lane) error {
 	s, err := k.open(p, l)
 	if err != nil {
-		return fmt.Errorf("Open: %w", err)
+		return fmt.Errorf("to open: %w", err)
 	}
 	ctx, cancel := k.timeout()
 	defer cancel()
@@ -103,16 +103,19 @@ func (k *kit) cycle(p *Process, l *lane) error {
 		q := k.query(f)
 		q.Limit = 10
 		if _, err := s.Poll(ctx, q); err != nil {
-			return fmt.Errorf("Poll: %w", err)
+			return fmt.Errorf("to poll: %w", err)
 		}
 	}
 	if len(k.refs) > 0 {
 		if _, err := s.Fetch(ctx, k.refs[:1]); err != nil {
-			return fmt.Errorf("Fetch: %w", err)
+			return fmt.Errorf("to fetch: %w", err)
 		}
 	}
 	_, _ = s.Poll(ctx, sdk.Query{Feed: "kit-no-such-feed"}) // what fails must leave nothing either
-	return s.close()
+	if err := s.close(); err != nil {
+		return fmt.Errorf("to close: %w", err)
+	}
+	return nil
 }
 
 // settled measures a process that may need a moment to let go.
