@@ -5,6 +5,7 @@ package athenahealth_test
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -374,6 +375,21 @@ func TestAConfigurationIsCheckedOffline(t *testing.T) {
 		e := sdk.Safe(err)
 		if e == nil || e.Code != sdk.CodeMisconfigured || e.Path != path {
 			t.Errorf("%s = %v: %v", path, value, err)
+		}
+	}
+}
+
+func TestItIsSaidThatCredentialsTravelUnencrypted(t *testing.T) {
+	for address, want := range map[string]bool{"": false, "http://127.0.0.1:8080": false, "http://athena.invalid": true, "https://athena.invalid": false} {
+		var log strings.Builder
+		s, err := athenahealth.Open(t.Context(), athenahealth.Config{Environment: "preview", PracticeID: "195900", ClientID: "rounds", ClientSecret: "c4n4ry", Scope: "s", PageSize: 1,
+			Timeout: time.Second, BaseURL: address}, sdk.Env{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		if got := strings.Contains(log.String(), "unencrypted"); got != want || strings.Contains(log.String(), "c4n4ry") {
+			t.Errorf("%s: %s", address, log.String())
 		}
 	}
 }
