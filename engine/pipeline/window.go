@@ -22,6 +22,7 @@ type window struct {
 	*Pipeline
 	info    sdk.Feed
 	begin   time.Time
+	polled  time.Time         // when the page that is worked on was given
 	from    time.Time         // in the very first window: the start, by the server's clock; else zero
 	primed  []store.Row       // of changes from before the start
 	shown   map[sdk.Ref]shown // in this pass; nil when it was not read from its begin
@@ -181,7 +182,7 @@ func (w *window) read(ctx context.Context) error {
 		}
 		for _, r := range page.Included {
 			if r.Err == nil && json.Valid(r.Data) {
-				w.fetched.put(r, w.begin)
+				w.fetched.put(r, w.polled)
 			}
 		}
 
@@ -288,7 +289,8 @@ func (w *window) poll(ctx context.Context, pos store.Position) (page sdk.Page, e
 	if err != nil {
 		return page, safe(err)
 	}
-	w.rest = time.Now().Add(page.Wait)
+	w.polled = time.Now()
+	w.rest = w.polled.Add(page.Wait)
 	w.stats.pages++
 	w.stats.calls += page.Calls
 	w.stats.changes += len(page.Changes)

@@ -28,6 +28,8 @@ func TestAMissingSubscriptionIsMadeOnlyWhereThatIsAllowed(t *testing.T) {
 	c = open(t, simulator.Options{SubscribeAfter: 5 * time.Minute}, `, "manage_subscription": true`)
 	_, err := c.Poll(t.Context(), sdk.Query{Feed: "orders", Peek: true})
 	wantError(t, err, sdk.CodeForbidden, "as manage_subscription = true, rounds run makes it")
+	_, err = c.Poll(t.Context(), sdk.Query{Feed: "orders", Peek: true, Recover: true, Watermark: []byte(`{"read":"2026-03-02T14:00:00Z"}`)})
+	wantError(t, err, sdk.CodeForbidden, "as manage_subscription = true, rounds run makes it")
 	if c.Subscriptions() > 0 {
 		t.Error("a mere look subscribed")
 	}

@@ -32,8 +32,7 @@ type mark struct {
 	First int       `json:"first"`         // the page that was read first: the engine would take what is before it for new
 }
 
-// cursor is where in a window reading stands. The window ends with the entry that was the last when it began: what is fetched for an event
-// is then at least as young as the event, though each record is fetched once in a window.
+// cursor is where in a window reading stands. The window ends with the entry that was the last when it began.
 type cursor struct {
 	Next int  `json:"next"` // the page to read
 	End  mark `json:"end"`  // what the window's watermark will be
@@ -226,7 +225,7 @@ func (r *reading) get(ctx context.Context, page string) (*atomPage, error) {
 	}
 	header := r.header.Clone()
 	header.Set("Accept", "application/atom+xml, application/xml;q=0.9, */*;q=0.5")
-	res, err := r.client.Do(ctx, httpx.Request{URL: r.base + feeds + r.feed.category + "/" + page, Template: feeds + r.feed.category + "/" + named,
+	res, err := r.client.Do(ctx, httpx.Request{URL: r.base.String() + feeds + r.feed.category + "/" + page, Template: feeds + r.feed.category + "/" + named,
 		Header: header})
 	if err != nil {
 		return nil, err

@@ -77,12 +77,6 @@ func (c *caller) lost(ctx context.Context, of level, m *mark) ([]sdk.Change, err
 		if !there || key(e.id) != w.Key || !identifier(e.id) {
 			continue // deleted
 		}
-		if w.Quiet {
-			told := of.change(e, of.trigger(c.config))
-			told.Version += "s" // another state than that of the New*, which may have been told before the trigger was chosen
-			changes = append(changes, told)
-			continue
-		}
 		body, err := c.get(ctx, "/"+of.feed+"/"+e.id, "/"+of.feed+"/{id}")
 		switch sdk.CodeOf(err) {
 		case "":
@@ -92,11 +86,20 @@ func (c *caller) lost(ctx context.Context, of level, m *mark) ([]sdk.Change, err
 			return nil, err
 		}
 		var now struct{ IsStable bool }
-		if json.Unmarshal(body, &now) == nil && now.IsStable {
+		switch {
+		case json.Unmarshal(body, &now) != nil || !now.IsStable:
+			w.Quiet = false
+			later = append(later, w)
+		case w.Quiet:
+			told := of.change(e, of.trigger(c.config))
+			told.Version += "s"          // another state than that of the New*, which may have been told before the trigger was chosen
+			if m.Time.After(told.Time) { // as may be other changes of the record that were told since
+				told.Time = m.Time
+			}
+			changes = append(changes, told)
+		default:
 			w.Quiet = true
 			rest = append(rest, w)
-		} else {
-			later = append(later, w)
 		}
 	}
 	m.Waiting = append(rest, later...)

@@ -18,6 +18,7 @@ import (
 func TestAStudyThatARestartKeptFromBecomingStableIsAChange(t *testing.T) {
 	s := newServer(t)
 	r := s.reader("studies", "")
+	r.query.Overlap = time.Minute // so that NewStudy is shown again
 	study := s.store("A", "1", 1)
 	r.reads()
 	r.reads() // asks whether it is stable
@@ -35,6 +36,22 @@ func TestAStudyThatARestartKeptFromBecomingStableIsAChange(t *testing.T) {
 	s.store("A", "1", 2)
 	s.settle()
 	r.reads("StableStudy 7")
+}
+
+// The engine would take a change that it was given for a younger one than the last, and tell it again.
+func TestWhatARestartKeptFromBecomingStableIsNotOlderThanWhatWasTold(t *testing.T) {
+	s := newServer(t)
+	r := s.reader("studies", `, "updates": true`)
+	study := s.store("A", "1", 1)
+	s.pass(time.Minute)
+	s.log("UpdatedMetadata", "Study", "/studies/"+study)
+	r.reads("UpdatedMetadata 5")
+	s.restart()
+	r.reads()
+	r.reads("StableStudy 3s")
+	if a, b := r.given[0], r.given[1]; b.Time.Before(a.Time) {
+		t.Errorf("%s is of %s, and %s before it of %s", b.Event, b.Time, a.Event, a.Time)
+	}
 }
 
 func TestAStudyThatBecomesStableIsOneChange(t *testing.T) {
@@ -74,6 +91,23 @@ func TestAStudyThatIsStableBeforeThatIsListedIsOneChange(t *testing.T) {
 	r.reads()
 	s.log("StableStudy", "Study", "/studies/"+study)
 	r.reads("StableStudy 5")
+	r.reads()
+	r.reads()
+}
+
+// An instance may come just when the adapter has found out that a restart swallowed the event: then there will be another.
+func TestAStudyThatGrowsAfterARestartIsWaitedFor(t *testing.T) {
+	s := newServer(t)
+	r := s.reader("studies", "")
+	s.store("A", "1", 1)
+	r.reads()
+	s.restart()
+	r.reads()
+	s.store("A", "1", 2)
+	r.reads()
+	r.reads()
+	s.settle()
+	r.reads("StableStudy 7")
 	r.reads()
 	r.reads()
 }
