@@ -33,7 +33,7 @@ func checkLeaks(k *kit, o *outcome, secrets bool) {
 const (
 	cycles    = 20               // openings and closings between two measurements
 	groups    = 3                // measurements after the first
-	suspect   = 8                // groups of a process that seems to leak
+	suspect   = 6                // groups of a process that seems to leak
 	leakTime  = 30 * time.Second // after which no further group is begun
 	memoryPer = 4 << 20          // bytes by which a group may grow memory over and over
 )
