@@ -451,7 +451,13 @@ func (c *clinic) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 		if ref.Kind != "patient" && ref.Kind != "visit" {
 			return nil, sdk.Permanent("there is no such resource")
 		}
+		if c.Break != "paths" && (ref.ID == "" || ref.ID == "." || ref.ID == "..") {
+			return nil, sdk.Permanent("GET /%s/{id}: the identifier is not fit for a path", ref.Kind)
+		}
 		path := "/" + ref.Kind + "/" + url.PathEscape(ref.ID)
+		if c.Break == "paths-escape" {
+			path = "/" + ref.Kind + "/" + ref.ID
+		}
 		if c.Break == "content-log" {
 			c.env.Logger.Debug("fetching", "path", path)
 		}

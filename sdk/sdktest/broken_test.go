@@ -105,6 +105,7 @@ func records(t *testing.T) http.Handler {
 		}
 		w.WriteHeader(http.StatusNotFound)
 	})
+	mux.HandleFunc("GET /patient/{$}", func(w http.ResponseWriter, _ *http.Request) { answer(w, []string{}) })
 	mux.HandleFunc("GET /visit/{id}", func(w http.ResponseWriter, r *http.Request) {
 		for _, v := range visits {
 			if v.ID == r.PathValue("id") {
@@ -332,6 +333,8 @@ func TestABrokenAdapterFailsByItsRule(t *testing.T) {
 		{breaks: "foreign", rule: "foreign", says: "it is read from a watermark that the adapter did not write"},
 		{breaks: "unknown-feed", rule: "unknown-feed", says: "a feed that there is not gives a page"},
 		{breaks: "not-found", rule: "not-found", says: "an identifier that the EHR does not know is retryable"},
+		{breaks: "paths", rule: "paths", says: `resource patient: the identifier "" gives a result without an error`},
+		{breaks: "paths-escape", rule: "paths", says: "a known identifier behind ./ gives a result without an error"},
 		{breaks: "order", rule: "order", says: "results for"},
 		{breaks: "order-data", rule: "order", says: "holds something else than when the same ref is fetched alone"},
 		{breaks: "cancel", rule: "cancel", says: "is still under way in the adapter after a second"},
