@@ -5,6 +5,7 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"log/slog"
 	"time"
@@ -151,7 +152,7 @@ func (w *window) read(ctx context.Context) error {
 	expired, passes := 0, 1
 	// One that a stop cut in two did not see what drifted meanwhile.
 	this := &pass{whole: w.feed.Position().Cursor == nil}
-	cursors := map[string]bool{}
+	cursors := map[[sha256.Size]byte]bool{} // that were asked with; they may be large, and many
 	if this.whole {
 		w.shown = map[sdk.Ref]shown{}
 		if err := w.beginScan(ctx); err != nil {
@@ -176,7 +177,7 @@ func (w *window) read(ctx context.Context) error {
 			return w.lostPlace(ctx, pos, err)
 		}
 		w.refusals = 0
-		cursors[string(pos.Cursor)] = true
+		cursors[sha256.Sum256(pos.Cursor)] = true
 		if err := w.sound(page, cursors); err != nil {
 			return err
 		}
@@ -314,11 +315,11 @@ func (w *window) remark(n sdk.Note) {
 }
 
 // sound refuses a page from which the window could not go on.
-func (w *window) sound(page sdk.Page, asked map[string]bool) error {
+func (w *window) sound(page sdk.Page, asked map[[sha256.Size]byte]bool) error {
 	switch {
 	case len(page.Cursor) == 0 && len(page.Watermark) == 0:
 		return failf("the adapter gave a last page without a watermark (feed %s of source %s); this is a defect of the adapter", w.Feed, w.SourceName)
-	case len(page.Cursor) > 0 && asked[string(page.Cursor)]:
+	case len(page.Cursor) > 0 && asked[sha256.Sum256(page.Cursor)]:
 		return failf("the server gave the same cursor again (feed %s of source %s); reading on would never end", w.Feed, w.SourceName)
 	}
 	return nil

@@ -23,7 +23,7 @@ func BaseURL(address, like string) (*url.URL, error) {
 	case u.User != nil:
 		return nil, sdk.Misconfigured("base_url", "must not hold credentials, which have a place of their own")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, sdk.Misconfigured("base_url", "must end with the path; parameters have a place of their own")
+		return nil, sdk.Misconfigured("base_url", "must end with the path, without parameters")
 	}
 	return u, nil
 }
