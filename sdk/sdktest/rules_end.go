@@ -58,11 +58,14 @@ func checkLeak(k *kit, o *outcome) {
 		return
 	}
 	defer l.close()
-	if p.PID == 0 || readMeasure(p.PID) == (measure{}) {
+	switch m := readMeasure(p.PID); {
+	case m == (measure{}):
 		o.unchecked("memory and files of the process can't be read on this system")
 		if len(l.gates) == 0 {
 			return
 		}
+	case m.files == 0:
+		o.unchecked("the files that the process has open can't be counted on this system")
 	}
 	deadline := time.Now().Add(leakTime)
 	var all []measure
