@@ -144,7 +144,7 @@ func TestManyLateEventsAreNoGap(t *testing.T) {
 	c := newClinic(t, simulator.Options{PageSize: 3})
 	c.save(1)
 	var commits []func()
-	for n := range 20 {
+	for n := range 200 {
 		commits = append(commits, c.Begin("patient", uuid(50+n), map[string]any{}))
 	}
 	c.save(2)
@@ -153,7 +153,7 @@ func TestManyLateEventsAreNoGap(t *testing.T) {
 		commit()
 	}
 	told, next := c.window(next)
-	for n := range 20 {
+	for n := range 200 {
 		if !slices.Contains(told, 50+n) {
 			t.Errorf("%d is missing in %v", 50+n, told)
 		}
