@@ -5,7 +5,6 @@ package host
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -203,29 +202,7 @@ func (p *program) Stdout() io.ReadCloser {
 	return struct {
 		io.Reader
 		io.Closer
-	}{io.TeeReader(&firstLine{from: p.stdout}, &p.greeting), p.stdout}
-}
-
-// firstLine ends with what it reads from, as go-plugin waits for that, and keeps back what follows the line: go-plugin stops to read at a
-// line of 64 KiB, and a program that prints what nobody reads stands still.
-type firstLine struct {
-	from io.Reader
-	past bool
-}
-
-func (f *firstLine) Read(b []byte) (int, error) {
-	for {
-		n, err := f.from.Read(b)
-		switch end := bytes.IndexByte(b[:n], '\n'); {
-		case !f.past && end >= 0:
-			f.past = true
-			return end + 1, nil // an error comes again
-		case !f.past:
-			return n, err
-		case err != nil:
-			return 0, err
-		}
-	}
+	}{p.greeting.In(p.stdout), p.stdout}
 }
 
 // Stderr implements runner.Runner: go-plugin gets none. Its parser logs lines as they are, and panics at some.
