@@ -129,7 +129,7 @@ func (g *grant) ask(ctx context.Context, client *httpx.Client) (string, time.Dur
 		form[name] = values
 	}
 	if g.refresh != nil {
-		if err := g.refresh.keep(ctx); err != nil { // what could not be kept before
+		if err := g.refresh.keep(ctx); err != nil {
 			return "", 0, err
 		}
 		form.Set("refresh_token", g.refresh.token)

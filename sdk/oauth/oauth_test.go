@@ -302,7 +302,7 @@ func TestAnAccessTokenIsNotUsedBeforeTheNewRefreshTokenIsDurable(t *testing.T) {
 	u.now = u.now.Add(time.Hour)
 	for range 3 {
 		token, err := u.get(t.Context(), u.client, "")
-		if sdk.CodeOf(err) != sdk.CodeRetryable || !strings.HasPrefix(err.Error(), "no token: the new refresh token could not be saved") ||
+		if sdk.CodeOf(err) != sdk.CodeRetryable || !strings.HasPrefix(err.Error(), "no token: the refresh token could not be saved") ||
 			strings.Contains(err.Error(), "c4n4ry") || token != "" {
 			t.Errorf("got %q, %v", token, err)
 		}
@@ -358,8 +358,11 @@ func TestARefreshTokenThatIsUnderWayIsNotLostAtTheEnd(t *testing.T) {
 }
 
 func TestARefreshTokenThatCouldNotBeKeptIsKeptAtTheEnd(t *testing.T) {
-	v, d := newVault(t), &disk{fail: errors.New("c4n4ry")}
+	v, d := newVault(t), &disk{}
 	u := v.start(t, d, "r0-c4n4ry")
+	u.wantToken(t, "a1")
+	d.fail = errors.New("c4n4ry")
+	u.now = u.now.Add(time.Hour)
 	if _, err := u.get(t.Context(), u.client, ""); err == nil {
 		t.Fatal("it was used")
 	}
@@ -370,7 +373,17 @@ func TestARefreshTokenThatCouldNotBeKeptIsKeptAtTheEnd(t *testing.T) {
 	if err := u.Tokens.Close(); err != nil {
 		t.Error(err)
 	}
-	v.start(t, d, "r0-c4n4ry").wantToken(t, "a2")
+	v.start(t, d, "r0-c4n4ry").wantToken(t, "a3")
+}
+
+func TestARefreshTokenIsNotSpentWhereTheNextCantBeKept(t *testing.T) {
+	v, d := newVault(t), &disk{fail: errors.New("c4n4ry")}
+	u := v.start(t, d, "r0-c4n4ry")
+	if _, err := u.get(t.Context(), u.client, ""); sdk.CodeOf(err) != sdk.CodeRetryable || v.issued != 0 {
+		t.Errorf("%d were issued, %v", v.issued, err)
+	}
+	d.fail = nil
+	u.wantToken(t, "a1")
 }
 
 // What a refresh token is good for once is not asked for twice by itself: the second would be taken for a thief.
