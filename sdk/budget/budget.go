@@ -31,7 +31,7 @@ const (
 
 // Limits are what a vendor allows. Zero: no such limit.
 type Limits struct {
-	PerSecond float64 // evenly spaced; it may be less than one
+	PerSecond float64 // evenly spaced, also over restarts if counts are saved; it may be less than one
 	PerMinute int     // in each minute of the clock
 	PerHour   int     // in each hour of the clock
 	PerDay    int     // from midnight to midnight
