@@ -5,6 +5,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -34,10 +35,11 @@ const clockTolerance = 10 * time.Second
 const checkTimeout = 20 * time.Second
 
 // Check tests what can be tested without consuming anything: each feed is asked for one page that nobody keeps (but for queues that
-// a reading would empty), each destination is reached and sent nothing, and the state's directory is looked at. What adapters save
-// meanwhile is not kept.
+// a reading would empty, and sources with something that is good once), each destination is reached and sent nothing, and the state's
+// directory is looked at.
 func (e *Engine) Check(ctx context.Context, cfg *config.Config) []Finding {
-	e.saved.set(unstored())
+	state := &unkept{refused: map[string]bool{}}
+	e.saved.set(state)
 	sources := e.open(cfg)
 	defer closeAll(ctx, sources)
 	e.host.EndUnused()
@@ -50,7 +52,7 @@ func (e *Engine) Check(ctx context.Context, cfg *config.Config) []Finding {
 	}
 	var checking sync.WaitGroup
 	for _, s := range cfg.Sources {
-		checking.Go(func() { checkSource(ctx, cfg, s, sources[s.ID()], add) })
+		checking.Go(func() { checkSource(ctx, cfg, s, sources[s.ID()], state, add) })
 	}
 	for _, d := range cfg.Destinations {
 		checking.Go(func() { checkDestination(ctx, d, add) })
@@ -61,7 +63,7 @@ func (e *Engine) Check(ctx context.Context, cfg *config.Config) []Finding {
 	return all
 }
 
-func checkSource(ctx context.Context, cfg *config.Config, s config.Source, source *host.Source, add func(Finding)) {
+func checkSource(ctx context.Context, cfg *config.Config, s config.Source, source *host.Source, state *unkept, add func(Finding)) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	subject := "source." + s.ID()
@@ -81,7 +83,11 @@ func checkSource(ctx context.Context, cfg *config.Config, s config.Source, sourc
 			continue
 		}
 		page, err := source.Poll(ctx, sdk.Query{Feed: f.Name, Start: sdk.Start{At: time.Now()}, Limit: 1, Peek: true})
-		if err != nil {
+		switch {
+		case err != nil && state.hasRefused(s.ID()):
+			add(Finding{subject, what, true, "not tried: its adapter has to keep something for the next time, such as a refresh token that is good once"})
+			continue
+		case err != nil:
 			add(Finding{subject, what, false, sdk.Safe(err).Error()})
 			continue
 		}
@@ -92,6 +98,35 @@ func checkSource(ctx context.Context, cfg *config.Config, s config.Source, sourc
 		off := time.Until(page.Now)
 		add(Finding{subject, "clock", off.Abs() <= clockTolerance, fmt.Sprintf("the server's clock is %s off this machine's", off.Round(time.Second))})
 	}
+}
+
+// unkept is the state of a check, which may be made beside an engine: it is empty, and takes a count of calls only, to forget it. What
+// else an adapter would save may be good once, and the engine's run depend on it.
+type unkept struct {
+	mu      sync.Mutex
+	refused map[string]bool // by source
+}
+
+var _ host.State = (*unkept)(nil)
+
+// LoadState implements host.State.
+func (u *unkept) LoadState(context.Context, string) ([]byte, error) { return nil, nil }
+
+// SaveState implements host.State.
+func (u *unkept) SaveState(_ context.Context, source string, data []byte) error {
+	if len(withoutBudget(data)) == 0 {
+		return nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.refused[source] = true
+	return errors.New("a check keeps nothing")
+}
+
+func (u *unkept) hasRefused(source string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.refused[source]
 }
 
 func checkDestination(ctx context.Context, d config.Destination, add func(Finding)) {

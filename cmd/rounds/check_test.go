@@ -4,6 +4,7 @@
 package main_test
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,5 +121,29 @@ func TestAdaptersAreListedAndDescribed(t *testing.T) {
 	}
 	if code, _, stderr := rounds(t, nil, "adapter", "describe", "/no/such/adapter"); code != 1 || !strings.Contains(stderr, "/no/such/adapter") {
 		t.Errorf("of none: exit code %d\n%s", code, stderr)
+	}
+}
+
+// A check may be made beside an engine, which has another refresh token by then than the configuration: servers take who comes with the old
+// one for a thief, and withdraw both.
+func TestCheckSpendsNoRefreshToken(t *testing.T) {
+	t.Parallel()
+	c := newClinic(t, sampleehr.Options{}, receiver.Options{})
+	tokens := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		t.Error("a token was asked for")
+		w.WriteHeader(http.StatusBadRequest)
+	}))
+	dir := write(t, map[string]string{"mapping.js": tellAll, "main.hcl": replaced(t, pipelineHCL, `base_url = env("EHR_URL")`, `base_url = env("EHR_URL")
+  limits {
+    per_day = 100
+  }
+  auth "oauth2" {
+    token_url     = "`+tokens+`/token"
+    client_id     = "rounds"
+    refresh_token = "c4n4ry"
+  }`)})
+	code, stdout, stderr := rounds(t, c.env(), "check", "--state", filepath.Join(dir, "state"), dir)
+	if code != 0 || !strings.Contains(stdout, "not tried: its adapter has to keep something for the next time") || strings.Contains(stdout+stderr, "c4n4ry") {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
 }

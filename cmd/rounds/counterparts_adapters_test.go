@@ -34,7 +34,7 @@ import (
 type language struct {
 	name, program string
 	ready         func(t *testing.T, dir string) // does what the example's README says to do first
-	saver         string                         // a program that uses the example's rounds.*, and counts its openings in its saved state
+	saver         string                         // a program that uses the example's rounds.*, and counts its openings in its saved state, and its polls
 }
 
 var languages = []language{
@@ -48,7 +48,10 @@ serve({
   info: { name: 'saver', version: '1.0.0' }, schema: { attributes: [] }, validate() {},
   async open(config, env) {
     await env.saveState(Buffer.from(String(Number(env.state ?? 0) + 1)));
-    return { catalog: { feeds: [{ name: 'f', class: 'scan', version: 'none' }] } };
+    return {
+      catalog: { feeds: [{ name: 'f', class: 'scan', version: 'none' }] },
+      async poll() { await env.saveState(Buffer.from('polled')); return {}; },
+    };
   },
 });
 `},
@@ -64,6 +67,13 @@ from rounds import Adapter, pb, serve
 class Source:
     catalog = pb.OpenResponse(feeds=[pb.Feed(name="f", **{"class": "scan"}, version="none")])
 
+    def __init__(self, env):
+        self.env = env
+
+    async def poll(self, query):
+        await self.env.save_state(b"polled")
+        return pb.PollResponse()
+
     async def close(self):
         pass
 
@@ -72,7 +82,7 @@ class Saver(Adapter):
 
     async def open(self, config, env):
         await env.save_state(b"%d" % (int(env.state or 0) + 1))
-        return Source()
+        return Source(env)
 
 serve(Saver())
 `},
@@ -401,6 +411,94 @@ func TestCounterpartAdaptersInOtherLanguagesSaveState(t *testing.T) {
 				case want < 3 && (err != nil || string(saved) != strconv.Itoa(want)):
 					t.Errorf("opening %d saved %q, %v", want, saved, err)
 				}
+			}
+		})
+	}
+}
+
+// TestCounterpartAdaptersInOtherLanguagesSaveSideBySide: sources save at the same time, and a call that is canceled while it saves takes
+// nothing from the others.
+func TestCounterpartAdaptersInOtherLanguagesSaveSideBySide(t *testing.T) {
+	for _, l := range languages {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(l.example(t), "saver"+filepath.Ext(l.program))
+			if err := os.WriteFile(path, []byte(l.saver), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			client := launched(t, path)
+			saving, hold := make(chan struct{}, 1), make(chan struct{})
+			save := func(_ context.Context, state []byte) error {
+				if string(state) == "polled" {
+					select {
+					case saving <- struct{}{}:
+					default:
+					}
+					<-hold
+				}
+				return nil
+			}
+			var sources []*sdk.Opened
+			for range 20 {
+				s, err := client.Open(t.Context(), sdk.Opening{Source: "x.y", Config: []byte(`{}`), Save: save})
+				if err != nil {
+					t.Fatal(err)
+				}
+				sources = append(sources, s)
+			}
+			polls := make(chan error, 2*len(sources))
+			poll := func(ctx context.Context, s *sdk.Opened) {
+				_, err := s.Poll(ctx, sdk.Query{Feed: "f"})
+				polls <- err
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			go poll(ctx, sources[0])
+			<-saving
+			cancel()
+			if err := <-polls; sdk.CodeOf(err) != sdk.CodeRetryable {
+				t.Errorf("the one that was canceled: %v", err)
+			}
+			late, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			for _, s := range sources {
+				go poll(late, s)
+				go poll(late, s)
+			}
+			time.Sleep(time.Second) // not all of them are there by then on a slow machine, which tests less
+			close(hold)
+			for range 2 * len(sources) {
+				if err := <-polls; err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// TestCounterpartAdaptersInOtherLanguagesReadNoEndlessAnswer: what a server sends does not fill the memory.
+func TestCounterpartAdaptersInOtherLanguagesReadNoEndlessAnswer(t *testing.T) {
+	for _, l := range languages {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			gone := make(chan int64, 1)
+			url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				var sent int64
+				for blank := bytes.Repeat([]byte(" "), 1<<20); sent < 1<<30; {
+					n, err := w.Write(blank)
+					if sent += int64(n); err != nil {
+						break
+					}
+				}
+				gone <- sent
+			}))
+			client := launched(t, filepath.Join(l.example(t), l.program))
+			source, err := client.Open(t.Context(), sdk.Opening{Source: "x.y", Config: []byte(`{"base_url": "` + url + `"}`)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = source.Poll(t.Context(), sdk.Query{Feed: "appointments"})
+			if sent := <-gone; sdk.CodeOf(err) != sdk.CodePermanent || !strings.HasPrefix(err.Error(), "GET /appointments: the answer is larger than ") || sent > 256<<20 {
+				t.Errorf("after %d bytes: %v", sent, err)
 			}
 		})
 	}

@@ -74,7 +74,7 @@ func beAdapter(name string) {
 		}
 		sdk.Serve(sdk.Info{Name: name}, func(context.Context, config, sdk.Env) (sdk.Source, error) { return nil, nil })
 	case "by hand", "tcp", "no certificate", "PEM", "padding", "network", "nobody listens", "other name", "expired", "no server's",
-		"other certificate", "plain", "not HTTP/2", "refuses the engine", "ends", "fails":
+		"other certificate", "plain", "not HTTP/2", "refuses the engine", "ends", "fails", "prints":
 		beByHand(name)
 	default:
 		sdk.Serve(sdk.Info{Name: name, Version: "1.2.3", Doc: "For tests."}, openTest)

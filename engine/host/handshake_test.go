@@ -134,12 +134,15 @@ func beByHand(name string) {
 	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(mutual)))
 	pb.RegisterAdapterServer(server, byHand{fail: name == "fails"})
 	fmt.Print(hello)
+	if name == "prints" { // and what reads a pipe by lines has had enough
+		fmt.Print(strings.Repeat("c4n4ry ", 100_000))
+	}
 	_ = server.Serve(listener)
 }
 
 // TestAnAdapterNeedsNoServiceButItsOwn: health, shutdown and go-plugin's other services may be missing.
 func TestAnAdapterNeedsNoServiceButItsOwn(t *testing.T) {
-	for _, name := range []string{"by hand", "tcp"} {
+	for _, name := range []string{"by hand", "tcp", "prints"} {
 		h, l, _ := newHost(t)
 		host.Hurry(h, 10*time.Second, 10*time.Millisecond, time.Minute)
 		a := host.Adapter{Name: name}

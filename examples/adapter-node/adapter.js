@@ -10,6 +10,7 @@ import { AdapterError, log, serve, toDuration, toError, toTimestamp } from './ro
 
 const UNIT = 1; // the precision of the server's timestamps, in ms
 const MARGIN = 10 * 60_000; // how far the server's clock may be behind when a feed begins "now"
+const MAX_BODY = 128 * 1024 * 1024; // of an answer, in bytes; what becomes of it has to fit into a message to the engine
 const LONGEST = 7 * 86_400_000; // pause that a server can ask for
 
 const schema = {
@@ -101,8 +102,9 @@ class Source {
     let response, text;
     try {
       response = await fetch(this.base + path, { headers, signal, redirect: 'manual' }); // elsewhere the token would go
-      text = await response.text();
-    } catch {
+      text = await textOf(response, template);
+    } catch (error) {
+      if (error instanceof AdapterError) throw error;
       throw new AdapterError('retryable', `GET ${template}: ${signal.aborted ? signal.reason.message : 'the connection failed'}`);
     }
     const took = performance.now() - begun;
@@ -114,6 +116,17 @@ class Source {
       throw new AdapterError('retryable', `GET ${template}: the answer is not JSON`);
     }
   }
+}
+
+/** The text of an answer, if it has an end. */
+async function textOf(response, template) {
+  const chunks = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    if ((size += chunk.length) > MAX_BODY) throw new AdapterError('permanent', `GET ${template}: the answer is larger than ${MAX_BODY} bytes`);
+    chunks.push(chunk);
+  }
+  return new TextDecoder().decode(Buffer.concat(chunks));
 }
 
 const instantOf = (text) => (typeof text === 'string' && /^\d{4}-\d\d-\d\dT.*(Z|[+-]\d\d:\d\d)$/.test(text) ? Date.parse(text) : NaN);

@@ -21,6 +21,7 @@ from rounds import Adapter, AdapterError, log, pb, serve, to_error
 
 UNIT = 1  # the precision of the server's timestamps, in ms, as all times here
 MARGIN = 10 * 60_000  # how far the server's clock may be behind when a feed begins "now"
+MAX_BODY = 128 << 20  # of an answer, in bytes; what becomes of it has to fit into a message to the engine
 LONGEST = 7 * 86_400_000  # pause that a server can ask for
 CODES = {401: "unauthorized", 403: "forbidden", 404: "not_found", 408: "retryable", 410: "gone", 425: "retryable"}
 
@@ -128,18 +129,21 @@ class Source:
 
     async def get(self, path, template):
         """What the server answered, its clock when it did, and how long that took. Errors name the template, never the path."""
-        begun = time.monotonic()
+        begun, body = time.monotonic(), bytearray()
         try:
             url = yarl.URL(self.base + path, encoded=True)
             async with self.http.get(url, allow_redirects=False) as response:  # elsewhere the token would go
-                body = await response.read()
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > MAX_BODY:
+                        raise AdapterError("permanent", f"GET {template}: the answer is larger than {MAX_BODY} bytes")
         except aiohttp.ClientError:
             raise AdapterError("retryable", f"GET {template}: the connection failed") from None
         took = int((time.monotonic() - begun) * 1000)
         if response.status != 200:
             raise refused(response.status, response.headers, f"GET {template}: {response.status}")
         try:
-            return simplejson.loads(body, use_decimal=True), http_date(response.headers.get("Date")), took
+            return simplejson.loads(bytes(body), use_decimal=True), http_date(response.headers.get("Date")), took
         except ValueError:
             raise AdapterError("retryable", f"GET {template}: the answer is not JSON") from None
 

@@ -128,6 +128,7 @@ class _Server:
         self.adapter = adapter
         self.sources = {}  # by handle
         self.saves, self.saving = None, {}  # the stream on which state is saved; its requests by number
+        self.writing = asyncio.Lock()  # held for each request: gRPC takes one at a time
 
     def config(self, request):
         config = _parse_config(request.config, self.adapter.schema)
@@ -185,15 +186,20 @@ class _Server:
     async def Saves(self, _, stream):
         self.saves = stream
         while (reply := await stream.read()) != grpc.aio.EOF:
-            if waiting := self.saving.pop(reply.id, None):
+            waiting = self.saving.pop(reply.id, None)
+            if waiting and not waiting.done():  # it is done when its call was cancelled
                 waiting.set_result(reply.error if reply.HasField("error") else None)
 
     async def save(self, handle, state):
         number = max(self.saving, default=0) + 1
         self.saving[number] = saved = asyncio.get_running_loop().create_future()
-        await self.saves.write(pb.SaveRequest(id=number, handle=handle, state=state))
+        await asyncio.shield(self.write(pb.SaveRequest(id=number, handle=handle, state=state)))  # to its end, or no other could begin
         if error := await saved:
             raise AdapterError(error.code, error.text)
+
+    async def write(self, request):
+        async with self.writing:
+            await self.saves.write(request)
 
 
 class _Call:

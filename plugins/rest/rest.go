@@ -110,6 +110,7 @@ package rest
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net/http"
 	"net/url"
 
@@ -167,7 +168,10 @@ func Open(_ context.Context, c Config, env sdk.Env) (sdk.Source, error) {
 // Catalog tells the configured feeds and resources.
 func (s *source) Catalog() sdk.Catalog { return s.catalog }
 
-// Close closes idle connections, and saves what is left of the budget.
-func (s *source) Close() error {
-	return s.client.Close()
+// Close closes idle connections, and saves what is left of the budget and a new refresh token.
+func (s *source) Close() (err error) {
+	if s.auth.tokens != nil {
+		err = s.auth.tokens.Close()
+	}
+	return errors.Join(err, s.client.Close())
 }

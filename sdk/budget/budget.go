@@ -31,7 +31,7 @@ const (
 
 // Limits are what a vendor allows. Zero: no such limit.
 type Limits struct {
-	PerSecond float64 // evenly spaced; it may be less than one. Spacing begins anew with each process
+	PerSecond float64 // evenly spaced, also over restarts if counts are saved; it may be less than one
 	PerMinute int     // in each minute of the clock
 	PerHour   int     // in each hour of the clock
 	PerDay    int     // from midnight to midnight
@@ -59,7 +59,8 @@ type count struct {
 	period Period
 	limit  int
 	span
-	before   span // the period before, for a clock that is set back
+	before   span // the period before, and the one
+	ahead    span // that came after, when the clock was set back: all calls since then count for it as well
 	reserved int  // calls that are saved as made; never fewer than used
 	block    int  // how many are reserved next
 	noted    time.Time
@@ -103,6 +104,7 @@ func New(l Limits, saved *sdk.Section) (*Budget, error) {
 	}
 	if saved != nil {
 		b.load(saved.Load())
+		b.spacing.Allow() // when the process before made its last call is not known
 	}
 	return b, nil
 }
@@ -172,6 +174,7 @@ func (b *Budget) take(ctx context.Context) (wait time.Duration, why string, err 
 	}
 	for _, c := range b.counts {
 		c.used++
+		c.ahead.used++
 		c.recent.add(now, c.period)
 	}
 	return 0, "", nil
@@ -181,17 +184,21 @@ func (b *Budget) take(ctx context.Context) (wait time.Duration, why string, err 
 func (c *count) roll(now time.Time, zone *time.Location) {
 	switch {
 	case !now.Before(c.resumes()):
-		c.before = c.span
-		c.used, c.reserved = 0, 0
+		c.before, c.used = c.span, 0
+		if !now.Before(c.ahead.start) && now.Before(c.ahead.end) { // the clock has been here
+			c.used = c.ahead.used
+		}
 	case now.Before(c.start):
 		// The clock was set back. What was counted since was made in the time that it shows now.
+		c.ahead = c.span
 		if now.Before(c.before.end) {
 			c.used += c.before.used
 		}
-		c.before, c.reserved = span{}, c.used
+		c.before = span{}
 	default:
 		return
 	}
+	c.reserved = c.used
 	c.start, c.end = c.period.around(now, zone)
 }
 

@@ -108,6 +108,18 @@ func zone(t *testing.T, name string) *time.Location {
 	return z
 }
 
+func TestARestartKeepsTheSpacing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, limits := &engine{}, budget.Limits{PerSecond: 2}
+		calls(t, newBudget(t, limits, e.section()), 5)
+		last := time.Now()
+		calls(t, newBudget(t, limits, e.section()), 1) // of a source that was opened anew
+		if d := time.Since(last); d < 500*time.Millisecond {
+			t.Errorf("the next call came after %s", d)
+		}
+	})
+}
+
 func TestAShortWaitIsWaitedForAndALongOneIsNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(51 * time.Second)
@@ -299,7 +311,9 @@ func TestAClockThatIsSetGivesNoCallsAndTakesNoneForLong(t *testing.T) {
 		c.at = ten.Add(14*time.Hour - time.Minute)
 		check(t, b, "the day before again", 30)
 		c.at = ten.Add(14*time.Hour + 2*time.Minute)
-		check(t, b, "the next day", 100)
+		check(t, b, "the next day", 60) // 40 were made since its clock was first seen
+		c.at = ten.Add(39 * time.Hour)
+		check(t, b, "the one after", 100)
 	})
 	t.Run("years ahead and back", func(t *testing.T) {
 		b, c := setup()
@@ -317,7 +331,25 @@ func TestAClockThatIsSetGivesNoCallsAndTakesNoneForLong(t *testing.T) {
 		c.at = ten.Add(-24 * time.Hour)
 		check(t, b, "the day before", 40)
 		c.at = ten
-		check(t, b, "again", 100)
+		check(t, b, "again", 0)
+		c.at = ten.Add(24 * time.Hour)
+		check(t, b, "the day after", 100)
+	})
+	t.Run("back and forth", func(t *testing.T) {
+		b, c := setup()
+		made := 0
+		for range 10 {
+			for _, day := range []int{0, -1} {
+				c.at = ten.AddDate(0, 0, day)
+				n, _ := calls(t, b, 30)
+				made += n
+			}
+		}
+		if made != 100 {
+			t.Errorf("%d calls by a clock that can't decide", made)
+		}
+		c.at = ten.Add(24 * time.Hour)
+		check(t, b, "the day after", 100)
 	})
 }
 

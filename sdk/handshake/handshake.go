@@ -7,6 +7,7 @@
 package handshake
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -60,6 +61,31 @@ func (g *Greeting) Write(b []byte) (int, error) {
 		g.line = append(g.line, c)
 	}
 	return len(b), nil
+}
+
+// In gives go-plugin what an adapter prints, and keeps the first line of it.
+func (g *Greeting) In(stdout io.Reader) io.Reader { return io.TeeReader(&firstLine{from: stdout}, g) }
+
+// firstLine ends with what it reads from, as go-plugin waits for that, and keeps back what follows the line: go-plugin stops to read at a
+// line of 64 KiB, and a program that prints what nobody reads stands still.
+type firstLine struct {
+	from io.Reader
+	past bool
+}
+
+func (f *firstLine) Read(b []byte) (int, error) {
+	for {
+		n, err := f.from.Read(b)
+		switch end := bytes.IndexByte(b[:n], '\n'); {
+		case !f.past && end >= 0:
+			f.past = true
+			return end + 1, nil // an error comes again
+		case !f.past:
+			return n, err
+		case err != nil:
+			return 0, err
+		}
+	}
 }
 
 // Parts gives the fields of the line, nil if it is no adapter's, and whether there was any output.

@@ -39,8 +39,8 @@ type Config struct {
 	Params     map[string]string // further parameters of the request, such as audience or resource
 	// RefreshToken is what a person's login gave: access tokens are had for it (grant refresh_token), not for the client's credentials
 	// alone. Where the server gives a new one each time, the last is kept in Saved, durably before the access token that came with
-	// it is used. A process that ends between the answer and that, which takes some milliseconds, loses it: then the one before is tried,
-	// which servers accept for a while or not at all. If not, a person has to log in again, and configure the new token, which is then
+	// it is used. A process that is killed between the answer and that, which takes some milliseconds, loses it, as does a source that
+	// does not call Tokens.Close at its end: then the one before is tried, which servers accept for a while or not at all. If not, a person has to log in again, and configure the new token, which is then
 	// used in the place of what is kept.
 	RefreshToken string
 	Saved        *sdk.Section
@@ -115,7 +115,11 @@ func New(c Config) (*Tokens, error) {
 		request: httpx.Request{Method: http.MethodPost, URL: c.TokenURL, Template: path, Header: h, Repeat: g.signer == nil && g.refresh == nil},
 		token:   []string{"access_token"}, expires: []string{"expires_in"}, mayLast: true,
 	}
-	return newTokens(g.ask), nil
+	tokens := newTokens(g.ask)
+	if g.refresh != nil {
+		tokens.keep = g.refresh.keep
+	}
+	return tokens, nil
 }
 
 // ask makes one request for a token.
@@ -125,7 +129,7 @@ func (g *grant) ask(ctx context.Context, client *httpx.Client) (string, time.Dur
 		form[name] = values
 	}
 	if g.refresh != nil {
-		if err := g.refresh.keep(ctx); err != nil { // what could not be kept before
+		if err := g.refresh.keep(ctx); err != nil {
 			return "", 0, err
 		}
 		form.Set("refresh_token", g.refresh.token)

@@ -199,8 +199,9 @@ type vault struct {
 	mu     sync.Mutex
 	valid  string
 	issued int
-	keeps  bool // the refresh token stays the same
-	down   bool // once: it rotates, and its answer is lost
+	keeps  bool          // the refresh token stays the same
+	hold   chan struct{} // until it is closed an answer, whose token is good already, does not get through
+	down   bool          // once: it rotates, and its answer is lost
 }
 
 func newVault(t *testing.T) *vault {
@@ -222,6 +223,9 @@ func newVault(t *testing.T) *vault {
 		if v.down {
 			v.down = false
 			panic(http.ErrAbortHandler)
+		}
+		if v.hold != nil {
+			<-v.hold
 		}
 		fmt.Fprintf(w, `{"access_token": "a%d", "expires_in": 600%s}`, v.issued, rotated)
 	}))
@@ -298,7 +302,7 @@ func TestAnAccessTokenIsNotUsedBeforeTheNewRefreshTokenIsDurable(t *testing.T) {
 	u.now = u.now.Add(time.Hour)
 	for range 3 {
 		token, err := u.get(t.Context(), u.client, "")
-		if sdk.CodeOf(err) != sdk.CodeRetryable || !strings.HasPrefix(err.Error(), "no token: the new refresh token could not be saved") ||
+		if sdk.CodeOf(err) != sdk.CodeRetryable || !strings.HasPrefix(err.Error(), "no token: the refresh token could not be saved") ||
 			strings.Contains(err.Error(), "c4n4ry") || token != "" {
 			t.Errorf("got %q, %v", token, err)
 		}
@@ -320,6 +324,66 @@ func TestAnAccessTokenIsNotUsedBeforeTheNewRefreshTokenIsDurable(t *testing.T) {
 	u = v.start(t, d, "r0-c4n4ry")
 	d.during = nil
 	u.wantToken(t, "a4")
+}
+
+func TestARefreshTokenThatIsUnderWayIsNotLostAtTheEnd(t *testing.T) {
+	v, d := newVault(t), &disk{}
+	v.hold = make(chan struct{})
+	u := v.start(t, d, "r0-c4n4ry")
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := make(chan error)
+	go func() {
+		_, err := u.get(ctx, u.client, "")
+		asked <- err
+	}()
+	for v.mu.TryLock() { // until the vault has the question
+		v.mu.Unlock()
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	if err := <-asked; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	closed := make(chan error)
+	go func() { closed <- u.Tokens.Close() }()
+	close(v.hold)
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	u.now = u.now.Add(time.Hour)
+	if token, err := u.get(t.Context(), u.client, ""); sdk.CodeOf(err) != sdk.CodeRetryable {
+		t.Errorf("after the end it got %q, %v", token, err)
+	}
+	v.start(t, d, "r0-c4n4ry").wantToken(t, "a2") // with the one that was kept
+}
+
+func TestARefreshTokenThatCouldNotBeKeptIsKeptAtTheEnd(t *testing.T) {
+	v, d := newVault(t), &disk{}
+	u := v.start(t, d, "r0-c4n4ry")
+	u.wantToken(t, "a1")
+	d.fail = errors.New("c4n4ry")
+	u.now = u.now.Add(time.Hour)
+	if _, err := u.get(t.Context(), u.client, ""); err == nil {
+		t.Fatal("it was used")
+	}
+	if err := u.Tokens.Close(); sdk.CodeOf(err) != sdk.CodeRetryable {
+		t.Errorf("got %v", err)
+	}
+	d.fail = nil
+	if err := u.Tokens.Close(); err != nil {
+		t.Error(err)
+	}
+	v.start(t, d, "r0-c4n4ry").wantToken(t, "a3")
+}
+
+func TestARefreshTokenIsNotSpentWhereTheNextCantBeKept(t *testing.T) {
+	v, d := newVault(t), &disk{fail: errors.New("c4n4ry")}
+	u := v.start(t, d, "r0-c4n4ry")
+	if _, err := u.get(t.Context(), u.client, ""); sdk.CodeOf(err) != sdk.CodeRetryable || v.issued != 0 {
+		t.Errorf("%d were issued, %v", v.issued, err)
+	}
+	d.fail = nil
+	u.wantToken(t, "a1")
 }
 
 // What a refresh token is good for once is not asked for twice by itself: the second would be taken for a thief.

@@ -18,7 +18,7 @@ type refresh struct {
 	token   string
 	of      string // which configured token it goes back to
 	saved   *sdk.Section
-	unsaved bool
+	unsaved bool // it can't be used: where it can't be kept, the next one could not be either, and would be lost
 }
 
 // keptToken is how a rotated token is kept. Of is a hash, by which a configured token that was changed since takes over.
@@ -29,13 +29,13 @@ type keptToken struct {
 
 func newRefresh(configured string, saved *sdk.Section) *refresh {
 	sum := sha256.Sum256([]byte(configured))
-	r := &refresh{token: configured, of: hex.EncodeToString(sum[:]), saved: saved}
+	r := &refresh{token: configured, of: hex.EncodeToString(sum[:]), saved: saved, unsaved: true}
 	if saved == nil {
 		return r
 	}
 	var kept keptToken
 	if json.Unmarshal(saved.Load(), &kept) == nil && kept.Of == r.of && kept.Token != "" {
-		r.token = kept.Token
+		r.token, r.unsaved = kept.Token, false
 	}
 	return r
 }
@@ -58,10 +58,10 @@ func (r *refresh) keep(ctx context.Context) error {
 	}
 	text, err := json.Marshal(keptToken{Of: r.of, Token: r.token})
 	if err != nil {
-		return sdk.Permanent("the new refresh token could not be written").Because(err)
+		return sdk.Permanent("the refresh token could not be written").Because(err)
 	}
 	if err := r.saved.Save(ctx, text); err != nil {
-		return sdk.Retryable("the new refresh token could not be saved: %s", sdk.Safe(err).Text).Because(err)
+		return sdk.Retryable("the refresh token could not be saved: %s", sdk.Safe(err).Text).Because(err)
 	}
 	r.unsaved = false
 	return nil

@@ -17,6 +17,7 @@ import (
 
 const (
 	issueLimit = time.Minute // for one token, repetitions included
+	keepLimit  = 5 * time.Second
 	// settle is how old a token has to be for its refusal to mean that it has expired: a new one that is refused would be
 	// followed by others, one for each record.
 	settle = 10 * time.Second
@@ -32,6 +33,9 @@ type Tokens struct {
 	ask    func(context.Context, *httpx.Client) (token string, life time.Duration, err error)
 	now    func() time.Time
 	flight singleflight.Group
+	keep   func(context.Context) error // makes durable what ask was given to keep; nil: that is nothing
+	asking sync.Mutex                  // held while ask is under way
+	closed bool
 
 	mu      sync.Mutex
 	token   string
@@ -123,8 +127,27 @@ func (t *Tokens) held(refused string) (token string, ok bool, err error) {
 	return t.token, true, nil
 }
 
+// Close makes sure that no refresh token is lost with the source: it waits for a request that is under way although its callers have
+// gone, for a minute at most, and keeps what could not be kept before. Tokens are not asked for any more.
+func (t *Tokens) Close() error {
+	if t.keep == nil {
+		return nil
+	}
+	t.asking.Lock()
+	defer t.asking.Unlock()
+	t.closed = true
+	ctx, cancel := context.WithTimeout(context.Background(), keepLimit)
+	defer cancel()
+	return t.keep(ctx)
+}
+
 // issue asks for a token and keeps it.
 func (t *Tokens) issue(ctx context.Context, client *httpx.Client) (string, error) {
+	t.asking.Lock()
+	defer t.asking.Unlock()
+	if t.closed {
+		return "", sdk.Retryable("no token: the source is closed")
+	}
 	asked := t.now()
 	token, life, err := t.ask(ctx, client)
 	t.mu.Lock()

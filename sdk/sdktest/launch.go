@@ -193,7 +193,7 @@ func (p *program) Stdout() io.ReadCloser {
 	return struct {
 		io.Reader
 		io.Closer
-	}{io.TeeReader(p.stdout, &p.greeting), p.stdout}
+	}{p.greeting.In(p.stdout), p.stdout}
 }
 
 // Stderr implements runner.Runner: go-plugin gets none.
