@@ -27,7 +27,10 @@ type reading struct {
 var errEndless = errors.New("the window has no end")
 
 // read reads a window, from q on.
-func (s *source) read(q sdk.Query) (*reading, error) {
+func (s *source) read(q sdk.Query) (*reading, error) { return s.readUntil(q, nil) }
+
+// readUntil reads a window to its end, or until enough of it was read.
+func (s *source) readUntil(q sdk.Query, enough func(*reading) bool) (*reading, error) {
 	r := &reading{feed: s.feed(q.Feed)}
 	cursors := map[string]bool{}
 	for {
@@ -38,6 +41,9 @@ func (s *source) read(q sdk.Query) (*reading, error) {
 		r.queries, r.pages, r.changes = append(r.queries, q), append(r.pages, page), append(r.changes, page.Changes...)
 		if len(page.Cursor) == 0 {
 			r.watermark = page.Watermark
+			return r, nil
+		}
+		if enough != nil && enough(r) {
 			return r, nil
 		}
 		if cursors[string(page.Cursor)] {
