@@ -272,6 +272,9 @@ func (c *clinic) visits(ctx context.Context, q sdk.Query) (page sdk.Page, err er
 	page.Now, page.Calls = answer.Date, answer.Calls
 	if len(items) == size {
 		at.Offset += size
+		if c.Break == "ties-page" { // the next page begins after the last time, not after the last record
+			at.Since, at.Offset = page.Changes[size-1].Time.Add(time.Second).Format(time.RFC3339), 0
+		}
 		page.Cursor, err = json.Marshal(at)
 		return page, err
 	}

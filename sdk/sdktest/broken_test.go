@@ -302,6 +302,7 @@ func TestABrokenAdapterFailsByItsRule(t *testing.T) {
 		{breaks: "resume", rule: "resume", says: "watermarks that give different next windows"},
 		{breaks: "watermark", rule: "watermark", says: "feed log: an empty window gives another watermark than it was asked with"},
 		{breaks: "ties", rule: "ties", says: "in the window after the first, without overlap, 2 of 2 changes that belong to the window are missing"},
+		{breaks: "ties-page", rule: "ties", says: "read with a limit of 1, 10 changes are missing"},
 		{breaks: "foreign", rule: "foreign", says: "it is read from a watermark that the adapter did not write"},
 		{breaks: "unknown-feed", rule: "unknown-feed", says: "a feed that there is not gives a page"},
 		{breaks: "not-found", rule: "not-found", says: "an identifier that the EHR does not know is retryable"},

@@ -319,7 +319,7 @@ func (k *kit) cancelled(o *outcome, c call) (problem string) {
 		f, end := hang()
 		defer end()
 		l.fault.Store(f)
-		ctx, cancel := context.WithCancel(k.ctx)
+		ctx, cancel := k.timeout() // for one that neither asks nor ends
 		defer cancel()
 		ended := make(chan error, 1)
 		go func() { ended <- c.do(ctx, s) }()
