@@ -287,11 +287,13 @@ func (c *clinic) visits(ctx context.Context, q sdk.Query) (page sdk.Page, err er
 
 func (c *clinic) log(ctx context.Context, q sdk.Query) (page sdk.Page, err error) {
 	from := cmp.Or(string(q.Cursor), string(q.Watermark), "0")
-	after, err := strconv.Atoi(from)
+	number, _, _ := strings.Cut(from, "-")
+	after, err := strconv.Atoi(number)
 	if err != nil && c.Break != "foreign" {
 		return page, sdk.WatermarkExpired("the number was written by another kind of feed")
 	}
-	answer, err := c.ask(ctx, http.MethodGet, "/log", "/log", url.Values{"after": {strconv.Itoa(after)}, "limit": {strconv.Itoa(cmp.Or(q.Limit, 100))}})
+	answer, err := c.ask(ctx, http.MethodGet, "/log", "/log", url.Values{"after": {strconv.Itoa(after)}, "limit": {strconv.Itoa(cmp.Or(q.Limit, 100))},
+		"opaque": {strconv.FormatBool(c.Break == "opaque")}})
 	if err != nil {
 		return page, err
 	}
@@ -300,6 +302,7 @@ func (c *clinic) log(ctx context.Context, q sdk.Query) (page sdk.Page, err error
 			N  int
 			ID string
 		}
+		Last string
 		Done bool
 	}
 	if err := json.Unmarshal(answer.Body, &body); err != nil || body.Entries == nil {
@@ -312,7 +315,7 @@ func (c *clinic) log(ctx context.Context, q sdk.Query) (page sdk.Page, err error
 		page.Changes = append(page.Changes, sdk.Change{Ref: sdk.Ref{Kind: "visit", ID: e.ID}, Version: strconv.Itoa(e.N), Data: []byte(`{}`)})
 		after = e.N
 	}
-	mark := []byte(strconv.Itoa(after))
+	mark := []byte(cmp.Or(body.Last, strconv.Itoa(after)))
 	if c.Break == "watermark" && len(body.Entries) == 0 {
 		mark = []byte("0")
 	}

@@ -179,7 +179,12 @@ func checkWatermark(k *kit, o *outcome) {
 				return
 			}
 			if len(next.changes) == 0 && !sameMark(next.watermark, r.watermark) {
-				o.fail("feed %s: an empty window gives another watermark than it was asked with", r.feed.Name)
+				const problem = "feed %s: an empty window gives another watermark than it was asked with"
+				if r.feed.Class == sdk.Sequence && k.main.moved() > 0 { // CouchDB words one place in its sequence anew each time
+					o.unchecked(problem+", as the EHR answers requests that are made again with something else", r.feed.Name)
+				} else {
+					o.fail(problem, r.feed.Name)
+				}
 			}
 			if d := differ(r.feed, next.changes, last.changes); d != "" {
 				o.fail("feed %s: on a server that stands still, the third window lists something else than the second: %s", r.feed.Name, d)
