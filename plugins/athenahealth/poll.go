@@ -84,6 +84,15 @@ func (s *source) again(ctx context.Context, f feed, at place, look bool) (sdk.Pa
 	}
 	at.heard(got.asked, got.date)
 	page := got.page(s.client.Budget().Notes())
+	switch by, err := at.ahead(got.date); {
+	case err != nil:
+		return sdk.Page{}, err
+	case by > 0: // nobody knows since when, and what was taken before that has marks that are yet to come
+		at.Again = &again{From: got.date.Add(-astray), To: at.Mark.Read.Add(piece)}
+		at.Mark.Read = at.Again.From
+		page.Cursor = written(at)
+		return page, nil
+	}
 	r.Found += len(got.changes)
 	if r.To.IsZero() {
 		r.To = got.date.Add(slack)
@@ -116,6 +125,9 @@ func (s *source) again(ctx context.Context, f feed, at place, look bool) (sdk.Pa
 func (s *source) take(ctx context.Context, f feed, at place) (sdk.Page, error) {
 	got, err := s.read(ctx, f, false, httpx.Request{Once: true}, url.Values{})
 	if err != nil {
+		return sdk.Page{}, err
+	}
+	if _, err := at.ahead(got.date); err != nil {
 		return sdk.Page{}, err
 	}
 	at.heard(got.asked, got.date)
