@@ -233,6 +233,22 @@ func TestASequenceWhosePlacesTheServerWordsAnewIsNoBreach(t *testing.T) {
 	}
 }
 
+// TestAProxyOfTheEnvironmentIsNotOnTheWayToTheKit: Go's own client leaves this machine out, those of other languages don't.
+func TestAProxyOfTheEnvironmentIsNotOnTheWayToTheKit(t *testing.T) {
+	t.Setenv("NO_PROXY", "ehr.example")
+	t.Setenv("no_proxy", "")
+	o := options(t, "", false)
+	var environment []string
+	o.Launch = func(_ context.Context, start sdktest.Start) (*sdktest.Process, error) {
+		environment = start.Environment
+		return nil, sdk.Retryable("not started")
+	}
+	sdktest.Check(t.Context(), o)
+	if want := []string{"NO_PROXY=ehr.example,127.0.0.1", "no_proxy=ehr.example,127.0.0.1"}; !slices.Equal(environment, want) {
+		t.Errorf("got %q, want %q", environment, want)
+	}
+}
+
 func TestAProgramThatIsNoAdapterIsToldApart(t *testing.T) {
 	o := options(t, "", false)
 	o.Launch = sdktest.Program("/bin/ls")
