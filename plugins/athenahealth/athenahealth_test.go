@@ -337,6 +337,16 @@ func TestResources(t *testing.T) {
 			t.Errorf("%+v: %s", r.Ref, r.Data)
 		}
 	}
+	c.do(func() {
+		c.before = func(w http.ResponseWriter, _ *http.Request) bool {
+			_, _ = w.Write([]byte("\n[{\"lastname\": \"Surname\"}]\n"))
+			return true
+		}
+	})
+	results, err = c.Fetch(t.Context(), []sdk.Ref{{Kind: "patient", ID: "8"}})
+	if err != nil || string(results[0].Data) != `{"lastname": "Surname"}` {
+		t.Errorf("a list with space around it gives %q, %v", results, err)
+	}
 	for _, call := range c.calls() {
 		if strings.Contains(call, "/..") {
 			t.Errorf("another path was called: %s", call)

@@ -4,6 +4,7 @@
 package athenahealth
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"maps"
@@ -59,7 +60,7 @@ func fits(id string) bool { return id != "" && id != "." && id != ".." }
 
 // alone takes a record out of the list in which it is alone.
 func alone(body []byte, path string) (json.RawMessage, error) {
-	if body[0] != '[' {
+	if body = bytes.TrimSpace(body); body[0] != '[' {
 		return body, nil
 	}
 	items := slices.Collect(rawjson.Elements(body))

@@ -75,6 +75,10 @@ func (s *source) again(ctx context.Context, f feed, at place, look bool) (sdk.Pa
 		"showprocessedstartdatetime": {eastern().from(r.From.Add(-margin))},
 		"showprocessedenddatetime":   {eastern().to(until.Add(margin))},
 	})
+	if sdk.CodeOf(err) == sdk.CodePermanent {
+		return sdk.Page{}, sdk.Permanent("%s; it was asked for what was marked from %s on: if the server has that no more, rounds state set PIPELINE --start INSTANT "+
+			"leaves it out", err.Error(), r.From.UTC().Format(time.RFC3339)).Because(err)
+	}
 	if err != nil {
 		return sdk.Page{}, err
 	}

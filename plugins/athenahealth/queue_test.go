@@ -311,3 +311,29 @@ func TestAClockThatIsAstrayIsToldAndNothingIsCommittedByIt(t *testing.T) {
 	}
 	r.expect("1/f", "2/f")
 }
+
+// TestMarksThatTheServerHasNoMoreAreExplained: how long it keeps what was processed is not documented, nor what it says then.
+func TestMarksThatTheServerHasNoMoreAreExplained(t *testing.T) {
+	c := open(t, simulator.Options{}, "")
+	c.Subscribe("appointments")
+	r := c.reader("appointments")
+	if err := r.window(); err != nil {
+		t.Fatal(err)
+	}
+	c.pass(100 * 24 * time.Hour)
+	c.appointment("1", "f")
+	c.do(func() {
+		c.before = func(w http.ResponseWriter, r *http.Request) bool {
+			if !r.URL.Query().Has("showprocessedstartdatetime") {
+				return false
+			}
+			w.WriteHeader(http.StatusBadRequest)
+			return true
+		}
+	})
+	r.recover = true
+	wantError(t, r.window(), sdk.CodePermanent, "400 Bad Request; it was asked for what was marked from 2026-03-02T14:57:2")
+	if c.Waiting("appointments") != 1 {
+		t.Error("what can't be told from what is lost was taken all the same")
+	}
+}
