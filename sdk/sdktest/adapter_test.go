@@ -306,10 +306,14 @@ func (c *clinic) log(ctx context.Context, q sdk.Query) (page sdk.Page, err error
 		Done bool
 	}
 	if err := json.Unmarshal(answer.Body, &body); err != nil || body.Entries == nil {
-		if c.Break != "not-data" {
+		if c.Break != "not-data" && (c.Break != "not-data-later" || q.Cursor == nil) {
 			return page, sdk.Retryable("GET /log: the answer has another form than expected")
 		}
 		body.Done = true
+	}
+	if c.Break == "not-data-later" && q.Cursor == nil && q.Watermark == nil {
+		page.Cursor = []byte("0") // the first page is a look at the server
+		return page, nil
 	}
 	for _, e := range body.Entries {
 		page.Changes = append(page.Changes, sdk.Change{Ref: sdk.Ref{Kind: "visit", ID: e.ID}, Version: strconv.Itoa(e.N), Data: []byte(`{}`)})

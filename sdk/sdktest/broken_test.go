@@ -346,6 +346,7 @@ func TestABrokenAdapterFailsByItsRule(t *testing.T) {
 		{breaks: "forbidden", rule: "forbidden", says: "is retryable and not forbidden"},
 		{breaks: "server-error", rule: "server-error", says: "is permanent and not retryable"},
 		{breaks: "not-data", rule: "not-data", says: "Poll of feed visits, answered by a page of HTML with status 200, is taken for an empty page"},
+		{breaks: "not-data-later", rule: "not-data", says: "Poll of feed log, answered by a page of HTML with status 200, is taken for an empty page"},
 		{breaks: "not-data-crash", rule: "not-data", says: "whose values can't be read, has no answer: Poll: the adapter's process ended"},
 		{breaks: "leak", rule: "leak", says: "connections to the EHR open"},
 		{breaks: "leak-memory", rule: "leak", says: "MiB of memory in use"},

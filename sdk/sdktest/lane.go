@@ -89,6 +89,7 @@ func (l *lane) gateTo(origin *url.URL) (string, error) {
 	}
 	g := &gate{origin: origin, own: "http://" + listener.Addr().String(), conns: map[net.Conn]bool{}}
 	g.server = &http.Server{
+		Addr:              listener.Addr().String(),
 		Handler:           l.handler(g),
 		ConnState:         g.connected,
 		ReadHeaderTimeout: time.Minute,

@@ -4,6 +4,7 @@
 package sdktest
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -64,6 +65,16 @@ func (r *reading) after(overlap time.Duration) sdk.Query {
 	q := r.queries[0]
 	q.Cursor, q.Watermark, q.Overlap, q.Limit = nil, r.watermark, overlap, 0
 	return q
+}
+
+// telling is the query of the first page that holds something; of the first page, if there is none, or if its cursor leads to a gate, as
+// another lane has others.
+func (r *reading) telling(l *lane) sdk.Query {
+	i := slices.IndexFunc(r.pages, func(p sdk.Page) bool { return len(p.Changes) > 0 })
+	if i < 0 || slices.ContainsFunc(l.gates, func(g *gate) bool { return bytes.Contains(r.queries[i].Cursor, []byte(g.server.Addr)) }) {
+		i = 0
+	}
+	return r.queries[i]
 }
 
 // newest is the time of the newest change; zero: none has one.

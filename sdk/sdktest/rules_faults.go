@@ -56,7 +56,9 @@ func (k *kit) calls() (calls []call) {
 	}
 	for _, f := range feeds {
 		q := k.query(f)
-		if f.Class == sdk.Queue && !f.Peeks {
+		if r := k.readings[f.Name]; r != nil {
+			q = r.telling(k.main)
+		} else if f.Class == sdk.Queue && !f.Peeks {
 			q = taking(f, k.o.Start)
 		}
 		q.Limit = 10 // one page will do
