@@ -84,11 +84,11 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 	if !l.done {
 		page.Cursor = written(p)
 	} else {
-		lost, err := c.lost(ctx, of, &p.Mark)
+		lost, notes, err := c.lost(ctx, of, &p.Mark)
 		if err != nil {
 			return page, err
 		}
-		page.Changes = append(page.Changes, lost...)
+		page.Changes, page.Notes = append(page.Changes, lost...), append(page.Notes, notes...)
 		page.Watermark = written(p.Mark)
 	}
 	page.Calls = c.calls

@@ -33,7 +33,7 @@ func checkLeaks(k *kit, o *outcome, secrets bool) {
 const (
 	cycles    = 20               // openings and closings between two measurements
 	groups    = 3                // measurements after the first
-	suspect   = 8                // groups of a process that seems to leak
+	suspect   = 6                // groups of a process that seems to leak
 	leakTime  = 30 * time.Second // after which no further group is begun
 	memoryPer = 4 << 20          // bytes by which a group may grow memory over and over
 )
@@ -58,11 +58,14 @@ func checkLeak(k *kit, o *outcome) {
 		return
 	}
 	defer l.close()
-	if p.PID == 0 || readMeasure(p.PID) == (measure{}) {
+	switch m := readMeasure(p.PID); {
+	case m == (measure{}):
 		o.unchecked("memory and files of the process can't be read on this system")
 		if len(l.gates) == 0 {
 			return
 		}
+	case m.files == 0:
+		o.unchecked("the files that the process has open can't be counted on this system")
 	}
 	deadline := time.Now().Add(leakTime)
 	var all []measure
