@@ -243,6 +243,9 @@ func TestAnotherReaderIsNoticed(t *testing.T) {
 		if warned != reads {
 			t.Errorf("another reads: %t; told: %+v", reads, note)
 		}
+		if !reads && r.listed != 90 {
+			t.Errorf("nobody else reads, and of 90 messages %d were listed", r.listed)
+		}
 		if len(r.got) < 60 {
 			t.Errorf("%d of 90 came", len(r.got))
 		}

@@ -97,7 +97,9 @@ func (s *source) again(ctx context.Context, f feed, at place, look bool) (sdk.Pa
 		page.Cursor = written(at)
 		return page, nil
 	}
-	r.Found += len(got.changes)
+	if r.Found += len(got.changes); r.Count {
+		page.Changes = nil // a state that is told again, on a page without those after it, would be taken for a return to it
+	}
 	if r.To.IsZero() {
 		r.To = got.date.Add(slack)
 	}
@@ -109,18 +111,18 @@ func (s *source) again(ctx context.Context, f feed, at place, look bool) (sdk.Pa
 	case until.Before(r.To):
 		r.From, r.Offset = until, 0
 	default:
-		if r.Count {
+		if at.Again = nil; r.Count {
 			if r.Found > at.Mark.Taken {
 				page.Notes = append(page.Notes, sdk.Note{Code: "another-reader", Text: "another client with the same key reads feed " + f.path + " of this practice too: " +
 					strconv.Itoa(r.Found) + " messages were read in the last hour, and only " + strconv.Itoa(at.Mark.Taken) + " of them here. Each takes messages from the other; give each its own key"})
+				at.Again = &again{From: at.Mark.Since, To: at.Mark.Read}
 			}
 			at.Mark.Since, at.Mark.Taken = at.Mark.Read, 0
 		}
-		at.Again = nil
+		page.Cursor = written(at)
+		return page, nil
 	}
-	if at.Again != nil {
-		at.Again = &r
-	}
+	at.Again = &r
 	page.Cursor = written(at)
 	return page, nil
 }
