@@ -26,8 +26,8 @@
 //
 // Times of marks are asked for in Eastern time, wide enough for every way to read a time of the hour that comes twice.
 //
-// Once an hour what was marked in that hour is read again and counted. If it is more than this source took, another client with the
-// same key reads the feed as well; what it took comes to light by that, and the engine is told.
+// Once an hour what was marked in that hour is counted. If it is more than this source took, another client with the same key reads the
+// feed as well; the engine is told, and all of it is read again, so that what the other took comes to light.
 //
 // # Resources
 //

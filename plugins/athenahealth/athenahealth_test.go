@@ -243,6 +243,9 @@ func TestAnotherReaderIsNoticed(t *testing.T) {
 		if warned != reads {
 			t.Errorf("another reads: %t; told: %+v", reads, note)
 		}
+		if !reads && r.listed != 90 {
+			t.Errorf("nobody else reads, and of 90 messages %d were listed", r.listed)
+		}
 		if len(r.got) < 60 {
 			t.Errorf("%d of 90 came", len(r.got))
 		}
@@ -338,6 +341,16 @@ func TestResources(t *testing.T) {
 		if r.Err == nil && !json.Valid(r.Data) || r.Ref != refs[i] {
 			t.Errorf("%+v: %s", r.Ref, r.Data)
 		}
+	}
+	c.do(func() {
+		c.before = func(w http.ResponseWriter, _ *http.Request) bool {
+			_, _ = w.Write([]byte("\n[{\"lastname\": \"Surname\"}]\n"))
+			return true
+		}
+	})
+	results, err = c.Fetch(t.Context(), []sdk.Ref{{Kind: "patient", ID: "8"}})
+	if err != nil || string(results[0].Data) != `{"lastname": "Surname"}` {
+		t.Errorf("a list with space around it gives %q, %v", results, err)
 	}
 	for _, call := range c.calls() {
 		if strings.Contains(call, "/..") {

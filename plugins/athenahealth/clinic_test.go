@@ -132,6 +132,7 @@ type reader struct {
 	notes             map[string]sdk.Note // by code
 	lose              func(page int) bool // the page is read and not committed
 	pages             int
+	listed            int // changes on all pages
 }
 
 func (c *clinic) reader(feed string) *reader {
@@ -147,6 +148,7 @@ func (r *reader) window() error {
 		if err != nil {
 			return err
 		}
+		r.listed += len(page.Changes)
 		for _, n := range page.Notes {
 			r.notes[n.Code] = n
 		}

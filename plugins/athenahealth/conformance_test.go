@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"testing"
-	"time"
 
 	"github.com/rounds-engine/rounds/plugins/athenahealth"
 	"github.com/rounds-engine/rounds/plugins/athenahealth/simulator"
@@ -40,8 +39,6 @@ func TestConformance(t *testing.T) {
 			"environment": "preview", "practice_id": "195900", "client_id": "rounds-client", "client_secret": secret, "base_url": server.URL,
 			"page_size": 4, "limits": map[string]any{"per_second": 0},
 		},
-		// The kit forgets where it was, as after the loss of the state: what was taken comes again from an instant on.
-		Start:   time.Now().Add(-time.Hour),
 		Consume: true,
 		Refs: func(c sdk.Change) []sdk.Ref {
 			var v struct{ PatientID string }

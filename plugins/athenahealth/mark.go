@@ -19,6 +19,8 @@ const (
 	settle = 5 * time.Minute
 	// slack is how much the clock that marks messages may differ from the one that answers calls.
 	slack = 30 * time.Second
+	// astray is how much the clock that answers calls may be set back: what was marked since is read again.
+	astray = 24 * time.Hour
 	// piece is how much is read again at once: "for a short period of time only", says the documentation.
 	piece = time.Hour
 	// audit is how often it is looked whether another client reads the feed too.
@@ -130,13 +132,27 @@ func (at *place) recover(overlap time.Duration) {
 
 // heard takes note of the server's clock: when it was asked at the latest, and when it answered. Zero: it does not tell.
 func (at *place) heard(asked, answered time.Time) {
-	if at.Begun.IsZero() && !asked.IsZero() {
-		at.Begun = asked.Add(-time.Second) // clocks are told in whole seconds
+	asked = asked.Add(-time.Second) // clocks are told in whole seconds
+	if !answered.IsZero() && (at.Begun.IsZero() || asked.Before(at.Begun)) {
+		at.Begun = asked
 	}
 	if at.Failed && !answered.IsZero() {
 		at.Failed, at.Mark.Until = false, answered.Add(settle)
 		at.Mark.Since, at.Mark.Taken, at.Mark.Last = time.Time{}, 0, 0 // what was taken and did not arrive was not counted
 	}
+}
+
+// ahead says by how much the watermark is ahead of the server's clock, beyond what clocks may differ: then that was set back. It is an
+// error if that is so much that one of the two can only be wrong.
+func (at *place) ahead(now time.Time) (time.Duration, error) {
+	switch by := at.Mark.Read.Sub(now); {
+	case now.IsZero() || by <= slack:
+		return 0, nil
+	case by <= astray:
+		return by, nil
+	}
+	return 0, sdk.Retryable("the server's clock is more than %s before the time up to which the feed was read, so that what was taken and not committed can't "+
+		"be found again; if it stays so, rounds state set PIPELINE --start INSTANT says from when", astray)
 }
 
 // end is the watermark after a window that was read to its end.
@@ -146,7 +162,11 @@ func (at *place) heard(asked, answered time.Time) {
 func (at *place) end() mark {
 	m := at.Mark
 	switch {
-	case at.Begun.Before(m.Read): // or the server does not tell its clock
+	case at.Begun.IsZero(): // the server does not tell its clock
+		return m
+	case m.Read.Sub(at.Begun) > slack: // it was set back, and all that was by it begins anew
+		return mark{Read: at.Begun, Until: at.Begun.Add(settle)}
+	case at.Begun.Before(m.Read):
 		return m
 	case at.Begun.Before(m.Until):
 		m.Read = at.Begun

@@ -75,6 +75,10 @@ func (s *source) again(ctx context.Context, f feed, at place, look bool) (sdk.Pa
 		"showprocessedstartdatetime": {eastern().from(r.From.Add(-margin))},
 		"showprocessedenddatetime":   {eastern().to(until.Add(margin))},
 	})
+	if sdk.CodeOf(err) == sdk.CodePermanent {
+		return sdk.Page{}, sdk.Permanent("%s; it was asked for what was marked from %s on: if the server has that no more, rounds state set PIPELINE --start INSTANT "+
+			"leaves it out", err.Error(), r.From.UTC().Format(time.RFC3339)).Because(err)
+	}
 	if err != nil {
 		return sdk.Page{}, err
 	}
@@ -84,7 +88,18 @@ func (s *source) again(ctx context.Context, f feed, at place, look bool) (sdk.Pa
 	}
 	at.heard(got.asked, got.date)
 	page := got.page(s.client.Budget().Notes())
-	r.Found += len(got.changes)
+	switch by, err := at.ahead(got.date); {
+	case err != nil:
+		return sdk.Page{}, err
+	case by > 0: // nobody knows since when, and what was taken before that has marks that are yet to come
+		at.Again = &again{From: got.date.Add(-astray), To: at.Mark.Read.Add(piece)}
+		at.Mark.Read = at.Again.From
+		page.Cursor = written(at)
+		return page, nil
+	}
+	if r.Found += len(got.changes); r.Count {
+		page.Changes = nil // a state that is told again, on a page without those after it, would be taken for a return to it
+	}
 	if r.To.IsZero() {
 		r.To = got.date.Add(slack)
 	}
@@ -96,18 +111,18 @@ func (s *source) again(ctx context.Context, f feed, at place, look bool) (sdk.Pa
 	case until.Before(r.To):
 		r.From, r.Offset = until, 0
 	default:
-		if r.Count {
+		if at.Again = nil; r.Count {
 			if r.Found > at.Mark.Taken {
 				page.Notes = append(page.Notes, sdk.Note{Code: "another-reader", Text: "another client with the same key reads feed " + f.path + " of this practice too: " +
 					strconv.Itoa(r.Found) + " messages were read in the last hour, and only " + strconv.Itoa(at.Mark.Taken) + " of them here. Each takes messages from the other; give each its own key"})
+				at.Again = &again{From: at.Mark.Since, To: at.Mark.Read}
 			}
 			at.Mark.Since, at.Mark.Taken = at.Mark.Read, 0
 		}
-		at.Again = nil
+		page.Cursor = written(at)
+		return page, nil
 	}
-	if at.Again != nil {
-		at.Again = &r
-	}
+	at.Again = &r
 	page.Cursor = written(at)
 	return page, nil
 }
@@ -116,6 +131,9 @@ func (s *source) again(ctx context.Context, f feed, at place, look bool) (sdk.Pa
 func (s *source) take(ctx context.Context, f feed, at place) (sdk.Page, error) {
 	got, err := s.read(ctx, f, false, httpx.Request{Once: true}, url.Values{})
 	if err != nil {
+		return sdk.Page{}, err
+	}
+	if _, err := at.ahead(got.date); err != nil {
 		return sdk.Page{}, err
 	}
 	at.heard(got.asked, got.date)

@@ -237,3 +237,103 @@ func lossless(t *testing.T, seed uint64, current bool) {
 		t.Errorf("seed %d: nobody else reads: %s", seed, note.Text)
 	}
 }
+
+// TestAClockThatIsSetBackLosesNothing: the server's, which was ahead for a while, so that the watermark is ahead of it. Another window that
+// gets lost is found again.
+func TestAClockThatIsSetBackLosesNothing(t *testing.T) {
+	for _, ahead := range []time.Duration{20 * time.Minute, 5 * time.Hour} {
+		for _, calm := range []int{-1, 0, 1, 3} { // windows between that and the page that gets lost; -1: it was lost before
+			c := open(t, simulator.Options{}, "")
+			c.Subscribe("appointments")
+			r := c.reader("appointments")
+			window := func() {
+				t.Helper()
+				if err := r.window(); err != nil {
+					t.Fatal(err)
+				}
+				c.pass(time.Minute)
+			}
+			window()
+			c.pass(ahead)
+			window()
+			if calm >= 0 {
+				c.pass(-ahead)
+			}
+			for range calm {
+				window()
+			}
+			c.appointment("1", "f")
+			r.lose = func(int) bool { return c.Waiting("appointments") == 0 }
+			if err := r.window(); err == nil || c.Waiting("appointments") > 0 {
+				t.Fatal(err)
+			}
+			r.lose = nil
+			if c.pass(time.Minute); calm < 0 {
+				c.pass(-ahead)
+			}
+			window()
+			if r.expect("1/f"); t.Failed() {
+				t.Fatalf("%s ahead, %d windows later", ahead, calm)
+			}
+			for range 8 {
+				window()
+			}
+			if c.calls(); r.window() != nil || len(c.calls()) != 1 {
+				t.Error("long after that it still reads again")
+			}
+		}
+	}
+}
+
+// TestAClockThatIsAstrayIsToldAndNothingIsCommittedByIt: one answer of another century must not count as the time up to which all is committed.
+func TestAClockThatIsAstrayIsToldAndNothingIsCommittedByIt(t *testing.T) {
+	c := open(t, simulator.Options{}, "")
+	c.Subscribe("appointments")
+	r := c.reader("appointments")
+	if err := r.window(); err != nil {
+		t.Fatal(err)
+	}
+	c.do(func() {
+		c.before = func(w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("Date", "Thu, 01 Jan 1970 00:00:00 GMT")
+			return false
+		}
+	})
+	c.appointment("1", "f")
+	for range 2 {
+		wantError(t, r.window(), sdk.CodeRetryable, "the server's clock is more than 24h0m0s before")
+	}
+	c.do(func() { c.before = nil })
+	c.pass(time.Minute)
+	c.appointment("2", "f")
+	if err := r.window(); err != nil {
+		t.Fatal(err)
+	}
+	r.expect("1/f", "2/f")
+}
+
+// TestMarksThatTheServerHasNoMoreAreExplained: how long it keeps what was processed is not documented, nor what it says then.
+func TestMarksThatTheServerHasNoMoreAreExplained(t *testing.T) {
+	c := open(t, simulator.Options{}, "")
+	c.Subscribe("appointments")
+	r := c.reader("appointments")
+	if err := r.window(); err != nil {
+		t.Fatal(err)
+	}
+	c.pass(100 * 24 * time.Hour)
+	c.appointment("1", "f")
+	c.do(func() {
+		c.before = func(w http.ResponseWriter, r *http.Request) bool {
+			if !r.URL.Query().Has("showprocessedstartdatetime") {
+				return false
+			}
+			w.WriteHeader(http.StatusBadRequest)
+			return true
+		}
+	})
+	r.recover = true
+	wantError(t, r.window(), sdk.CodePermanent, "400 Bad Request; it was asked for what was marked from 2026-03-02T14:57:2")
+	if c.Waiting("appointments") != 1 {
+		t.Error("what can't be told from what is lost was taken all the same")
+	}
+}

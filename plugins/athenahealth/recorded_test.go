@@ -89,7 +89,11 @@ func TestTheRecordedFeedsAreRead(t *testing.T) {
 	for feed, file := range map[string]string{"appointments": "appointment_subscription.json", "patients": "patient_subscription.json"} {
 		exchanges := recorded(t, file)
 		if feed == "appointments" {
-			exchanges = append(exchanges, recorded(t, "appointments_changed.json")...)
+			changed := recorded(t, "appointments_changed.json")
+			for i := range changed { // recorded years before the subscription
+				delete(changed[i].Response.Headers, "Date")
+			}
+			exchanges = append(exchanges, changed...)
 		}
 		s, asked := replay(t, exchanges...)
 		page, err := s.Poll(t.Context(), sdk.Query{Feed: feed, Recover: true})

@@ -4,9 +4,11 @@
 package httpx_test
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -71,5 +73,40 @@ func TestACallThatTakesSomethingAndWasSentTwiceFails(t *testing.T) {
 			t.Errorf("it does not say what happened: %v", err)
 		}
 		server.Close()
+	}
+}
+
+// TestACallThatIsMadeOnceGoesThroughAProxy: to connect is no call.
+func TestACallThatIsMadeOnceGoesThroughAProxy(t *testing.T) {
+	ehr := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("{}")) }))
+	defer ehr.Close()
+	proxy := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		there, err := net.Dial("tcp", r.Host)
+		if err != nil || r.Method != http.MethodConnect {
+			t.Errorf("%s, %v", r.Method, err)
+			return
+		}
+		w.WriteHeader(http.StatusOK)
+		here, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		go func() {
+			_, _ = io.Copy(there, here)
+			_ = there.Close()
+		}()
+		_, _ = io.Copy(here, there)
+		_ = here.Close()
+	})
+	u, err := url.Parse(proxy.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := newClient(t, httpx.Config{Proxy: u, TLS: ehr.Client().Transport.(*http.Transport).TLSClientConfig})
+	for range 2 {
+		if _, err := client.Do(t.Context(), httpx.Request{URL: ehr.URL + "/changed", Template: "/changed", Once: true}); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -375,11 +375,13 @@ func (c *clinic) all(ctx context.Context, q sdk.Query) (page sdk.Page, err error
 
 func (c *clinic) log(ctx context.Context, q sdk.Query) (page sdk.Page, err error) {
 	from := cmp.Or(string(q.Cursor), string(q.Watermark), "0")
-	after, err := strconv.Atoi(from)
+	number, _, _ := strings.Cut(from, "-")
+	after, err := strconv.Atoi(number)
 	if err != nil && c.Break != "foreign" {
 		return page, sdk.WatermarkExpired("the number was written by another kind of feed")
 	}
-	answer, err := c.ask(ctx, http.MethodGet, "/log", "/log", url.Values{"after": {strconv.Itoa(after)}, "limit": {strconv.Itoa(cmp.Or(q.Limit, 100))}})
+	answer, err := c.ask(ctx, http.MethodGet, "/log", "/log", url.Values{"after": {strconv.Itoa(after)}, "limit": {strconv.Itoa(cmp.Or(q.Limit, 100))},
+		"opaque": {strconv.FormatBool(c.Break == "opaque")}})
 	if err != nil {
 		return page, err
 	}
@@ -388,19 +390,24 @@ func (c *clinic) log(ctx context.Context, q sdk.Query) (page sdk.Page, err error
 			N  int
 			ID string
 		}
+		Last string
 		Done bool
 	}
 	if err := json.Unmarshal(answer.Body, &body); err != nil || body.Entries == nil {
-		if c.Break != "not-data" {
+		if c.Break != "not-data" && (c.Break != "not-data-later" || q.Cursor == nil) {
 			return page, sdk.Retryable("GET /log: the answer has another form than expected")
 		}
 		body.Done = true
+	}
+	if c.Break == "not-data-later" && q.Cursor == nil && q.Watermark == nil {
+		page.Cursor = []byte("0") // the first page is a look at the server
+		return page, nil
 	}
 	for _, e := range body.Entries {
 		page.Changes = append(page.Changes, sdk.Change{Ref: sdk.Ref{Kind: "visit", ID: e.ID}, Version: strconv.Itoa(e.N), Data: []byte(`{}`)})
 		after = e.N
 	}
-	mark := []byte(strconv.Itoa(after))
+	mark := []byte(cmp.Or(body.Last, strconv.Itoa(after)))
 	if c.Break == "watermark" && len(body.Entries) == 0 {
 		mark = []byte("0")
 	}

@@ -24,7 +24,7 @@ type authority struct {
 	file string // with its certificate, and those that are trusted beside it
 }
 
-// newAuthority makes one that is trusted by those who are told to, and for an hour.
+// newAuthority makes one that is trusted by those who are told to, and for a day.
 func newAuthority() (_ *authority, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

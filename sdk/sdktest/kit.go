@@ -5,11 +5,13 @@ package sdktest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -132,7 +134,7 @@ func (k *kit) lane() (*lane, error) {
 
 // start starts a process, which ends with the kit at the latest.
 func (k *kit) start() (*Process, error) {
-	p, err := k.o.Launch(k.ctx, Start{Tap: k.watch.tap, Output: k.watch, Environment: k.secure.environment()})
+	p, err := k.o.Launch(k.ctx, Start{Tap: k.watch.tap, Output: k.watch, Environment: append(k.secure.environment(), unproxied()...)})
 	if err != nil {
 		return nil, err
 	}
@@ -142,6 +144,12 @@ func (k *kit) start() (*Process, error) {
 	defer k.mu.Unlock()
 	k.processes = append(k.processes, p)
 	return p, nil
+}
+
+// unproxied keeps a proxy of the environment from the way to the kit, which few clients but Go's leave out by themselves.
+func unproxied() []string {
+	direct := strings.TrimPrefix(cmp.Or(os.Getenv("NO_PROXY"), os.Getenv("no_proxy"))+",127.0.0.1", ",")
+	return []string{"NO_PROXY=" + direct, "no_proxy=" + direct}
 }
 
 // revive starts the processes that rules share anew if they have ended.

@@ -89,6 +89,7 @@ func (l *lane) gateTo(origin *url.URL) (string, error) {
 	}
 	g := &gate{origin: origin, own: "http://" + listener.Addr().String(), conns: map[net.Conn]bool{}}
 	g.server = &http.Server{
+		Addr:              listener.Addr().String(),
 		Handler:           l.handler(g),
 		ConnState:         g.connected,
 		ReadHeaderTimeout: time.Minute,
@@ -223,6 +224,9 @@ func (l *lane) back(g *gate, r *http.Response) error {
 			r.Header[name][i] = l.inward(v)
 		}
 	}
+	for i, v := range r.Header["Set-Cookie"] {
+		r.Header["Set-Cookie"][i] = g.cookie(v)
+	}
 	if r.ContentLength > maxBody || !textual(r.Header.Get("Content-Type")) || r.Header.Get("Content-Encoding") != "" || r.Body == nil {
 		return nil
 	}
@@ -249,6 +253,16 @@ func (l *lane) back(g *gate, r *http.Response) error {
 		r.Header.Set("Content-Length", strconv.Itoa(len(body)))
 	}
 	return nil
+}
+
+// cookie is one of the EHR as one of the gate: what binds it to the EHR's domain, or to https where the gate has none, is left out.
+func (g *gate) cookie(text string) string {
+	parts := strings.Split(text, ";")
+	attributes := slices.DeleteFunc(parts[1:], func(part string) bool {
+		name, _, _ := strings.Cut(strings.TrimSpace(part), "=")
+		return strings.EqualFold(name, "Domain") || strings.EqualFold(name, "Secure") && strings.HasPrefix(g.own, "http://")
+	})
+	return strings.Join(append(parts[:1], attributes...), ";")
 }
 
 // maxAnswers bounds how many answers are remembered.

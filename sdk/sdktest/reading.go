@@ -4,6 +4,7 @@
 package sdktest
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,7 +28,10 @@ type reading struct {
 var errEndless = errors.New("the window has no end")
 
 // read reads a window, from q on.
-func (s *source) read(q sdk.Query) (*reading, error) {
+func (s *source) read(q sdk.Query) (*reading, error) { return s.readUntil(q, nil) }
+
+// readUntil reads a window to its end, or until enough of it was read.
+func (s *source) readUntil(q sdk.Query, enough func(*reading) bool) (*reading, error) {
 	r := &reading{feed: s.feed(q.Feed)}
 	cursors := map[string]bool{}
 	for {
@@ -38,6 +42,9 @@ func (s *source) read(q sdk.Query) (*reading, error) {
 		r.queries, r.pages, r.changes = append(r.queries, q), append(r.pages, page), append(r.changes, page.Changes...)
 		if len(page.Cursor) == 0 {
 			r.watermark = page.Watermark
+			return r, nil
+		}
+		if enough != nil && enough(r) {
 			return r, nil
 		}
 		if cursors[string(page.Cursor)] {
@@ -58,6 +65,16 @@ func (r *reading) after(overlap time.Duration) sdk.Query {
 	q := r.queries[0]
 	q.Cursor, q.Watermark, q.Overlap, q.Limit = nil, r.watermark, overlap, 0
 	return q
+}
+
+// telling is the query of the first page that holds something; of the first page, if there is none, or if its cursor leads to a gate, as
+// another lane has others.
+func (r *reading) telling(l *lane) sdk.Query {
+	i := slices.IndexFunc(r.pages, func(p sdk.Page) bool { return len(p.Changes) > 0 })
+	if i < 0 || slices.ContainsFunc(l.gates, func(g *gate) bool { return bytes.Contains(r.queries[i].Cursor, []byte(g.server.Addr)) }) {
+		i = 0
+	}
+	return r.queries[i]
 }
 
 // newest is the time of the newest change; zero: none has one.

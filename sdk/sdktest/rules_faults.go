@@ -56,7 +56,9 @@ func (k *kit) calls() (calls []call) {
 	}
 	for _, f := range feeds {
 		q := k.query(f)
-		if f.Class == sdk.Queue && !f.Peeks {
+		if r := k.readings[f.Name]; r != nil {
+			q = r.telling(k.main)
+		} else if f.Class == sdk.Queue && !f.Peeks {
 			q = taking(f, k.o.Start)
 		}
 		q.Limit = 10 // one page will do
@@ -319,7 +321,7 @@ func (k *kit) cancelled(o *outcome, c call) (problem string) {
 		f, end := hang()
 		defer end()
 		l.fault.Store(f)
-		ctx, cancel := context.WithCancel(k.ctx)
+		ctx, cancel := k.timeout() // for one that neither asks nor ends
 		defer cancel()
 		ended := make(chan error, 1)
 		go func() { ended <- c.do(ctx, s) }()
