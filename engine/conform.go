@@ -5,11 +5,9 @@ package engine
 
 import (
 	"context"
-	"io"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
-	"google.golang.org/grpc"
 
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/engine/host"
@@ -62,8 +60,8 @@ func (e *Engine) Conform(ctx context.Context, cfg *config.Config, s config.Sourc
 	e.host.EndUnused()
 	o := sdktest.Options{
 		Config: []byte(s.Config), Start: start, Consume: consume, FeedRefs: map[string]func(sdk.Change) []sdk.Ref{},
-		Launch: func(ctx context.Context, tap grpc.UnaryClientInterceptor, output io.Writer) (*sdktest.Process, error) {
-			d, err := e.host.Direct(ctx, host.Adapter(s.Adapter), tap, output)
+		Launch: func(ctx context.Context, how sdktest.Start) (*sdktest.Process, error) {
+			d, err := e.host.Direct(ctx, host.Adapter(s.Adapter), how.Tap, how.Output, how.Environment)
 			if err != nil {
 				return nil, err
 			}

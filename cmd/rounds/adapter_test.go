@@ -12,9 +12,12 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/rounds-engine/rounds/cmd/internal/receiver"
+	"github.com/rounds-engine/rounds/cmd/internal/sampleehr"
 	"github.com/rounds-engine/rounds/sdk"
 )
 
@@ -168,4 +171,30 @@ func orders(ids ...string) (all []json.RawMessage) {
 		all = append(all, json.RawMessage(fmt.Sprintf(`{"id": %q}`, id)))
 	}
 	return all
+}
+
+// TestOfTwoPipelinesOnAQueueTheFirstReadsAndTheOtherSaysWhy, of an adapter that does not tell of its feeds without a source, so that no
+// configuration is refused for it.
+func TestOfTwoPipelinesOnAQueueTheFirstReadsAndTheOtherSaysWhy(t *testing.T) {
+	t.Parallel()
+	c := newClinic(t, sampleehr.Options{}, receiver.Options{})
+	dir, env, keep := newLedger(t, c.receiverURL)
+	keep(page{First: 1, Changes: orders("A")})
+	hcl := replaced(t, ledgerHCL, `path = env("LEDGER_FILE")`, "path  = env(\"LEDGER_FILE\")\n  queue = true")
+	_, pipeline, _ := strings.Cut(ledgerHCL, "pipeline ")
+	overwrite(t, dir, "main.hcl", hcl+"pipeline "+replaced(t, pipeline, `"orders" {
+  poll`, `"billing" {
+  poll`))
+	p := startRun(t, dir, env)
+	p.eventually(20*time.Second, "the order arrived", func() bool { return c.Accepted() == 1 })
+	p.eventually(20*time.Second, "the other says why", func() bool {
+		return strings.Contains(p.log.String(), "pipelines orders and billing both poll feed orders of source ledger.orders, which is a queue")
+	})
+	keep(page{First: 1, Changes: orders("A", "B")})
+	p.eventually(20*time.Second, "the next order arrived", func() bool { return c.Accepted() == 2 })
+	time.Sleep(2 * time.Second) // two polls of the other, if it made any
+	if n := c.Accepted(); n != 2 {
+		t.Errorf("%d notifications of 2 orders", n)
+	}
+	p.stop()
 }

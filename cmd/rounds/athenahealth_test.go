@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rounds-engine/rounds/plugins/athenahealth/simulator"
 )
 
 // runAthenahealth runs the example against the stand-in that its README starts: each change is told once, with its patient.
@@ -85,5 +87,80 @@ func runAthenahealth(t *testing.T, dir string) {
 	}
 	if counts["New"] != events/3 || counts["Modification"] != events/3 || counts["Cancel"] != events/3 {
 		t.Errorf("told of %d changes: %v", events, counts)
+	}
+}
+
+func TestASecondPipelineOnAQueueIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := write(t, map[string]string{"main.hcl": queueHCL, "told.js": "export default ({ change }) => ({});\n"})
+	env := []string{"NOTIFY_URL=http://127.0.0.1:1", "ATHENA_URL=http://127.0.0.1:1"}
+	if code, _, stderr := rounds(t, env, "validate", dir); code != 0 {
+		t.Fatal(stderr)
+	}
+	_, second, _ := strings.Cut(queueHCL, "pipeline ")
+	overwrite(t, dir, "second.hcl", replaced(t, "pipeline "+second, `"appointments"`, `"billing"`))
+	code, _, stderr := rounds(t, env, "validate", dir)
+	if code == 0 || !strings.Contains(stderr, `pipeline "billing"`) || !strings.Contains(stderr, `Pipeline "appointments" polls this feed already`) {
+		t.Errorf("exit code %d\n%s", code, stderr)
+	}
+}
+
+const queueHCL = `
+source "athenahealth" "clinic" {
+  environment         = "preview"
+  practice_id         = "195900"
+  client_id           = "rounds"
+  client_secret       = "secret"
+  base_url            = env("ATHENA_URL")
+  manage_subscription = true
+  page_size           = 7
+  limits {
+    per_second = 0
+  }
+}
+destination "webhook" "receiver" {
+  url           = env("NOTIFY_URL")
+  allow_private = true
+}
+pipeline "appointments" {
+  poll {
+    feed    = source.athenahealth.clinic.feed.appointments
+    every   = "1s"
+    overlap = "5s"
+    start   = "now"
+  }
+  deliver "receiver" {
+    to  = destination.webhook.receiver
+    map = "told.js"
+  }
+}
+`
+
+// TestPlanRecordAndCheckTakeNothingFromAQueue: what they read still waits for the run.
+func TestPlanRecordAndCheckTakeNothingFromAQueue(t *testing.T) {
+	t.Parallel()
+	practice := simulator.New(simulator.Options{})
+	practice.Subscribe("appointments")
+	for n := range 9 {
+		practice.Set("appointments", fmt.Sprint(n), map[string]any{"n": n})
+	}
+	dir := write(t, map[string]string{"main.hcl": replaced(t, queueHCL, `"now"`, `"beginning"`), "told.js": "export default ({ change }) => ({ n: change.data.n });\n"})
+	env := []string{"NOTIFY_URL=http://127.0.0.1:1", "ATHENA_URL=" + serve(t, practice)}
+	state := filepath.Join(dir, "state")
+	for _, command := range []struct {
+		args []string
+		text string
+	}{
+		{[]string{"plan", "--state", state, dir}, "new            9\n"},
+		{[]string{"check", "--state", state, dir}, "poll feed appointments"},
+		{[]string{"record", "appointments", "--n", "4", "--since", "2h", "--to", filepath.Join(dir, "tests"), dir}, ""},
+	} {
+		code, stdout, stderr := rounds(t, env, command.args...)
+		if code != 0 && command.args[0] != "check" || !strings.Contains(stdout, command.text) { // nobody is at NOTIFY_URL
+			t.Errorf("%s: exit code %d\n%s%s", command.args[0], code, stdout, stderr)
+		}
+		if n := practice.Waiting("appointments"); n != 9 {
+			t.Errorf("after rounds %s, %d of 9 messages wait", command.args[0], n)
+		}
 	}
 }

@@ -24,7 +24,7 @@ func newCheckCommand() *cobra.Command {
 		Short: "Test everything that can be tested before a run, and consume nothing",
 		Long: `Tests what rounds run needs: the configuration (as rounds validate does) with the hashes of its adapters, each source by asking each
 feed that a pipeline polls for one page, the EHR's clock, each destination by reaching it, and the room for the state. Nothing is
-written or delivered, and queues, which a reading would empty, are not read. PATH is a .hcl file or a directory of them (default: the
+written or delivered, and queues are read without taking anything away, or not at all. PATH is a .hcl file or a directory of them (default: the
 working directory).
 
 The exit code is 3 when something was found.`,

@@ -164,6 +164,7 @@ func move(t *testing.T, url string, id int, start string) {
 // TestCounterpartAdaptersInOtherLanguagesRun has adapters that use neither sdk nor go-plugin poll json-server through the command: each
 // record arrives once, each update once, also when the adapter is killed, and the engine's end is the adapter's.
 func TestCounterpartAdaptersInOtherLanguagesRun(t *testing.T) {
+	t.Parallel()
 	for _, l := range languages {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
@@ -277,7 +278,7 @@ func untapped(ctx context.Context, method string, request, reply any, c *grpc.Cl
 func launched(t *testing.T, path string) *sdk.Client {
 	t.Helper()
 	var output output
-	p, err := sdktest.Program(path)(t.Context(), untapped, &output)
+	p, err := sdktest.Program(path)(t.Context(), sdktest.Start{Tap: untapped, Output: &output})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, output.String())
 	}
@@ -292,6 +293,7 @@ func launched(t *testing.T, path string) *sdk.Client {
 
 // TestCounterpartAdaptersInOtherLanguagesChooseTheirPaths: an identifier is a record's own, and libraries go along with what it says of a path.
 func TestCounterpartAdaptersInOtherLanguagesChooseTheirPaths(t *testing.T) {
+	t.Parallel()
 	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "%q", r.RequestURI) }))
 	for _, l := range languages {
 		t.Run(l.name, func(t *testing.T) {
@@ -317,6 +319,7 @@ func TestCounterpartAdaptersInOtherLanguagesChooseTheirPaths(t *testing.T) {
 
 // TestCounterpartAdaptersInOtherLanguagesKeepEachDigit: both languages change numbers that they read as numbers of their own.
 func TestCounterpartAdaptersInOtherLanguagesKeepEachDigit(t *testing.T) {
+	t.Parallel()
 	const item = `{"id":9007199254740993,"updatedAt":"2026-05-10T10:00:00.000Z","dose":1.10,"accession":123456789012345678901234567890}`
 	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "[%s]", item) }))
 	for _, l := range languages {
@@ -342,6 +345,7 @@ func TestCounterpartAdaptersInOtherLanguagesKeepEachDigit(t *testing.T) {
 // TestCounterpartAdaptersInOtherLanguagesWatermarksStayBehindTheServersClock: neither a record dated 2099 nor one without a date moves a
 // watermark beyond what was read, and without the server's clock only records do.
 func TestCounterpartAdaptersInOtherLanguagesWatermarksStayBehindTheServersClock(t *testing.T) {
+	t.Parallel()
 	const items = `[{"id":1,"updatedAt":"2026-05-10T10:00:00.000Z"},{"id":2},{"id":3,"updatedAt":"2099-01-01T00:00:00.000Z"},{"id":4,"updatedAt":"10.5.2026"}]`
 	for _, l := range languages {
 		for _, clock := range []bool{true, false} {
@@ -386,6 +390,7 @@ func TestCounterpartAdaptersInOtherLanguagesWatermarksStayBehindTheServersClock(
 
 // TestCounterpartAdaptersInOtherLanguagesSaveState: what was saved is given to the next opening, in the next process.
 func TestCounterpartAdaptersInOtherLanguagesSaveState(t *testing.T) {
+	t.Parallel()
 	for _, l := range languages {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
@@ -501,6 +506,7 @@ func TestCounterpartAdaptersInOtherLanguagesReadNoEndlessAnswer(t *testing.T) {
 
 // TestCounterpartAdaptersInOtherLanguagesEndWithTheirParent: the protocol has no other means where the system has no signal for it.
 func TestCounterpartAdaptersInOtherLanguagesEndWithTheirParent(t *testing.T) {
+	t.Parallel()
 	for _, l := range languages {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()

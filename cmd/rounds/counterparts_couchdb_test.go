@@ -78,6 +78,7 @@ func (s *pouch) call(method, path string, doc any) {
 // TestCounterpartCouchDB runs the example against PouchDB: every last version arrives and every deletion is told, over many pages
 // and an adapter that is killed again and again; a database that was destroyed and made anew is a gap until a person accepts it.
 func TestCounterpartCouchDB(t *testing.T) {
+	t.Parallel()
 	s := newPouch(t)
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("../../examples/couchdb")); err != nil {

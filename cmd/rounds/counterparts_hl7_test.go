@@ -90,6 +90,7 @@ type hl7Arrival struct {
 // A receiver that nobody here wrote gets each change as a message that its own parser reads as it was meant, also after it was
 // restarted; what it refuses becomes a dead letter, and is sent once.
 func TestCounterpartHL7Receivers(t *testing.T) {
+	t.Parallel()
 	for name, command := range map[string][]string{
 		"python3-hl7":     {"/usr/bin/python3", "hospital.py"},
 		"node-hl7-server": {"node", "hospital.cjs"},

@@ -50,6 +50,7 @@ func imaging(t *testing.T, line string) string {
 // TestCounterpartOrthanc walks through the README of examples/orthanc with the Orthanc of Debian, and then has studies come, grow, be replaced and
 // deleted while the adapter is killed, and Orthanc restarted before it has told that a study is whole, and at last made anew.
 func TestCounterpartOrthanc(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("../../examples/orthanc")); err != nil {
 		t.Fatal(err)

@@ -36,6 +36,7 @@ export default function ({ change, fetched }) {
 // playground, deployed by a reload and retried; a trace; on a phone, in the dark, by keyboard alone. The browser must not
 // have a word to say of it, and nothing is asked for elsewhere. ROUNDS_PICTURES names a directory for pictures of the pages.
 func TestCounterpartChromiumWalksTheWebPage(t *testing.T) {
+	t.Parallel()
 	c := newClinic(t, sampleehr.Options{Seed: 7}, receiver.Options{})
 	dir := write(t, map[string]string{
 		"main.hcl": pipelineHCL + "\nweb {\n  listen = \"127.0.0.1:0\"\n  token  = \"" + webToken + "\"\n}\n", "mapping.js": cancelled,

@@ -80,6 +80,7 @@ export default ({ change, fetched }) => ({
 // TestCounterpartPouchDB polls a database that nobody here wrote and that has the interface of CouchDB: what is made, changed,
 // deleted and made again there arrives once each.
 func TestCounterpartPouchDB(t *testing.T) {
+	t.Parallel()
 	s := newPouch(t)
 	dir := write(t, map[string]string{"main.hcl": pouchDBHCL, "mapping.js": pouchDBMapping})
 	s.call(http.MethodPut, "/visits", struct{}{})

@@ -282,10 +282,12 @@ func TestCounterpartAdaptersSideBySide(t *testing.T) {
 	if kills < 5 {
 		t.Errorf("the adapter was killed %d times only", kills)
 	}
-	st := status()
-	if got := ofPipeline(t, st, troubled); got.State != "failing" || !strings.Contains(got.Why, "429") {
-		t.Errorf("the pipeline of the source that is refused is %s: %s", got.State, got.Why)
-	}
+	var st operate.Status // between two polls of the source that is refused
+	p.eventually(time.Minute, "the pipeline of the source that is refused tells why", func() bool {
+		st = status()
+		refused := ofPipeline(t, st, troubled)
+		return refused.State == "failing" && strings.Contains(refused.Why, "429")
+	})
 	waitFor := func(what string, but ...string) {
 		t.Helper()
 		p.eventually(time.Minute, what, func() bool {

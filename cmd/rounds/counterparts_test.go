@@ -143,6 +143,7 @@ export default function ({ change, fetched }: { change: { id: string; version: s
 // TestCounterpartJSONServerAndWebhookVerifiers polls a server that nobody here wrote and delivers to verifiers that nobody
 // here wrote: each change arrives once, with the right patient, and with signatures that both verifiers accept.
 func TestCounterpartJSONServerAndWebhookVerifiers(t *testing.T) {
+	t.Parallel()
 	type appointment struct {
 		ID        int    `json:"id"`
 		PatientID int    `json:"patientID"`

@@ -31,7 +31,7 @@ stale, before the start, filtered or dead, the notifications, and the calls to t
 or acknowledged. Notifications are masked: each value is replaced by its type and length, unless --show is given. PATH is a .hcl file
 or a directory of them (default: the working directory); the last argument is taken for it if there is such a file or directory.
 
-The state is read to know what was seen; the engine must not be running on it. Feeds that a reading empties are refused.`,
+The state is read to know what was seen; the engine must not be running on it. Feeds that a reading empties are read without that where they can be, and else refused.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			log, err := (&logFlags{level: "warn", format: "text"}).logger(c.ErrOrStderr())
 			if err != nil {

@@ -17,50 +17,25 @@ import (
 	"github.com/rounds-engine/rounds/plugins/athenahealth/simulator"
 )
 
-const queueHCL = `
-source "athenahealth" "clinic" {
-  environment         = "preview"
-  practice_id         = "195900"
-  client_id           = "rounds"
-  client_secret       = "secret"
-  base_url            = env("ATHENA_URL")
-  manage_subscription = true
-  page_size           = 7
-  limits {
-    per_second = 0
-  }
-}
-destination "webhook" "receiver" {
-  url           = env("NOTIFY_URL")
-  allow_private = true
-}
-pipeline "appointments" {
-  poll {
-    feed    = source.athenahealth.clinic.feed.appointments
-    every   = "1s"
-    overlap = "5s"
-    start   = "now"
-  }
-  deliver "receiver" {
-    to  = destination.webhook.receiver
-    map = "told.js"
-  }
-}
-`
-
 // TestAQueueLosesNothingWhenTheProcessesAreKilled: reading takes messages away, answers to it get lost, and engine and adapter are killed
 // at random instants. Each message arrives all the same, and none is made two notifications of.
 func TestAQueueLosesNothingWhenTheProcessesAreKilled(t *testing.T) {
 	t.Parallel()
+	t.Run("many records in small pages", func(t *testing.T) { killReaders(t, 500, "7") })
+	t.Run("many states of few records", func(t *testing.T) { killReaders(t, 5, "1000") })
+}
+
+func killReaders(t *testing.T, records int, pageSize string) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	random, losing := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1)) // the latter under mu
 	var mu sync.Mutex
 	faulty, lost := true, 0
 	practice := simulator.New(simulator.Options{After: func(w http.ResponseWriter, r *http.Request) bool {
 		mu.Lock()
 		defer mu.Unlock()
-		if !faulty || r.URL.Query().Get("leaveunprocessed") == "true" || random.IntN(5) > 0 {
+		if !faulty || r.URL.Query().Get("leaveunprocessed") == "true" || losing.IntN(5) > 0 {
 			return false
 		}
 		lost++
@@ -77,7 +52,7 @@ func TestAQueueLosesNothingWhenTheProcessesAreKilled(t *testing.T) {
 		}
 		notified[string(body)][r.Header.Get("webhook-id")] = true
 	}))
-	dir := write(t, map[string]string{"main.hcl": queueHCL, "told.js": "export default ({ change }) => ({ message: change.data.n });\n"})
+	dir := write(t, map[string]string{"main.hcl": replaced(t, queueHCL, "page_size           = 7", "page_size = "+pageSize), "told.js": "export default ({ change }) => ({ message: change.data.n });\n"})
 	env := []string{"NOTIFY_URL=" + receiver, "ATHENA_URL=" + serve(t, practice)}
 	p := startRun(t, dir, env)
 	p.eventually(20*time.Second, "subscribed", func() bool { return practice.Subscriptions() > 0 })
@@ -86,7 +61,7 @@ func TestAQueueLosesNothingWhenTheProcessesAreKilled(t *testing.T) {
 	made := 0
 	change := func(n int) {
 		for range n {
-			practice.Set("appointments", fmt.Sprint(1000+made%500), map[string]any{"n": made, "appointmentstatus": "f"})
+			practice.Set("appointments", fmt.Sprint(1000+made%records), map[string]any{"n": made, "appointmentstatus": "f"})
 			made++
 		}
 	}
@@ -114,6 +89,8 @@ func TestAQueueLosesNothingWhenTheProcessesAreKilled(t *testing.T) {
 	}
 	p.eventually(2*time.Minute, "all arrived", func() bool { return arrived() == made })
 	p.stop()
+	mu.Lock()
+	defer mu.Unlock()
 	for message, ids := range notified {
 		if len(ids) > 1 {
 			t.Errorf("%d notifications were made of %s", len(ids), message)

@@ -48,14 +48,17 @@ func (documented) Validate(_ context.Context, a config.Adapter, data []byte) err
 
 var fenced = regexp.MustCompile("(?ms)^```hcl\n(.*?)^```$")
 
+// Those of the page on rest are parts of configurations too.
 func TestTheReferencesExamplesAreOneConfiguration(t *testing.T) {
-	text, err := os.ReadFile("../../docs/hcl-reference.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
-	for i, example := range fenced.FindAllSubmatch(text, -1) {
-		write(t, filepath.Join(dir, fmt.Sprintf("%02d.hcl", i)), string(example[1]))
+	for page, name := range []string{"hcl-reference.md", "adapters/rest.md"} {
+		text, err := os.ReadFile("../../docs/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, example := range fenced.FindAllSubmatch(text, -1) {
+			write(t, filepath.Join(dir, fmt.Sprintf("%d-%02d.hcl", page, i)), string(example[1]))
+		}
 	}
 	for _, name := range []string{"clinic_token", "notify", "notify_old", "appointment.js", "screen.ts", "order.js", "web_token"} {
 		write(t, filepath.Join(dir, name), "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz")

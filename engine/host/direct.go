@@ -22,12 +22,14 @@ type Direct struct {
 	t      timings
 }
 
-// Direct starts a program, as for a source. Calls go through tap; what it writes to stdout and stderr, log lines of every level included,
-// goes to output.
-func (h *Host) Direct(ctx context.Context, a Adapter, tap grpc.UnaryClientInterceptor, output io.Writer) (*Direct, error) {
+// Direct starts a program, as for a source, with further variables in its environment. Calls go through tap; what it writes to stdout and
+// stderr, log lines of every level included, goes to output.
+func (h *Host) Direct(
+	ctx context.Context, a Adapter, tap grpc.UnaryClientInterceptor, output io.Writer, environment []string,
+) (*Direct, error) {
 	p := newProcess(h, key{adapter: a})
-	p.logger = slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	p.raw, p.dial = output, []grpc.DialOption{grpc.WithChainUnaryInterceptor(tap)}
+	p.logger, p.level = slog.New(slog.DiscardHandler), slog.LevelDebug.String()
+	p.raw, p.environment, p.dial = output, environment, []grpc.DialOption{grpc.WithChainUnaryInterceptor(tap)}
 	defer context.AfterFunc(ctx, p.abort)()
 	i, err := launch(p)
 	if err != nil {

@@ -77,6 +77,7 @@ type Host struct {
 
 	mu        sync.Mutex
 	processes map[key]*process
+	saved     map[string]*saved
 	secrets   []string // of the whole configuration
 	closed    bool
 }
@@ -92,7 +93,7 @@ func New(o Options) *Host {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Host{o: o, t: defaults, processes: map[key]*process{}}
+	return &Host{o: o, t: defaults, processes: map[key]*process{}, saved: map[string]*saved{}}
 }
 
 var errClosed = sdk.Retryable("the engine is stopping")

@@ -187,6 +187,25 @@ func TestSavedStateIsGivenBackAtTheNextOpening(t *testing.T) {
 	}
 }
 
+// After a reload, a source that could not be closed in time may save something: what the new one has saved since must stay.
+func TestASourceThatWasReplacedSavesNoMore(t *testing.T) {
+	h, _, kept := newHost(t)
+	old := h.Open(test, "test.one", []byte(`{}`), false)
+	ask(t, old, "save", []byte("1")...)
+	replaced := h.Open(test, "test.one", []byte(`{}`), false)
+	if got := ask(t, replaced, "state"); got != "1" {
+		t.Errorf("got %q", got)
+	}
+	ask(t, replaced, "save", []byte("2")...)
+	if _, err := old.Poll(t.Context(), sdk.Query{Feed: "save", Cursor: []byte("3")}); sdk.CodeOf(err) != sdk.CodeRetryable {
+		t.Errorf("got %v", err)
+	}
+	ask(t, h.Open(test, "test.two", []byte(`{}`), false), "save", []byte("other")...)
+	if string(kept.saved["test.one"]) != "2" {
+		t.Errorf("saved %q", kept.saved["test.one"])
+	}
+}
+
 // again asks until the adapter is there again.
 func again(t testing.TB, s *host.Source, feed string) string {
 	t.Helper()

@@ -68,7 +68,7 @@ func launch(p *process) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	prog := &program{path: path, arguments: arguments, level: levelOf(p.logger), raw: p.raw, bridge: p.bridge}
+	prog := &program{path: path, arguments: arguments, level: p.level, environment: p.environment, raw: p.raw, bridge: p.bridge}
 	mutual, certificate, err := handshake.Identity()
 	if err != nil {
 		return nil, sdk.Retryable("adapter %s: no certificate for the connection to it can be made", p.key.adapter.Name).Because(err)

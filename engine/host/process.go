@@ -35,15 +35,17 @@ func backoff(n int) time.Duration {
 
 // process stands for an adapter's process over all its lives. A life begins when it is needed.
 type process struct {
-	host    *Host
-	key     key
-	at      netip.AddrPort // where it is attached; not valid: it is started
-	logger  *slog.Logger
-	stderr  ring
-	raw     io.Writer         // gets what the adapter writes
-	dial    []grpc.DialOption // further ones
-	secrets hidden            // of all its sources
-	sources int               // open or to be opened; guarded by Host.mu
+	host        *Host
+	key         key
+	at          netip.AddrPort // where it is attached; not valid: it is started
+	logger      *slog.Logger
+	level       string // of what the adapter is to log
+	stderr      ring
+	raw         io.Writer         // gets what the adapter writes
+	dial        []grpc.DialOption // further ones
+	environment []string          // further variables
+	secrets     hidden            // of all its sources
+	sources     int               // open or to be opened; guarded by Host.mu
 
 	ctx   context.Context // until close
 	abort context.CancelFunc
@@ -66,7 +68,7 @@ type start struct {
 
 func newProcess(h *Host, k key) *process {
 	p := &process{host: h, key: k, at: h.o.Attach[k.adapter.Name], logger: h.o.Logger.With("adapter", k.adapter.Name)}
-	p.raw = &p.stderr
+	p.raw, p.level = &p.stderr, levelOf(p.logger)
 	if k.source != "" {
 		p.logger = p.logger.With("isolated", k.source)
 	}

@@ -29,13 +29,14 @@ import (
 
 // program is a started executable; go-plugin's runner.Runner.
 type program struct {
-	path      string
-	arguments []string
-	level     string                 // of what the adapter is to log
-	pluginEnv []string               // the variables that go-plugin sets
-	sockets   string                 // go-plugin's directory for them
-	raw       io.Writer              // gets stderr
-	bridge    func(line []byte) bool // logs a line that is meant for the log; else false
+	path        string
+	arguments   []string
+	level       string                 // of what the adapter is to log
+	environment []string               // beside what is passed
+	pluginEnv   []string               // the variables that go-plugin sets
+	sockets     string                 // go-plugin's directory for them
+	raw         io.Writer              // gets stderr
+	bridge      func(line []byte) bool // logs a line that is meant for the log; else false
 
 	pid       int
 	stdout    *os.File
@@ -68,7 +69,7 @@ func (p *program) Start(context.Context) error {
 	}
 	cmd := exec.Command(p.path, p.arguments...)
 	cmd.Env = append(environment(os.Environ()), sdk.LogLevelVariable+"="+p.level)
-	cmd.Env = append(cmd.Env, p.pluginEnv...)
+	cmd.Env = append(append(cmd.Env, p.environment...), p.pluginEnv...)
 	cmd.Stdout, cmd.Stderr = stdoutW, stderrW
 	isolate(cmd)
 	p.stdout = stdout

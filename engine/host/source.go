@@ -27,9 +27,16 @@ type Source struct {
 	opening *opening // under way; nil: none
 	why     string   // why the last attempt to open it failed; empty: it did not
 
-	saving sync.Mutex // held while state is saved or loaded
+	saved  *saved // of all sources of the name
 	state  []byte
 	loaded bool
+}
+
+// saved is what sources of one name save: after a reload, one that could not be closed in time may still have calls under way. It is
+// locked while state is saved or loaded.
+type saved struct {
+	sync.Mutex
+	by *Source // that loaded it last: others must not put back what they know of it
 }
 
 // opening is an attempt to open a source, whose outcome any number of callers share.
@@ -45,7 +52,13 @@ func (h *Host) Open(a Adapter, source string, config []byte, isolate bool) *Sour
 	if isolate {
 		k.source = source
 	}
-	return &Source{process: h.process(k, 1), name: source, config: config}
+	h.mu.Lock()
+	if h.saved[source] == nil {
+		h.saved[source] = &saved{}
+	}
+	kept := h.saved[source]
+	h.mu.Unlock()
+	return &Source{process: h.process(k, 1), name: source, config: config, saved: kept}
 }
 
 // Catalog tells what can be polled and fetched.
@@ -230,8 +243,9 @@ func prefixed(doing string, err error) error {
 }
 
 func (s *Source) load(ctx context.Context) ([]byte, error) {
-	s.saving.Lock()
-	defer s.saving.Unlock()
+	s.saved.Lock()
+	defer s.saved.Unlock()
+	s.saved.by = s
 	if s.loaded || s.process.host.o.State == nil {
 		return s.state, nil
 	}
@@ -251,8 +265,11 @@ func (s *Source) save(ctx context.Context, state []byte) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.process.host.t.save)
 	defer cancel()
-	s.saving.Lock()
-	defer s.saving.Unlock()
+	s.saved.Lock()
+	defer s.saved.Unlock()
+	if s.saved.by != s {
+		return sdk.Retryable("saving state: the source was opened anew, with another configuration")
+	}
 	if err := s.process.host.o.State.SaveState(ctx, s.name, state); err != nil {
 		return sdk.Retryable("saving state: the engine could not save").Because(err)
 	}

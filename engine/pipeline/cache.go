@@ -9,7 +9,7 @@ import (
 	"github.com/rounds-engine/rounds/sdk"
 )
 
-// cache remembers what was fetched: for one window, so that each distinct ref is asked for once, and across windows what may
+// cache remembers what was fetched: for one window, so that a ref that many want is asked for once, and across windows what may
 // be that old. It is bounded in bytes; what came first goes first, to be fetched again should it be wanted again.
 type cache struct {
 	max, size int

@@ -77,6 +77,7 @@ func (w *window) expandAll(ctx context.Context, parents []*item, next store.Posi
 // parent whose children could not be had is left with the reason; the error is that of a call that failed as a whole.
 func (w *window) expand(ctx context.Context, parents []*item) (map[*item][]sdk.Change, error) {
 	step, where := w.expandStep(), w.stepName(w.expandStep())
+	w.polled = time.Now() // of the page that the children are
 	w.received(parents)
 	asked := map[*item]sdk.Ref{}
 	var refs []sdk.Ref
@@ -135,7 +136,7 @@ func (w *window) expand(ctx context.Context, parents []*item) (map[*item][]sdk.C
 // has to be tried again.
 func (w *window) workChildren(ctx context.Context, parents []*item, children map[*item][]sdk.Change, more bool) error {
 	kids := &window{
-		Pipeline: w.Pipeline, begin: w.begin, from: w.since, more: w.more || more, fetched: w.fetched, stats: w.stats, trace: w.trace,
+		Pipeline: w.Pipeline, begin: w.begin, polled: w.polled, from: w.since, more: w.more || more, fetched: w.fetched, stats: w.stats, trace: w.trace,
 		info: sdk.Feed{Kind: w.Expand.Name, Class: sdk.Timestamp, Version: sdk.Coarse}, parents: map[sdk.Ref]*sdk.Change{},
 	}
 	var page sdk.Page

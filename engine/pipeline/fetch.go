@@ -149,15 +149,29 @@ func bare(r *record.Record) bool {
 
 // get gives what the wants ask for. What this window has not fetched yet, and what may be remembered longer does not hold, is
 // fetched, each ref once. The error is that of a call that failed as a whole.
+//
+// A record that is known may have changed earlier in this window, and what was fetched then is older than its change: for it counts
+// what was fetched since the page was read, and so does, for all, that there is nothing.
 func (w *window) get(ctx context.Context, wants []want, witnesses []sdk.Ref) (map[sdk.Ref]sdk.Result, error) {
 	var missing []sdk.Ref
 	got := make(map[sdk.Ref]sdk.Result)
+	since := make(map[sdk.Ref]time.Time)
+	for _, x := range wants {
+		for _, ref := range x.refs {
+			if x.it.row.Generation > 1 {
+				since[ref] = w.polled
+			}
+		}
+	}
 	for _, x := range wants {
 		for _, ref := range x.refs {
 			if _, asked := got[ref]; asked || ref == (sdk.Ref{}) {
 				continue
 			}
-			r, cached := w.fetched.get(ref, time.Time{})
+			r, cached := w.fetched.get(ref, since[ref])
+			if r.Err != nil {
+				r, cached = w.fetched.get(ref, w.polled)
+			}
 			if age := w.Fetches[x.fetch].Cache; !cached && age > 0 {
 				r, cached = w.kept.get(ref, w.begin.Add(-age))
 			}
@@ -175,7 +189,7 @@ func (w *window) get(ctx context.Context, wants []want, witnesses []sdk.Ref) (ma
 		for _, r := range results {
 			got[r.Ref] = r
 			if r.Err == nil || definitive(sdk.CodeOf(r.Err)) {
-				w.fetched.put(r, w.begin)
+				w.fetched.put(r, w.polled)
 			}
 			if r.Err == nil && w.keeps(r.Ref.Kind) {
 				w.kept.put(r, w.begin)

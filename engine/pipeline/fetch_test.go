@@ -15,6 +15,7 @@ import (
 	"github.com/rounds-engine/rounds/engine/pipeline"
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/rawjson"
 )
 
 func TestDistinctRefsAreFetchedOncePerWindow(t *testing.T) {
@@ -32,6 +33,52 @@ func TestDistinctRefsAreFetchedOncePerWindow(t *testing.T) {
 			t.Errorf("fetched %q, want %q: a new window asks anew", got, want)
 		}
 	})
+}
+
+// TestWhatIsFetchedIsNotOlderThanTheChange: a record that changes again while a window is read is fetched again, and what was not
+// there for one change may be there for a later one.
+func TestWhatIsFetchedIsNotOlderThanTheChange(t *testing.T) {
+	for name, test := range map[string]struct {
+		second  string // the record that changes while the first page is worked on
+		absent  bool   // until then, what is fetched is not there
+		want    string // of what is fetched for it
+		fetches int
+	}{
+		"a record that changes again":      {"1", false, `"state":"b"`, 2},
+		"another, of what was there":       {"2", false, `"state":"a"`, 1},
+		"another, of what was not there":   {"2", true, `"state":"a"`, 2},
+		"a record that is still not there": {"1", true, `"state":"b"`, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(r *rig) {
+				absent := test.absent
+				r.config.Fetches = []pipeline.Fetch{{Name: "chart", Resource: "chart", OnMissing: pipeline.DeliverMissing,
+					ID: expr(func(*record.Record) (string, bool, error) { return canary + "1", true, nil })}}
+				r.ehr.onRef = func(sdk.Ref) error {
+					if absent {
+						return sdk.NotFound("GET /chart/{id}: 404 Not Found")
+					}
+					return nil
+				}
+				r.ehr.set("1", "a", "")
+				r.ehr.onPoll = func(n int, _ sdk.Query) (sdk.Page, error) {
+					if n == 1 {
+						return sdk.Page{Changes: r.ehr.log, Cursor: []byte("2")}, nil
+					}
+					time.Sleep(time.Second)
+					absent = false
+					r.ehr.set(test.second, "b", "")
+					return sdk.Page{Changes: r.ehr.log[1:], Watermark: []byte("3")}, nil
+				}
+				r.run(10 * time.Second)
+				r.expect("1@a", test.second+"@b")
+				raw, _ := rawjson.Get(r.outbox()[1].Body, "fetched", "chart", "list", "0")
+				if !strings.Contains(string(raw), test.want) || len(r.ehr.fetches) != test.fetches {
+					t.Errorf("fetched %s in %d calls, want %s in %d", raw, len(r.ehr.fetches), test.want, test.fetches)
+				}
+			})
+		})
+	}
 }
 
 func TestIndependentFetchesShareACallAndDependentOnesFollow(t *testing.T) {

@@ -294,9 +294,10 @@ type shown struct {
 }
 
 // shows adds a change to what the pass has shown of its record. It gives nothing where the pass may not have shown all of the
-// instant: of other feeds, and when it was not read from its begin.
+// instant: of other feeds, and when it was not read from its begin. Nor is there a need where no version is used twice, and a window
+// of such a feed may have more records than the memory.
 func (w *window) shows(c sdk.Change, s state) []uint64 {
-	if w.shown == nil || !w.info.History || c.Time.IsZero() {
+	if w.shown == nil || !w.info.History || c.Time.IsZero() || w.versionKind(c) == sdk.Exact {
 		return nil
 	}
 	of := w.shown[c.Ref]

@@ -5,6 +5,7 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"log/slog"
 	"time"
@@ -22,6 +23,7 @@ type window struct {
 	*Pipeline
 	info    sdk.Feed
 	begin   time.Time
+	polled  time.Time         // when the page that is worked on was given
 	from    time.Time         // in the very first window: the start, by the server's clock; else zero
 	primed  []store.Row       // of changes from before the start
 	shown   map[sdk.Ref]shown // in this pass; nil when it was not read from its begin
@@ -150,7 +152,7 @@ func (w *window) read(ctx context.Context) error {
 	expired, passes := 0, 1
 	// One that a stop cut in two did not see what drifted meanwhile.
 	this := &pass{whole: w.feed.Position().Cursor == nil}
-	cursors := map[string]bool{}
+	cursors := map[[sha256.Size]byte]bool{} // that were asked with; they may be large, and many
 	if this.whole {
 		w.shown = map[sdk.Ref]shown{}
 		if err := w.beginScan(ctx); err != nil {
@@ -175,13 +177,13 @@ func (w *window) read(ctx context.Context) error {
 			return w.lostPlace(ctx, pos, err)
 		}
 		w.refusals = 0
-		cursors[string(pos.Cursor)] = true
+		cursors[sha256.Sum256(pos.Cursor)] = true
 		if err := w.sound(page, cursors); err != nil {
 			return err
 		}
 		for _, r := range page.Included {
 			if r.Err == nil && json.Valid(r.Data) {
-				w.fetched.put(r, w.begin)
+				w.fetched.put(r, w.polled)
 			}
 		}
 
@@ -288,7 +290,8 @@ func (w *window) poll(ctx context.Context, pos store.Position) (page sdk.Page, e
 	if err != nil {
 		return page, safe(err)
 	}
-	w.rest = time.Now().Add(page.Wait)
+	w.polled = time.Now()
+	w.rest = w.polled.Add(page.Wait)
 	w.stats.pages++
 	w.stats.calls += page.Calls
 	w.stats.changes += len(page.Changes)
@@ -312,11 +315,11 @@ func (w *window) remark(n sdk.Note) {
 }
 
 // sound refuses a page from which the window could not go on.
-func (w *window) sound(page sdk.Page, asked map[string]bool) error {
+func (w *window) sound(page sdk.Page, asked map[[sha256.Size]byte]bool) error {
 	switch {
 	case len(page.Cursor) == 0 && len(page.Watermark) == 0:
 		return failf("the adapter gave a last page without a watermark (feed %s of source %s); this is a defect of the adapter", w.Feed, w.SourceName)
-	case len(page.Cursor) > 0 && asked[string(page.Cursor)]:
+	case len(page.Cursor) > 0 && asked[sha256.Sum256(page.Cursor)]:
 		return failf("the server gave the same cursor again (feed %s of source %s); reading on would never end", w.Feed, w.SourceName)
 	}
 	return nil

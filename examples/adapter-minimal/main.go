@@ -110,6 +110,9 @@ func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 		if r.Kind != "patient" {
 			return nil, sdk.Permanent("there is no such resource")
 		}
+		if r.ID == "" || r.ID == "." || r.ID == ".." { // another path would be asked for
+			return nil, sdk.Permanent("GET /patients/{id}: the identifier is not fit for a path")
+		}
 		answer, err := s.get(ctx, "/patients/"+url.PathEscape(r.ID), "/patients/{id}")
 		if err != nil {
 			return nil, err

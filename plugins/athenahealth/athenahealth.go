@@ -38,6 +38,7 @@ package athenahealth
 
 import (
 	"context"
+	"net/url"
 	"sync"
 	"time"
 
@@ -79,6 +80,9 @@ func Open(_ context.Context, c Config, env sdk.Env) (sdk.Source, error) {
 	s := &source{config: c, base: c.host() + "/v1/" + c.PracticeID, subscribed: map[string]time.Time{}}
 	if err := s.connect(env); err != nil {
 		return nil, err
+	}
+	if u, err := url.Parse(s.base); err == nil && httpx.Plain(u) && env.Logger != nil {
+		env.Logger.Warn("credentials and records travel unencrypted, as base_url is http")
 	}
 	return s, nil
 }

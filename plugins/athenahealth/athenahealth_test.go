@@ -5,7 +5,9 @@ package athenahealth_test
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
@@ -27,6 +29,8 @@ func TestAMissingSubscriptionIsMadeOnlyWhereThatIsAllowed(t *testing.T) {
 
 	c = open(t, simulator.Options{SubscribeAfter: 5 * time.Minute}, `, "manage_subscription": true`)
 	_, err := c.Poll(t.Context(), sdk.Query{Feed: "orders", Peek: true})
+	wantError(t, err, sdk.CodeForbidden, "as manage_subscription = true, rounds run makes it")
+	_, err = c.Poll(t.Context(), sdk.Query{Feed: "orders", Peek: true, Recover: true, Watermark: []byte(`{"read":"2026-03-02T14:00:00Z"}`)})
 	wantError(t, err, sdk.CodeForbidden, "as manage_subscription = true, rounds run makes it")
 	if c.Subscriptions() > 0 {
 		t.Error("a mere look subscribed")
@@ -373,5 +377,59 @@ func TestAConfigurationIsCheckedOffline(t *testing.T) {
 		if e == nil || e.Code != sdk.CodeMisconfigured || e.Path != path {
 			t.Errorf("%s = %v: %v", path, value, err)
 		}
+	}
+}
+
+func TestItIsSaidThatCredentialsTravelUnencrypted(t *testing.T) {
+	for address, want := range map[string]bool{"": false, "http://127.0.0.1:8080": false, "http://athena.invalid": true, "https://athena.invalid": false} {
+		var log strings.Builder
+		s, err := athenahealth.Open(t.Context(), athenahealth.Config{Environment: "preview", PracticeID: "195900", ClientID: "rounds", ClientSecret: "c4n4ry", Scope: "s", PageSize: 1,
+			Timeout: time.Second, BaseURL: address}, sdk.Env{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		if got := strings.Contains(log.String(), "unencrypted"); got != want || strings.Contains(log.String(), "c4n4ry") {
+			t.Errorf("%s: %s", address, log.String())
+		}
+	}
+}
+
+// A record stands alone in a list, and a page is not the API's word that it is not there.
+func TestARecordIsTakenOutOfItsAnswer(t *testing.T) {
+	for body, want := range map[string]string{
+		`[{"patientid": "1"}]`: `{"patientid": "1"}`, "\n [{\"patientid\": \"1\"}]\n": `{"patientid": "1"}`, `{"patientid": "1"}`: `{"patientid": "1"}`,
+		`[]`: "not_found", `[{}, {}]`: "permanent", `<h1>Not Found</h1>`: "retryable", `{"error": "The patient does not exist."}`: "not_found",
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case strings.HasSuffix(r.URL.Path, "/token"):
+				w.Header().Set("Content-Type", "application/json")
+				w.Write([]byte(`{"access_token": "a", "token_type": "Bearer", "expires_in": 3600}`))
+			case strings.Contains(strings.ToLower(body), "not "):
+				w.WriteHeader(http.StatusNotFound)
+				fallthrough
+			default:
+				w.Write([]byte(body))
+			}
+		}))
+		s, err := athenahealth.Open(t.Context(), athenahealth.Config{Environment: "preview", PracticeID: "195900", ClientID: "rounds", ClientSecret: "c4n4ry",
+			Scope: "s", PageSize: 1, Timeout: time.Second, BaseURL: server.URL}, sdk.Env{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		results, err := s.Fetch(t.Context(), []sdk.Ref{{Kind: "patient", ID: "1"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := string(results[0].Data)
+		if results[0].Err != nil {
+			got = string(sdk.CodeOf(results[0].Err))
+		}
+		if got != want {
+			t.Errorf("%s: %s %v, want %s", body, got, results[0].Err, want)
+		}
+		s.Close()
+		server.Close()
 	}
 }

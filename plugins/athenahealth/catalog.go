@@ -18,20 +18,22 @@ type feed struct {
 	describe   sdk.Feed
 }
 
+// History: a record has a message for each event, and some come again when marks are read again; the more states of it the engine
+// remembers, the fewer are told twice.
 const why = "reading marks messages as processed, so each is read once, and what may not have been committed again by the time of its mark"
 
 var feeds = map[string]feed{
 	"appointments": {
 		path: "appointments", list: "appointments", ids: []string{"appointmentid"}, modified: "lastmodified", actor: "lastmodifiedby",
-		describe: sdk.Feed{Kind: "appointment", Class: sdk.Queue, Version: sdk.Coarse, Precision: time.Second, Peeks: true, Why: why},
+		describe: sdk.Feed{Kind: "appointment", Class: sdk.Queue, Version: sdk.Coarse, Precision: time.Second, History: true, Peeks: true, Why: why},
 	},
 	"patients": {
 		path: "patients", list: "patients", ids: []string{"patientid"},
-		describe: sdk.Feed{Kind: "patient", Class: sdk.Queue, Version: sdk.None, Peeks: true, Why: why},
+		describe: sdk.Feed{Kind: "patient", Class: sdk.Queue, Version: sdk.None, History: true, Peeks: true, Why: why},
 	},
 	"orders": {
 		path: "orders", list: "orders", ids: []string{"documentid", "orderid"},
-		describe: sdk.Feed{Kind: "order", Class: sdk.Queue, Version: sdk.None, Peeks: true, Why: why},
+		describe: sdk.Feed{Kind: "order", Class: sdk.Queue, Version: sdk.None, History: true, Peeks: true, Why: why},
 	},
 }
 

@@ -4,12 +4,12 @@
 package athenahealth
 
 import (
-	"net/url"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/httpx"
 )
 
 // Config is a source "athenahealth" block.
@@ -81,11 +81,8 @@ func (c Config) Validate() error {
 	if c.BaseURL == "" {
 		return nil
 	}
-	u, err := url.Parse(c.BaseURL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return sdk.Misconfigured("base_url", "is an address such as https://proxy.example, with nothing behind the path")
-	}
-	return nil
+	_, err := httpx.BaseURL(c.BaseURL, "https://proxy.example")
+	return err
 }
 
 // host is where the API is, without a slash at its end.

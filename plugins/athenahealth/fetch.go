@@ -4,6 +4,7 @@
 package athenahealth
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"maps"
@@ -29,7 +30,7 @@ func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 		}
 		res, err := s.call(ctx, httpx.Request{URL: s.base + path, Template: template + r.path})
 		if err != nil {
-			return nil, err
+			return nil, httpx.Missing(err)
 		}
 		if r.list {
 			return res.Body, nil
@@ -59,7 +60,7 @@ func fits(id string) bool { return id != "" && id != "." && id != ".." }
 
 // alone takes a record out of the list in which it is alone.
 func alone(body []byte, path string) (json.RawMessage, error) {
-	if body[0] != '[' {
+	if !bytes.HasPrefix(bytes.TrimSpace(body), []byte("[")) {
 		return body, nil
 	}
 	items := slices.Collect(rawjson.Elements(body))

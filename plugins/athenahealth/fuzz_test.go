@@ -21,7 +21,7 @@ func FuzzAnswer(f *testing.F) {
 			return
 		}
 		for name, feed := range feeds {
-			changes, more, err := feed.parse(body, max(limit, 1), time.Now())
+			changes, more, err := feed.parse(body, 0, max(limit, 1), time.Now())
 			if err != nil && (len(changes) > 0 || more) {
 				t.Errorf("%s: an error and %d changes", name, len(changes))
 			}

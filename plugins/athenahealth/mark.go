@@ -30,7 +30,7 @@ const (
 // mark is the watermark. All times are the server's.
 type mark struct {
 	Read  time.Time `json:"read"`           // what was marked before is committed
-	Until time.Time `json:"until,omitzero"` // windows that begin before read again from Read on, and the first after it does
+	Until time.Time `json:"until,omitzero"` // windows that begin before then read again from Read on, and the first after it
 	// What this source took of the feed, to be compared with what is marked.
 	Since time.Time `json:"since,omitzero"` // the count's begin, which is a window's
 	Taken int       `json:"taken,omitzero"` // from Since to Read
@@ -146,9 +146,10 @@ func (at *place) heard(asked, answered time.Time) {
 func (at *place) end() mark {
 	m := at.Mark
 	switch {
-	case at.Begun.IsZero() || at.Begun.Before(m.Read):
+	case at.Begun.Before(m.Read): // or the server does not tell its clock
 		return m
 	case at.Begun.Before(m.Until):
+		m.Read = at.Begun
 		return m
 	case m.Since.IsZero():
 		m.Since = at.Begun

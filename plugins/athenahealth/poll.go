@@ -31,7 +31,7 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 	case at.Mark.Read.IsZero():
 		return s.begin(ctx, f, q)
 	case at.Again != nil:
-		return s.again(ctx, f, at)
+		return s.again(ctx, f, at, q.Peek)
 	case q.Peek:
 		return s.peek(ctx, f, at)
 	}
@@ -60,7 +60,7 @@ func (s *source) begin(ctx context.Context, f feed, q sdk.Query) (sdk.Page, erro
 }
 
 // again reads what was marked in a range of time, and marks nothing.
-func (s *source) again(ctx context.Context, f feed, at place) (sdk.Page, error) {
+func (s *source) again(ctx context.Context, f feed, at place, look bool) (sdk.Page, error) {
 	r := *at.Again
 	until, margin := eastern().clear(r.From.Add(piece)), time.Second
 	if !r.To.IsZero() && r.To.Before(until) {
@@ -69,7 +69,7 @@ func (s *source) again(ctx context.Context, f feed, at place) (sdk.Page, error) 
 	if r.Count {
 		margin = 0
 	}
-	got, err := s.read(ctx, f, httpx.Request{}, url.Values{
+	got, err := s.read(ctx, f, look, httpx.Request{}, url.Values{
 		"leaveunprocessed":           {"true"},
 		"offset":                     {strconv.Itoa(r.Offset)},
 		"showprocessedstartdatetime": {eastern().from(r.From.Add(-margin))},
@@ -83,7 +83,7 @@ func (s *source) again(ctx context.Context, f feed, at place) (sdk.Page, error) 
 			f.template("/changed"))
 	}
 	at.heard(got.asked, got.date)
-	page := got.page()
+	page := got.page(s.client.Budget().Notes())
 	r.Found += len(got.changes)
 	if r.To.IsZero() {
 		r.To = got.date.Add(slack)
@@ -114,13 +114,13 @@ func (s *source) again(ctx context.Context, f feed, at place) (sdk.Page, error) 
 
 // take reads what is new, which marks it. The next page is again the first one.
 func (s *source) take(ctx context.Context, f feed, at place) (sdk.Page, error) {
-	got, err := s.read(ctx, f, httpx.Request{Once: true}, url.Values{})
+	got, err := s.read(ctx, f, false, httpx.Request{Once: true}, url.Values{})
 	if err != nil {
 		return sdk.Page{}, err
 	}
 	at.heard(got.asked, got.date)
 	at.Taken += len(got.changes)
-	page := got.page()
+	page := got.page(s.client.Budget().Notes())
 	if got.more && len(got.changes) > 0 && at.Page < longest {
 		page.Cursor = written(at)
 	} else {
@@ -131,11 +131,11 @@ func (s *source) take(ctx context.Context, f feed, at place) (sdk.Page, error) {
 
 // peek reads what is new and leaves it there.
 func (s *source) peek(ctx context.Context, f feed, at place) (sdk.Page, error) {
-	got, err := s.read(ctx, f, httpx.Request{}, url.Values{"leaveunprocessed": {"true"}, "offset": {strconv.Itoa(at.Skipped)}})
+	got, err := s.read(ctx, f, true, httpx.Request{}, url.Values{"leaveunprocessed": {"true"}, "offset": {strconv.Itoa(at.Skipped)}})
 	if err != nil {
 		return sdk.Page{}, err
 	}
-	page := got.page()
+	page := got.page(s.client.Budget().Notes())
 	if at.Skipped += len(got.changes); got.more && len(got.changes) > 0 && at.Page < longest {
 		page.Cursor = written(at)
 	} else {

@@ -24,12 +24,14 @@ type answer struct {
 	calls       int
 }
 
-func (a answer) page() sdk.Page { return sdk.Page{Changes: a.changes, Now: a.date, Calls: a.calls} }
+func (a answer) page(notes []sdk.Note) sdk.Page {
+	return sdk.Page{Changes: a.changes, Now: a.date, Calls: a.calls, Notes: notes}
+}
 
 func (f feed) template(rest string) string { return template + "/" + f.path + rest }
 
-// read asks for what changed.
-func (s *source) read(ctx context.Context, f feed, r httpx.Request, query url.Values) (answer, error) {
+// read asks for what changed; look says that nothing is to be changed by it, whatever is missing.
+func (s *source) read(ctx context.Context, f feed, look bool, r httpx.Request, query url.Values) (answer, error) {
 	query.Set("limit", strconv.Itoa(s.config.PageSize))
 	if len(s.config.Departments) > 0 {
 		query.Set("departmentid", strings.Join(s.config.Departments, ","))
@@ -37,18 +39,19 @@ func (s *source) read(ctx context.Context, f feed, r httpx.Request, query url.Va
 	r.URL, r.Template = s.base+"/"+f.path+"/changed?"+query.Encode(), f.template("/changed")
 	res, err := s.call(ctx, r)
 	if sdk.CodeOf(err) == sdk.CodeForbidden {
-		return answer{}, s.forbidden(ctx, f, err)
+		return answer{}, s.forbidden(ctx, f, look, err)
 	}
 	if err != nil {
 		return answer{}, err
 	}
 	a := answer{asked: res.Asked, date: res.Date, calls: res.Calls}
-	a.changes, a.more, err = f.parse(res.Body, s.config.PageSize, res.Date)
+	offset, _ := strconv.Atoi(query.Get("offset")) // none: the first page
+	a.changes, a.more, err = f.parse(res.Body, offset, s.config.PageSize, res.Date)
 	return a, err
 }
 
-// parse reads an answer to GET …/changed. There is more when it says so, or is full.
-func (f feed) parse(body []byte, limit int, now time.Time) (changes []sdk.Change, more bool, err error) {
+// parse reads an answer to GET …/changed. There is more when it says so, by a next page or by how many there are in all, or is full.
+func (f feed) parse(body []byte, offset, limit int, now time.Time) (changes []sdk.Change, more bool, err error) {
 	list, found := rawjson.Get(body, f.list)
 	if !found || list[0] != '[' {
 		return nil, false, sdk.Retryable("GET %s: the answer has no list %q", f.template("/changed"), f.list)
@@ -56,10 +59,14 @@ func (f feed) parse(body []byte, limit int, now time.Time) (changes []sdk.Change
 	for item := range rawjson.Elements(list) {
 		changes = append(changes, f.change(item, now))
 	}
-	next, _ := rawjson.Get(body, "next")
-	link, _ := rawjson.Text(next)
 	oldestFirst(changes)
-	return changes, link != "" || len(changes) >= limit, nil
+	raw, _ := rawjson.Get(body, "next")
+	next, _ := rawjson.Text(raw)
+	raw, _ = rawjson.Get(body, "totalcount")
+	text, _ := rawjson.Text(raw)
+	total, _ := strconv.Atoi(text) // a number or a text; the answers of some years have none
+	more = next != "" || len(changes) >= limit || len(changes) > 0 && total > offset+len(changes)
+	return changes, more, nil
 }
 
 // change makes a change of an item. Identifiers are text: the API gives some as texts and some as numbers.

@@ -78,8 +78,8 @@ func (s *source) subscribe(ctx context.Context, f feed, look bool) error {
 }
 
 // forbidden explains a 403 of a feed: most often there is no subscription.
-func (s *source) forbidden(ctx context.Context, f feed, refused error) error {
-	_, _, err := s.subscription(ctx, f, false)
+func (s *source) forbidden(ctx context.Context, f feed, look bool, refused error) error {
+	_, _, err := s.subscription(ctx, f, look)
 	if err != nil {
 		return err
 	}

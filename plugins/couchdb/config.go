@@ -5,9 +5,7 @@ package couchdb
 
 import (
 	"cmp"
-	"encoding/base64"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -22,7 +20,7 @@ type Config struct {
 	BaseURL   string        `hcl:"base_url" doc:"Where the server is, https://host:6984 or https://host/path. Databases are below it."`
 	Timeout   time.Duration `hcl:"timeout,optional" default:"30s" doc:"How long one attempt of a call may take."`
 	Auth      *Auth         `hcl:"auth,block"`
-	Limits    *Limits       `hcl:"limits,block"`
+	Limits    *httpx.Load   `hcl:"limits,block"`
 	Feeds     []Feed        `hcl:"feed,block"`
 	Resources []Resource    `hcl:"resource,block"`
 }
@@ -35,14 +33,6 @@ type Auth struct {
 	Username string `hcl:"username,optional" doc:"For basic."`
 	Password string `hcl:"password,optional,sensitive" doc:"For basic."`
 	Token    string `hcl:"token,optional,sensitive" doc:"For bearer."`
-}
-
-// Limits bound what the server has to bear, all pipelines of the source together.
-type Limits struct {
-	_ struct{} `doc:"What the server has to bear at most, all pipelines that use this source together."`
-
-	Concurrency int     `hcl:"concurrency,optional" default:"8" doc:"Calls under way at once."`
-	PerSecond   float64 `hcl:"per_second,optional" doc:"Calls a second, evenly spaced. Without it: as fast as answers come."`
 }
 
 // Feed is the changes of a database.
@@ -77,8 +67,8 @@ func (c Config) Validate() error {
 	if c.Timeout <= 0 {
 		return sdk.Misconfigured("timeout", "must be more than nothing")
 	}
-	if c.Limits != nil && c.Limits.Concurrency < 1 {
-		return sdk.Misconfigured("limits.concurrency", "must be at least 1")
+	if err := c.Limits.Validate(); err != nil {
+		return err
 	}
 	for _, f := range c.Feeds {
 		if f.PageSize < 1 {
@@ -91,24 +81,12 @@ func (c Config) Validate() error {
 
 // compile checks a configuration and makes a source of it that has no client yet.
 func compile(c Config) (*source, error) {
-	s := &source{parallel: httpx.DefaultConcurrency, header: http.Header{"User-Agent": {"rounds"}}, feeds: map[string]feed{},
+	base, err := httpx.BaseURL(c.BaseURL, "https://host:6984")
+	if err != nil {
+		return nil, err
+	}
+	s := &source{base: base, header: http.Header{"User-Agent": {"rounds"}}, feeds: map[string]feed{},
 		resources: map[string]string{}}
-	u, err := url.Parse(c.BaseURL)
-	switch {
-	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
-		return nil, sdk.Misconfigured("base_url", "is not an address like https://host:6984")
-	case u.User != nil:
-		return nil, sdk.Misconfigured("base_url", "must not hold credentials; they belong into an auth block")
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, sdk.Misconfigured("base_url", "must end with the path")
-	}
-	s.base = strings.TrimRight(u.String(), "/")
-	if c.Limits != nil {
-		s.parallel = cmp.Or(c.Limits.Concurrency, s.parallel)
-		if p := c.Limits.PerSecond; !(p >= 0 && p <= 1e6) {
-			return nil, sdk.Misconfigured("limits.per_second", "must be a number of calls a second, more than 0; leave it out for no limit")
-		}
-	}
 	if err := s.authenticate(c.Auth); err != nil {
 		return nil, err
 	}
@@ -147,7 +125,7 @@ func (s *source) authenticate(a *Auth) error {
 		case a.Username == "" || strings.Contains(a.Username, ":"):
 			return sdk.Misconfigured(at+".username", "must be given, without a colon")
 		}
-		s.header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(a.Username+":"+a.Password)))
+		s.header.Set("Authorization", httpx.Basic(a.Username, a.Password))
 	case "bearer":
 		switch {
 		case a.Username != "" || a.Password != "":

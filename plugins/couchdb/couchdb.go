@@ -38,7 +38,6 @@ package couchdb
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"net/url"
 
@@ -53,10 +52,9 @@ func Serve() {
 
 // source is one server.
 type source struct {
-	base      string // without a slash at its end
+	base      *url.URL // without a slash at its end
 	header    http.Header
 	client    *httpx.Client
-	parallel  int
 	feeds     map[string]feed
 	resources map[string]string // databases by name
 	catalog   sdk.Catalog
@@ -70,27 +68,13 @@ func Open(_ context.Context, c Config, env sdk.Env) (sdk.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel}
-	if c.Limits != nil {
-		h.Limits.PerSecond = c.Limits.PerSecond
-	}
-	if s.client, err = httpx.New(h); err != nil {
+	if s.client, err = httpx.New(c.Limits.Config(c.Timeout)); err != nil {
 		return nil, sdk.Misconfigured("limits", "can't be used").Because(err)
 	}
-	if env.Logger != nil && plain(s.base) {
+	if env.Logger != nil && httpx.Plain(s.base) {
 		env.Logger.Warn("credentials and documents travel unencrypted, as base_url is http")
 	}
 	return s, nil
-}
-
-// plain says whether calls leave this machine unencrypted.
-func plain(base string) bool {
-	u, err := url.Parse(base)
-	if err != nil || u.Scheme != "http" || u.Hostname() == "localhost" {
-		return false
-	}
-	ip := net.ParseIP(u.Hostname())
-	return ip == nil || !ip.IsLoopback()
 }
 
 // Catalog tells the configured feeds and resources.
@@ -106,5 +90,5 @@ func path(database string) string { return "/" + database }
 
 // address is the URL of something in a database.
 func (s *source) address(database, rest string) string {
-	return s.base + "/" + url.PathEscape(database) + rest
+	return s.base.String() + "/" + url.PathEscape(database) + rest
 }

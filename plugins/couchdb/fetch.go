@@ -51,7 +51,7 @@ func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 		}
 	}
 	var g errgroup.Group
-	g.SetLimit(s.parallel)
+	g.SetLimit(s.client.Concurrency())
 	for _, b := range batches {
 		g.Go(func() error {
 			defer func() {

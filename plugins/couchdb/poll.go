@@ -59,16 +59,22 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (page sdk.Page, err erro
 	} else if p, err = s.begin(ctx, f, q, &page); err != nil {
 		return page, err
 	}
-	query := url.Values{"since": {since(p.Seq)}, "limit": {strconv.Itoa(f.limit)}, "include_docs": {"true"}, "style": {"main_only"},
-		"seq_interval": {strconv.Itoa(f.limit)}}
-	res, err := s.client.JSON(ctx, httpx.Request{URL: s.address(f.database, "/_changes?"+query.Encode()),
-		Template: path(f.database) + "/_changes", Header: s.header})
-	if err != nil {
-		return sdk.Page{}, refused(q, err)
+	for ; ; f.limit /= 2 { // an answer that is too large is asked for in smaller ones
+		limit := strconv.Itoa(f.limit)
+		query := url.Values{"since": {since(p.Seq)}, "limit": {limit}, "include_docs": {"true"}, "style": {"main_only"}, "seq_interval": {limit}}
+		res, err := s.client.JSON(ctx, httpx.Request{URL: s.address(f.database, "/_changes?"+query.Encode()),
+			Template: path(f.database) + "/_changes", Header: s.header})
+		switch {
+		case tooMuch(err) && f.limit > 1:
+			page.Calls++
+			continue
+		case err != nil:
+			return sdk.Page{}, refused(q, err)
+		}
+		page.Calls += res.Calls
+		page.Now = res.Date
+		return page, f.read(res.Body, p, &page)
 	}
-	page.Calls += res.Calls
-	page.Now = res.Date
-	return page, f.read(res.Body, p, &page)
 }
 
 // begin finds where a window begins, and whether the database is still the one that was read.

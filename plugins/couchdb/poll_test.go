@@ -103,6 +103,35 @@ func TestAFullLastPageEndsTheWindow(t *testing.T) {
 	})
 }
 
+// A page of large documents does not hold the feed up.
+func TestAnAnswerThatIsTooLargeIsAskedForInSmallerOnes(t *testing.T) {
+	both(t, func(t *testing.T, s *server) {
+		for i := range 5 {
+			s.put("visits", fmt.Sprint("v", i), map[string]any{"n": i})
+		}
+		s.fail = func(w http.ResponseWriter, r *http.Request) bool {
+			if limit := r.URL.Query().Get("limit"); limit == "" || limit == "1" {
+				return false
+			}
+			w.WriteHeader(http.StatusRequestEntityTooLarge)
+			return true
+		}
+		if told, _ := window(t, s.open(), sdk.Query{}); len(told) != 5 {
+			t.Errorf("told %q", told)
+		}
+		s.fail = func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.HasSuffix(r.URL.Path, "_changes") {
+				return false
+			}
+			w.WriteHeader(http.StatusRequestEntityTooLarge)
+			return true
+		}
+		if _, err := s.open().Poll(t.Context(), sdk.Query{Feed: "visits"}); sdk.CodeOf(err) != sdk.CodePermanent {
+			t.Error(err)
+		}
+	})
+}
+
 func TestADatabasesNameIsOneSegment(t *testing.T) {
 	s := newServer(t)
 	s.create("ward/1+")

@@ -5,7 +5,6 @@ package openmrs
 
 import (
 	"cmp"
-	"encoding/base64"
 	"net/http"
 	"net/url"
 	"strings"
@@ -22,7 +21,7 @@ type Config struct {
 	BaseURL   string        `hcl:"base_url" doc:"Where OpenMRS is, with the path of the web application: https://host/openmrs."`
 	Timeout   time.Duration `hcl:"timeout,optional" default:"30s" doc:"How long one attempt of a call may take."`
 	Auth      *Auth         `hcl:"auth,block"`
-	Limits    *Limits       `hcl:"limits,block"`
+	Limits    *httpx.Load   `hcl:"limits,block"`
 	Feeds     []Feed        `hcl:"feed,block"`
 	Resources []Resource    `hcl:"resource,block"`
 }
@@ -34,14 +33,6 @@ type Auth struct {
 	Kind     string `hcl:"kind,label"`
 	Username string `hcl:"username,optional" doc:"A user of OpenMRS."`
 	Password string `hcl:"password,optional,sensitive" doc:"The user's password."`
-}
-
-// Limits bound what the server has to bear, all pipelines of the source together.
-type Limits struct {
-	_ struct{} `doc:"What the server has to bear at most, all pipelines that use this source together."`
-
-	Concurrency int     `hcl:"concurrency,optional" default:"8" doc:"Calls under way at once."`
-	PerSecond   float64 `hcl:"per_second,optional" doc:"Calls a second, evenly spaced. Without it: as fast as answers come."`
 }
 
 // Feed is the events of a category.
@@ -85,8 +76,8 @@ func (c Config) Validate() error {
 	if c.Timeout <= 0 {
 		return sdk.Misconfigured("timeout", "must be more than nothing")
 	}
-	if c.Limits != nil && c.Limits.Concurrency < 1 {
-		return sdk.Misconfigured("limits.concurrency", "must be at least 1")
+	if err := c.Limits.Validate(); err != nil {
+		return err
 	}
 	_, err := compile(c)
 	return err
@@ -94,24 +85,12 @@ func (c Config) Validate() error {
 
 // compile checks a configuration and makes a source of it that has no client yet.
 func compile(c Config) (*source, error) {
-	s := &source{parallel: httpx.DefaultConcurrency, header: http.Header{"User-Agent": {"rounds"}}, feeds: map[string]feed{},
+	base, err := httpx.BaseURL(c.BaseURL, "https://host/openmrs")
+	if err != nil {
+		return nil, err
+	}
+	s := &source{base: base, header: http.Header{"User-Agent": {"rounds"}}, feeds: map[string]feed{},
 		resources: map[string]resource{}}
-	u, err := url.Parse(c.BaseURL)
-	switch {
-	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
-		return nil, sdk.Misconfigured("base_url", "is not an address like https://host/openmrs")
-	case u.User != nil:
-		return nil, sdk.Misconfigured("base_url", "must not hold credentials; they belong into an auth block")
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, sdk.Misconfigured("base_url", "must end with the path")
-	}
-	s.base = strings.TrimRight(u.String(), "/")
-	if c.Limits != nil {
-		s.parallel = cmp.Or(c.Limits.Concurrency, s.parallel)
-		if p := c.Limits.PerSecond; !(p >= 0 && p <= 1e6) {
-			return nil, sdk.Misconfigured("limits.per_second", "must be a number of calls a second, more than 0; leave it out for no limit")
-		}
-	}
 	if a := c.Auth; a != nil {
 		switch {
 		case a.Kind != "basic":
@@ -119,7 +98,7 @@ func compile(c Config) (*source, error) {
 		case a.Username == "" || strings.Contains(a.Username, ":"):
 			return nil, sdk.Misconfigured("auth.basic.username", "must be given, without a colon")
 		}
-		s.header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(a.Username+":"+a.Password)))
+		s.header.Set("Authorization", httpx.Basic(a.Username, a.Password))
 	}
 	for _, f := range c.Feeds {
 		category := cmp.Or(f.Category, f.Name)
@@ -143,7 +122,7 @@ func compile(c Config) (*source, error) {
 			query = "?" + query
 		}
 		compiled := resource{path: path, query: query}
-		if _, err := url.Parse(s.base + compiled.address("x")); err != nil {
+		if _, err := url.Parse(s.base.String() + compiled.address("x")); err != nil {
 			return nil, sdk.Misconfigured(at, "is not a path of a URL")
 		}
 		s.resources[r.Name] = compiled

@@ -41,7 +41,6 @@ package openmrs
 import (
 	"context"
 	"encoding/json"
-	"net"
 	"net/http"
 	"net/url"
 
@@ -56,10 +55,9 @@ func Serve() {
 
 // source is one OpenMRS.
 type source struct {
-	base      string // without a slash at its end
+	base      *url.URL // without a slash at its end
 	header    http.Header
 	client    *httpx.Client
-	parallel  int
 	feeds     map[string]feed
 	resources map[string]resource
 	catalog   sdk.Catalog
@@ -73,27 +71,13 @@ func Open(_ context.Context, c Config, env sdk.Env) (sdk.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel}
-	if c.Limits != nil {
-		h.Limits.PerSecond = c.Limits.PerSecond
-	}
-	if s.client, err = httpx.New(h); err != nil {
+	if s.client, err = httpx.New(c.Limits.Config(c.Timeout)); err != nil {
 		return nil, sdk.Misconfigured("limits", "can't be used").Because(err)
 	}
-	if env.Logger != nil && plain(s.base) {
+	if env.Logger != nil && httpx.Plain(s.base) {
 		env.Logger.Warn("credentials and records travel unencrypted, as base_url is http")
 	}
 	return s, nil
-}
-
-// plain says whether calls leave this machine unencrypted.
-func plain(base string) bool {
-	u, err := url.Parse(base)
-	if err != nil || u.Scheme != "http" || u.Hostname() == "localhost" {
-		return false
-	}
-	ip := net.ParseIP(u.Hostname())
-	return ip == nil || !ip.IsLoopback()
 }
 
 // Catalog tells the configured feeds and resources.
@@ -101,7 +85,7 @@ func (s *source) Catalog() sdk.Catalog { return s.catalog }
 
 // Fetch reads records one by one.
 func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error) {
-	return sdk.Each(refs, s.parallel, func(ref sdk.Ref) (json.RawMessage, error) {
+	return sdk.Each(refs, s.client.Concurrency(), func(ref sdk.Ref) (json.RawMessage, error) {
 		r, ok := s.resources[ref.Kind]
 		switch {
 		case !ok:
@@ -111,9 +95,9 @@ func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 		case ref.ID == "", ref.ID == ".", ref.ID == "..": // another path would be called, such as that of the list
 			return nil, sdk.Permanent("GET %s: the identifier is empty or not fit for a path", r.path)
 		}
-		res, err := s.client.JSON(ctx, httpx.Request{URL: s.base + r.address(ref.ID), Template: r.path, Header: s.header})
+		res, err := s.client.JSON(ctx, httpx.Request{URL: s.base.String() + r.address(ref.ID), Template: r.path, Header: s.header})
 		if err != nil {
-			return nil, err
+			return nil, httpx.Missing(err)
 		}
 		return res.Body, nil
 	}), nil

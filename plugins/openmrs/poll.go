@@ -20,8 +20,8 @@ import (
 // feeds is where feeds are, below base_url.
 const feeds = "/ws/atomfeed/"
 
-// maxPushed is how many pages an entry may be pushed on by events that become visible late, such as those of an import.
-const maxPushed = 20
+// maxPages is on how many pages an entry is looked for, from the one on that it was on, and from the one on that its time leads to.
+const maxPages = 20
 
 // mark is how far a feed was read: what a watermark holds.
 type mark struct {
@@ -32,8 +32,7 @@ type mark struct {
 	First int       `json:"first"`         // the page that was read first: the engine would take what is before it for new
 }
 
-// cursor is where in a window reading stands. The window ends with the entry that was the last when it began: what is fetched for an event
-// is then at least as young as the event, though each record is fetched once in a window.
+// cursor is where in a window reading stands. The window ends with the entry that was the last when it began.
 type cursor struct {
 	Next int  `json:"next"` // the page to read
 	End  mark `json:"end"`  // what the window's watermark will be
@@ -146,41 +145,71 @@ func (r *reading) resume(ctx context.Context, q sdk.Query, m, end mark, recent *
 	if end.Page < m.Page {
 		return sdk.WatermarkExpired("%s: the feed has fewer pages than were read: it was made anew, or restored", r.named("recent"))
 	}
-	for n := m.Page; n <= min(m.Page+maxPushed, end.Page); n++ {
-		p, err := r.at(ctx, n, end, recent)
-		if err != nil {
-			return err
+	p, err := r.at(ctx, m.Page, end, recent)
+	if err != nil {
+		return err
+	}
+	if p.find(m.Entry) == m.Place {
+		r.give(p, m.Page, m.Place+1, end)
+		return nil
+	}
+	// Others became visible before it: a few, or those of an import, which push it far.
+	pushed, err := r.pushed(ctx, m, m.Page, end, recent)
+	if !pushed && err == nil {
+		var n int
+		if n, err = r.first(ctx, m.Page, end, m.Time, recent); err == nil {
+			pushed, err = r.pushed(ctx, m, n, end, recent)
 		}
-		place := p.find(m.Entry)
-		if n == m.Page && place == m.Place {
-			r.give(p, n, place+1, end)
-			return nil
-		}
-		if place >= 0 && (n > m.Page || place > m.Place) {
-			// Others became visible before it. They are as young as the transactions that saved them may be old.
-			return r.from(ctx, end, m.Time.Add(-q.Overlap-time.Second), recent)
-		}
+	}
+	switch {
+	case err != nil:
+		return err
+	case pushed: // by what is as young as the transactions that saved it may be old
+		return r.from(ctx, end, m.Time.Add(-q.Overlap-time.Second), recent)
 	}
 	return sdk.WatermarkExpired("%s: the entry that was read last is no longer there: the feed was made anew, or restored", r.named("{n}"))
 }
 
-// from reads whole pages from the first on that is not dated before bound, and not before what was read first.
-func (r *reading) from(ctx context.Context, end mark, bound time.Time, recent *atomPage) error {
-	n, to := max(end.First, min(1, end.Page)), end.Page
-	if len(recent.Entries) > 0 && dated(recent.Entries[0], bound) {
-		n = to // all that comes before is older
+// pushed looks for the entry that was read last on some pages from n on, behind its place.
+func (r *reading) pushed(ctx context.Context, m mark, n int, end mark, recent *atomPage) (bool, error) {
+	for last := min(n+maxPages, end.Page); n <= last; n++ {
+		p, err := r.at(ctx, n, end, recent)
+		if err != nil {
+			return false, err
+		}
+		if place := p.find(m.Entry); place > m.Place || place >= 0 && n > m.Page {
+			return true, nil
+		}
 	}
-	for !bound.IsZero() && n < to {
+	return false, nil
+}
+
+// first finds, from page n on, the first page that is not dated before bound, or the last page. A bound of zero is before all.
+func (r *reading) first(ctx context.Context, n int, end mark, bound time.Time, recent *atomPage) (int, error) {
+	for to := end.Page; !bound.IsZero() && n < to; {
 		middle := n + (to-n)/2
 		p, err := r.at(ctx, middle, end, recent)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if p.before(bound) {
 			n = middle + 1
 		} else {
 			to = middle
 		}
+	}
+	return n, nil
+}
+
+// from reads whole pages from the first on that is not dated before bound, and not before what was read first.
+func (r *reading) from(ctx context.Context, end mark, bound time.Time, recent *atomPage) error {
+	n := max(end.First, min(1, end.Page))
+	if len(recent.Entries) > 0 && dated(recent.Entries[0], bound) {
+		n = end.Page // all that comes before is older
+	}
+	n, err := r.first(ctx, n, end, bound, recent)
+	if err != nil {
+		return err
 	}
 	p, err := r.at(ctx, n, end, recent)
 	if err != nil {
@@ -226,7 +255,7 @@ func (r *reading) get(ctx context.Context, page string) (*atomPage, error) {
 	}
 	header := r.header.Clone()
 	header.Set("Accept", "application/atom+xml, application/xml;q=0.9, */*;q=0.5")
-	res, err := r.client.Do(ctx, httpx.Request{URL: r.base + feeds + r.feed.category + "/" + page, Template: feeds + r.feed.category + "/" + named,
+	res, err := r.client.Do(ctx, httpx.Request{URL: r.base.String() + feeds + r.feed.category + "/" + page, Template: feeds + r.feed.category + "/" + named,
 		Header: header})
 	if err != nil {
 		return nil, err

@@ -91,10 +91,10 @@ func (c *caller) newest(ctx context.Context) (change, bool, error) {
 }
 
 func (c *caller) get(ctx context.Context, path, template string) ([]byte, error) {
-	res, err := c.client.JSON(ctx, httpx.Request{URL: c.base + path, Template: template, Header: c.header})
+	res, err := c.client.JSON(ctx, httpx.Request{URL: c.base.String() + path, Template: template, Header: c.header})
 	if err != nil {
 		c.calls++ // at least
-		return nil, err
+		return nil, httpx.Missing(err)
 	}
 	c.calls += res.Calls
 	return res.Body, nil
@@ -102,7 +102,7 @@ func (c *caller) get(ctx context.Context, path, template string) ([]byte, error)
 
 // now is Orthanc's clock, which no answer's header tells; zero when a user may not ask for it.
 func (c *caller) now(ctx context.Context) (time.Time, error) {
-	res, err := c.client.Do(ctx, httpx.Request{URL: c.base + "/tools/now", Template: "/tools/now", Header: c.header})
+	res, err := c.client.Do(ctx, httpx.Request{URL: c.base.String() + "/tools/now", Template: "/tools/now", Header: c.header})
 	switch sdk.CodeOf(err) {
 	case "":
 	case sdk.CodeNotFound, sdk.CodeForbidden:

@@ -7,16 +7,12 @@ import (
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
-	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 	_ "time/tzdata" // zones must not depend on what is installed where the engine runs
 
 	"github.com/rounds-engine/rounds/sdk"
-	"github.com/rounds-engine/rounds/sdk/budget"
 	"github.com/rounds-engine/rounds/sdk/httpx"
 	"github.com/rounds-engine/rounds/sdk/window"
 )
@@ -37,7 +33,7 @@ type Config struct {
 	// Timeout is for one attempt; a call that may be repeated has several.
 	Timeout time.Duration `hcl:"timeout,optional" default:"30s" doc:"How long one attempt of a call may take."`
 	TLS     *TLS          `hcl:"tls,block"`
-	Limits  *Limits       `hcl:"limits,block"`
+	Limits  *httpx.Load   `hcl:"limits,block"`
 }
 
 // TLS says whom to trust and as whom to appear. All values are PEM text.
@@ -49,25 +45,17 @@ type TLS struct {
 	Key  string `hcl:"key,optional,sensitive" doc:"Private key of the client certificate, in PEM, without a password."`
 }
 
-// Limits bound what Orthanc has to bear, all pipelines of the source together.
-type Limits struct {
-	_ struct{} `doc:"What Orthanc has to bear at most, all pipelines that use this source together."`
-
-	Concurrency int     `hcl:"concurrency,optional" default:"8" doc:"Calls under way at once."`
-	PerSecond   float64 `hcl:"per_second,optional" doc:"Calls a second, evenly spaced. Without it: as fast as answers come."`
-}
-
 // dates is how Orthanc writes the date of a change.
 const dates = "20060102T150405"
 
 // Validate finds offline what the schema can't say.
 func (c Config) Validate() error {
 	// Whoever writes zero does not want the default, which stands in what was not given.
-	if c.Timeout == 0 {
+	if c.Timeout <= 0 {
 		return sdk.Misconfigured("timeout", "must be more than nothing")
 	}
-	if c.Limits != nil && c.Limits.Concurrency == 0 {
-		return sdk.Misconfigured("limits.concurrency", "must be at least 1")
+	if err := c.Limits.Validate(); err != nil {
+		return err
 	}
 	_, err := c.compile()
 	return err
@@ -76,16 +64,13 @@ func (c Config) Validate() error {
 // compile checks the configuration and makes the source of it, which has called nobody.
 func (c Config) compile() (*source, error) {
 	c.Trigger = cmp.Or(c.Trigger, stable)
-	s := &source{config: c, header: http.Header{"User-Agent": {"rounds"}}}
-	u, err := url.Parse(c.BaseURL)
+	base, err := httpx.BaseURL(c.BaseURL, "https://host:8042")
+	if err != nil {
+		return nil, err
+	}
+	s := &source{config: c, base: base, header: http.Header{"User-Agent": {"rounds"}}}
 	switch {
-	case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
-		return nil, sdk.Misconfigured("base_url", "is not an address like https://host:8042")
-	case u.User != nil:
-		return nil, sdk.Misconfigured("base_url", "must not hold credentials; they belong into username and password")
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, sdk.Misconfigured("base_url", "must end with the path")
-	case c.TLS != nil && u.Scheme == "http":
+	case c.TLS != nil && base.Scheme == "http":
 		return nil, sdk.Misconfigured("tls", "has no meaning, as base_url is http")
 	case c.Username == "" && c.Password != "":
 		return nil, sdk.Misconfigured("username", "must be given, as there is a password")
@@ -93,12 +78,9 @@ func (c Config) compile() (*source, error) {
 		return nil, sdk.Misconfigured("password", "must be given, as there is a username")
 	case strings.Contains(c.Username, ":"):
 		return nil, sdk.Misconfigured("username", "can't hold a colon, which ends it in basic authentication")
-	case c.Timeout < 0:
-		return nil, sdk.Misconfigured("timeout", "must be more than nothing")
 	}
-	s.base = strings.TrimRight(u.String(), "/")
 	if c.Username != "" {
-		s.header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(c.Username+":"+c.Password)))
+		s.header.Set("Authorization", httpx.Basic(c.Username, c.Password))
 	}
 	zone, err := time.LoadLocation(cmp.Or(c.Zone, "UTC"))
 	if err != nil || c.Zone == "Local" {
@@ -107,22 +89,13 @@ func (c Config) compile() (*source, error) {
 	if s.format, err = window.New(dates, zone); err != nil {
 		return nil, sdk.Misconfigured("zone", "can't be used").Because(err)
 	}
-	var l Limits
-	if c.Limits != nil {
-		l = *c.Limits
-	}
-	switch {
-	case l.Concurrency < 0:
-		return nil, sdk.Misconfigured("limits.concurrency", "must be at least 1")
-	case !(l.PerSecond >= 0 && l.PerSecond <= 1e6):
-		return nil, sdk.Misconfigured("limits.per_second", "must be a number of calls a second, more than 0; leave it out for no limit")
-	}
 	secure, err := c.TLS.compile()
 	if err != nil {
 		return nil, err
 	}
-	s.parallel = cmp.Or(l.Concurrency, httpx.DefaultConcurrency)
-	s.client, err = httpx.New(httpx.Config{Timeout: c.Timeout, Concurrency: s.parallel, Limits: budget.Limits{PerSecond: l.PerSecond}, TLS: secure})
+	client := c.Limits.Config(c.Timeout)
+	client.TLS = secure
+	s.client, err = httpx.New(client)
 	if err != nil {
 		return nil, sdk.Misconfigured("limits", "can't be used").Because(err)
 	}
@@ -156,9 +129,4 @@ func (t *TLS) compile() (*tls.Config, error) {
 	}
 	c.Certificates = []tls.Certificate{pair}
 	return c, nil
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

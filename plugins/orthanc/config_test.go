@@ -31,8 +31,8 @@ func TestAMistakeIsNamedByItsAttribute(t *testing.T) {
 	for _, c := range []struct{ config, path, text string }{
 		{`{"base_url": "pacs:8042"}`, "base_url", "is not an address like https://host:8042"},
 		{`{"base_url": "ftp://pacs"}`, "base_url", "is not an address like https://host:8042"},
-		{`{"base_url": "https://u:c4n4ry@pacs"}`, "base_url", "must not hold credentials; they belong into username and password"},
-		{`{"base_url": "https://pacs/?a=b"}`, "base_url", "must end with the path"},
+		{`{"base_url": "https://u:c4n4ry@pacs"}`, "base_url", "must not hold credentials, which have a place of their own"},
+		{`{"base_url": "https://pacs/?a=b"}`, "base_url", "must end with the path, without parameters"},
 		{`{"base_url": "https://pacs", "username": "u"}`, "password", "must be given, as there is a username"},
 		{`{"base_url": "https://pacs", "password": "c4n4ry"}`, "username", "must be given, as there is a password"},
 		{`{"base_url": "https://pacs", "username": "a:b", "password": "c4n4ry"}`, "username", "can't hold a colon, which ends it in basic authentication"},

@@ -8,6 +8,7 @@ package orthanc_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -45,6 +46,24 @@ func (r *reader) becomes(want ...string) {
 	}
 	if !slices.Equal(got, want) {
 		r.t.Errorf("read %q, want %q", got, want)
+	}
+}
+
+// get asks the fake.
+func (s *server) get(t testing.TB, path string, answer any) {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodGet, s.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetBasicAuth(user, password)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		t.Fatal(err)
 	}
 }
 

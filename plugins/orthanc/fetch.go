@@ -31,7 +31,7 @@ func resources() []sdk.Resource {
 
 // Fetch calls once for each ref, side by side within the source's limits.
 func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error) {
-	return sdk.Each(refs, s.parallel, func(r sdk.Ref) (json.RawMessage, error) {
+	return sdk.Each(refs, s.client.Concurrency(), func(r sdk.Ref) (json.RawMessage, error) {
 		path := paths[r.Kind]
 		switch {
 		case path == "":

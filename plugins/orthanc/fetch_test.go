@@ -53,6 +53,31 @@ func TestWhatWasDeletedSinceIsNotFoundAndTheOthersAreThere(t *testing.T) {
 	}
 }
 
+// A proxy that has lost its way to Orthanc says 404 of everything: that is not Orthanc's word that a study was deleted.
+func TestAPageOfAProxyDoesNotSayThatAStudyIsNotThere(t *testing.T) {
+	s := newServer(t)
+	study := s.store("A", "1", 1)
+	source := s.open("")
+	page, err := source.Poll(t.Context(), sdk.Query{Feed: "studies"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.override = func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/studies/") {
+			http.Error(w, "\n<html><body>404 Not Found</body></html>", http.StatusNotFound)
+			return
+		}
+		s.changes(w, r)
+	}
+	results, err := source.Fetch(t.Context(), []sdk.Ref{{Kind: "study", ID: study}})
+	if err != nil || sdk.CodeOf(results[0].Err) != sdk.CodeRetryable || !strings.HasPrefix(results[0].Err.Error(), "GET /studies/{id}: 404 Not Found, ") {
+		t.Errorf("%v %+v", err, results)
+	}
+	if page, err = source.Poll(t.Context(), sdk.Query{Feed: "studies", Watermark: page.Watermark}); err != nil || !strings.Contains(string(page.Watermark), `"waiting"`) {
+		t.Errorf("what waits to be stable is forgotten: %v %s", err, page.Watermark)
+	}
+}
+
 // Orthanc goes up from dots in a path, percent-encoded ones too: /studies/../system is /system to it.
 func TestWhatIsNoIdentifierOfOrthancIsNotAskedFor(t *testing.T) {
 	s := newServer(t)

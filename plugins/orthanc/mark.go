@@ -66,10 +66,10 @@ func (m *mark) show(c change) {
 }
 
 // overlap sets from where the next window shows again: behind the last change before those that are younger than the newest less the
-// overlap, but not more than a page back, as a date that is far off would have it stay. It never moves back: the engine knows nothing of
-// what is before its first window.
+// overlap, but not further back than maxAgain, so that a storm is not read over and over. It never moves back: the engine knows nothing
+// of what is before its first window.
 func (m *mark) overlap(shown []change, overlap time.Duration) {
-	m.Again = max(m.Again, m.Last-pageSize)
+	m.Again = max(m.Again, m.Last-maxAgain)
 	if overlap <= 0 || m.Time.IsZero() {
 		m.Again = m.Last
 		return

@@ -35,7 +35,7 @@
 //
 // Orthanc with SQLite, its default, writes one change after the other. Over a database in which several write at a time a number may
 // become visible after a greater one. So the changes of the pipeline's overlap before the newest are read again at each poll; the engine
-// drops what it has seen. No more than 1000 numbers are.
+// drops what it has seen. No more than 10,000 numbers are.
 package orthanc
 
 import (
@@ -59,12 +59,11 @@ func Serve() { sdk.Serve(info, Open) }
 
 // source is one Orthanc.
 type source struct {
-	base     string // without a slash at its end
-	header   http.Header
-	format   window.Format
-	client   *httpx.Client
-	parallel int
-	config   Config
+	base   *url.URL // without a slash at its end
+	header http.Header
+	format window.Format
+	client *httpx.Client
+	config Config
 }
 
 var _ sdk.Source = (*source)(nil)
@@ -75,7 +74,7 @@ func Open(_ context.Context, c Config, env sdk.Env) (sdk.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	if env.Logger != nil && c.Username != "" && unencrypted(c.BaseURL) {
+	if env.Logger != nil && c.Username != "" && httpx.Plain(s.base) {
 		env.Logger.Warn("credentials and records travel unencrypted, as base_url is http")
 	}
 	return s, nil
@@ -120,9 +119,4 @@ func feeds(c Config) []sdk.Feed {
 		all = append(all, sdk.Feed{Name: l.feed, Kind: l.kind, Class: sdk.Sequence, Version: sdk.Exact, Precision: time.Second, History: true, Why: why})
 	}
 	return all
-}
-
-func unencrypted(base string) bool {
-	u, err := url.Parse(base)
-	return err == nil && u.Scheme == "http" && !loopback(u.Hostname())
 }

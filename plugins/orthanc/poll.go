@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	pageSize = 1000 // changes; one is about 250 bytes
+	pageSize = 1000   // changes; one is about 250 bytes
+	maxAgain = 10_000 // numbers of the overlap
 	// lag is how much earlier than the overlap before a start is read at least, and more where Orthanc's clock is further behind: a start of
 	// "now" is by the engine's clock, and what changes after it is dated before it there.
 	lag = 10 * time.Minute
@@ -83,11 +84,11 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 	if !l.done {
 		page.Cursor = written(p)
 	} else {
-		lost, err := c.lost(ctx, of, &p.Mark)
+		lost, notes, err := c.lost(ctx, of, &p.Mark)
 		if err != nil {
 			return page, err
 		}
-		page.Changes = append(page.Changes, lost...)
+		page.Changes, page.Notes = append(page.Changes, lost...), append(page.Notes, notes...)
 		page.Watermark = written(p.Mark)
 	}
 	page.Calls = c.calls
@@ -147,7 +148,7 @@ func (c *caller) seek(ctx context.Context, bound time.Time) (mark, error) {
 		if err != nil {
 			return mark{}, err
 		}
-		if len(l.changes) == 1 && l.changes[0].seq < hi && older(l.changes[0]) {
+		if len(l.changes) == 1 && older(l.changes[0]) {
 			found.show(l.changes[0])
 		} else {
 			hi = mid

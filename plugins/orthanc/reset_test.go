@@ -4,6 +4,7 @@
 package orthanc_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -48,12 +49,33 @@ func TestADatabaseThatWasMadeAnewIsAGap(t *testing.T) {
 			s, r := beforeAReset(t)
 			s.renew()
 			reset(s)
+			r.query.Limit = 1 // pages of what is in the overlap come before the place
+			r.fails(sdk.CodeWatermarkExpired, anew)
+			r.query.Limit = 0
 			r.fails(sdk.CodeWatermarkExpired, anew)
 			r.fails(sdk.CodeWatermarkExpired, anew) // until a person says where it goes on
 			r.query.Watermark = nil
 			r.read()
 			r.read()
 		})
+	}
+}
+
+// Dates are of a second. The number that was read last is asked for, also when what the overlap has before it fills a page.
+func TestAResetWithinASecondIsAGap(t *testing.T) {
+	s := newServer(t)
+	s.store("A", "1", 1)
+	s.store("A", "2", 1)
+	r := s.reader("studies", newTrigger)
+	r.query.Overlap = 2 * time.Minute
+	r.reads("NewStudy 3", "NewStudy 7")
+	s.renew()
+	for n := range 3 {
+		s.store("B", fmt.Sprint(n), 1)
+	}
+	for _, limit := range []int{1, 3, 0} {
+		r.query.Limit = limit
+		r.fails(sdk.CodeWatermarkExpired, anew)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
 )
@@ -58,9 +59,15 @@ func (m *mark) forget() bool {
 }
 
 // lost looks, at the end of a window, after what was new before it and was not said to be stable: what Orthanc has forgotten by a restart
-// becomes a change. What it still waits for goes to the end of the row.
-func (c *caller) lost(ctx context.Context, of level, m *mark) ([]sdk.Change, error) {
-	var changes []sdk.Change
+// becomes a change. What it still waits for goes to the end of the row, and so does what can't be told: that must not hold up what is
+// listed, so it takes half of the time that is left, and the first failure is a remark.
+func (c *caller) lost(ctx context.Context, of level, m *mark) (changes []sdk.Change, notes []sdk.Note, err error) {
+	some := ctx
+	if end, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		some, cancel = context.WithTimeout(ctx, time.Until(end)/2)
+		defer cancel()
+	}
 	var rest, later []waiting
 	checked := 0
 	for _, w := range m.Waiting {
@@ -69,36 +76,50 @@ func (c *caller) lost(ctx context.Context, of level, m *mark) ([]sdk.Change, err
 			continue
 		}
 		checked++
-		l, err := c.changes(ctx, w.Seq-1, 1)
-		if err != nil {
-			return nil, err
-		}
-		e, there := l.at(w.Seq)
-		if !there || key(e.id) != w.Key || !identifier(e.id) {
-			continue // deleted
-		}
-		if w.Quiet {
-			told := of.change(e, of.trigger(c.config))
-			told.Version += "s" // another state than that of the New*, which may have been told before the trigger was chosen
-			changes = append(changes, told)
-			continue
-		}
-		body, err := c.get(ctx, "/"+of.feed+"/"+e.id, "/"+of.feed+"/{id}")
+		e, stable, err := c.stable(some, of, w)
 		switch sdk.CodeOf(err) {
 		case "":
 		case sdk.CodeNotFound, sdk.CodeGone, sdk.CodeForbidden:
 			continue
+		case sdk.CodeUnauthorized:
+			return nil, nil, err
 		default:
-			return nil, err
+			if later = append(later, w); len(notes) == 0 {
+				notes = []sdk.Note{{Code: "stable-unknown", Text: sdk.Safe(err).Text + "; whether what is new became stable is asked again"}}
+			}
+			continue
 		}
-		var now struct{ IsStable bool }
-		if json.Unmarshal(body, &now) == nil && now.IsStable {
+		switch {
+		case !stable:
+			w.Quiet = false
+			later = append(later, w)
+		case w.Quiet:
+			told := of.change(e, of.trigger(c.config))
+			told.Version += "s"          // another state than that of the New*, which may have been told before the trigger was chosen
+			if m.Time.After(told.Time) { // as may be other changes of the record that were told since
+				told.Time = m.Time
+			}
+			changes = append(changes, told)
+		default:
 			w.Quiet = true
 			rest = append(rest, w)
-		} else {
-			later = append(later, w)
 		}
 	}
 	m.Waiting = append(rest, later...)
-	return changes, nil
+	return changes, notes, ctx.Err()
+}
+
+// stable gives the New* of what waits, and whether Orthanc takes that for stable now. What was deleted is not found.
+func (c *caller) stable(ctx context.Context, of level, w waiting) (e change, is bool, err error) {
+	l, err := c.changes(ctx, w.Seq-1, 1)
+	if err != nil {
+		return e, false, err
+	}
+	e, there := l.at(w.Seq)
+	if !there || key(e.id) != w.Key || !identifier(e.id) {
+		return e, false, sdk.NotFound("GET /changes: the change is not listed any more")
+	}
+	body, err := c.get(ctx, "/"+of.feed+"/"+e.id, "/"+of.feed+"/{id}")
+	var now struct{ IsStable bool }
+	return e, err == nil && json.Unmarshal(body, &now) == nil && now.IsStable, err
 }

@@ -4,8 +4,11 @@
 package orthanc_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +21,7 @@ import (
 func TestAStudyThatARestartKeptFromBecomingStableIsAChange(t *testing.T) {
 	s := newServer(t)
 	r := s.reader("studies", "")
+	r.query.Overlap = time.Minute // so that NewStudy is shown again
 	study := s.store("A", "1", 1)
 	r.reads()
 	r.reads() // asks whether it is stable
@@ -35,6 +39,59 @@ func TestAStudyThatARestartKeptFromBecomingStableIsAChange(t *testing.T) {
 	s.store("A", "1", 2)
 	s.settle()
 	r.reads("StableStudy 7")
+}
+
+// The engine would take a change that it was given for a younger one than the last, and tell it again.
+func TestWhatARestartKeptFromBecomingStableIsNotOlderThanWhatWasTold(t *testing.T) {
+	s := newServer(t)
+	r := s.reader("studies", `, "updates": true`)
+	study := s.store("A", "1", 1)
+	s.pass(time.Minute)
+	s.log("UpdatedMetadata", "Study", "/studies/"+study)
+	r.reads("UpdatedMetadata 5")
+	s.restart()
+	r.reads()
+	r.reads("StableStudy 3s")
+	if a, b := r.given[0], r.given[1]; b.Time.Before(a.Time) {
+		t.Errorf("%s is of %s, and %s before it of %s", b.Event, b.Time, a.Event, a.Time)
+	}
+}
+
+// Whether something is stable can wait; what is listed must not.
+func TestAStudyThatCannotBeLookedAtHoldsNothingUp(t *testing.T) {
+	for name, bad := range map[string]http.HandlerFunc{
+		"it fails":              func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+		"it takes all the time": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t)
+			r := s.reader("studies", "")
+			waits := s.store("A", "1", 1)
+			other := s.store("B", "1", 1)
+			r.reads()
+			between := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+				if strings.HasPrefix(q.URL.Path, "/studies/"+waits) {
+					bad(w, q)
+					return
+				}
+				s.answer(w, q)
+			}))
+			defer between.Close()
+			s.log("StableStudy", "Study", "/studies/"+other)
+			source := open(t, strings.ReplaceAll(s.text(""), s.URL, between.URL))
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			page, err := source.Poll(ctx, r.query)
+			if err != nil || len(page.Changes) != 1 || page.Watermark == nil || len(page.Notes) != 1 || page.Notes[0].Code != "stable-unknown" ||
+				!strings.HasPrefix(page.Notes[0].Text, "GET /studies/{id}: ") {
+				t.Fatalf("%v %+v", err, page)
+			}
+			r.query.Watermark = page.Watermark
+			s.restart()
+			r.reads()
+			r.reads("StableStudy 3s")
+		})
+	}
 }
 
 func TestAStudyThatBecomesStableIsOneChange(t *testing.T) {
@@ -74,6 +131,23 @@ func TestAStudyThatIsStableBeforeThatIsListedIsOneChange(t *testing.T) {
 	r.reads()
 	s.log("StableStudy", "Study", "/studies/"+study)
 	r.reads("StableStudy 5")
+	r.reads()
+	r.reads()
+}
+
+// An instance may come just when the adapter has found out that a restart swallowed the event: then there will be another.
+func TestAStudyThatGrowsAfterARestartIsWaitedFor(t *testing.T) {
+	s := newServer(t)
+	r := s.reader("studies", "")
+	s.store("A", "1", 1)
+	r.reads()
+	s.restart()
+	r.reads()
+	s.store("A", "1", 2)
+	r.reads()
+	r.reads()
+	s.settle()
+	r.reads("StableStudy 7")
 	r.reads()
 	r.reads()
 }

@@ -5,6 +5,13 @@ package rest_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net/http"
@@ -187,6 +194,103 @@ func TestARefreshTokenIsKeptAlthoughItsSourceCloses(t *testing.T) {
 	default:
 		t.Error("a refresh token that was under way is lost")
 	}
+}
+
+func TestATokenIsAskedForWithAnAssertionOrARefreshToken(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var form url.Values
+	rotated := 0
+	tokens := idp(t, func(w http.ResponseWriter, r *http.Request) {
+		r.ParseForm()
+		form = r.PostForm
+		rotated++
+		fmt.Fprintf(w, `{"access_token": "tok3n", "refresh_token": "r%d"}`, rotated)
+	})
+	api := newAPI(t)
+	api.answer(`{}`)
+	var stored []byte
+	fetch := func(auth string) {
+		t.Helper()
+		env := sdk.Env{State: sdk.NewState(stored, func(_ context.Context, s []byte) error { stored = s; return nil })}
+		s, err := rest.Open(t.Context(), decode(t, `{"base_url": "`+api.URL+`", "auth": {"kind": "oauth2", "token_url": "`+tokens.URL+
+			`/token", "client_id": "poller", `+auth+`}, "resource": [{"name": "p", "path": "/p/{id}"}]}`), env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if results, _ := s.Fetch(t.Context(), refs("p", "1")); results[0].Err != nil {
+			t.Error(results[0].Err)
+		}
+	}
+
+	fetch(`"private_key": ` + string(text) + `, "key_id": "k1", "key_audience": "https://ehr.example", "scopes": ["system/Patient.rs"]`)
+	assertion := strings.Split(form.Get("client_assertion"), ".")
+	if len(assertion) != 3 || form.Get("scope") != "system/Patient.rs" || form.Get("client_secret") != "" {
+		t.Fatalf("asked with %v", form)
+	}
+	for i, want := range []string{`{"alg":"ES384","kid":"k1","typ":"JWT"}`, `{"aud":"https://ehr.example",`} {
+		if part, err := base64.RawURLEncoding.DecodeString(assertion[i]); err != nil || !strings.HasPrefix(string(part), want) {
+			t.Errorf("%s, %v; want %s", part, err, want)
+		}
+	}
+
+	rotated = 0
+	for _, want := range []string{"configured", "r1", "r2"} {
+		if fetch(`"client_secret": "c4n4ry", "client_auth": "body", "refresh_token": "configured"`); form.Get("refresh_token") != want ||
+			form.Get("grant_type") != "refresh_token" || form.Get("client_secret") != "c4n4ry" {
+			t.Errorf("asked with %v, want the refresh token %s", form, want)
+		}
+	}
+}
+
+func TestLimitsAreKeptOverRestartsAndTheReasonIsTold(t *testing.T) {
+	api := newAPI(t)
+	api.answer(`{}`)
+	var stored []byte
+	made := 0
+	for range 3 {
+		env := sdk.Env{State: sdk.NewState(stored, func(_ context.Context, s []byte) error { stored = s; return nil })}
+		s, err := rest.Open(t.Context(), decode(t, `{"base_url": "`+api.URL+`", "limits": {"per_day": 5, "day_zone": "`+farFromMidnight()+`"},
+			"resource": [{"name": "p", "path": "/p/{id}"}]}`), env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		results, _ := s.Fetch(t.Context(), refs("p", "1", "2"))
+		for _, r := range results {
+			if r.Err == nil {
+				made++
+				continue
+			}
+			if e := sdk.Safe(r.Err); e.Code != sdk.CodeRateLimited || e.After < time.Hour || e.Text != "GET /p/{id}: not called, the budget of 5 calls a day is spent" {
+				t.Errorf("got %v", r.Err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if made != 5 {
+		t.Errorf("%d calls", made)
+	}
+}
+
+// farFromMidnight is a time zone in which the day does not end soon.
+func farFromMidnight() string {
+	if time.Now().UTC().Hour() >= 12 {
+		return "Etc/GMT+12"
+	}
+	return "UTC"
 }
 
 func TestALoginGivesATokenThatIsSentAsConfigured(t *testing.T) {

@@ -5,10 +5,8 @@ package rest
 
 import (
 	"cmp"
-	"net"
 	"net/http"
 	"net/textproto"
-	"net/url"
 	"strings"
 	"time"
 
@@ -36,7 +34,7 @@ func (c Config) Validate() error {
 func compile(c Config, state *sdk.State) (*source, error) {
 	s := &source{feeds: map[string]*feed{}, resources: map[string]resource{}}
 	var err error
-	if s.base, err = baseURL(c.BaseURL); err != nil {
+	if s.base, err = httpx.BaseURL(c.BaseURL, "https://host or https://host/path"); err != nil {
 		return nil, err
 	}
 	if c.Timeout < 0 {
@@ -54,7 +52,7 @@ func compile(c Config, state *sdk.State) (*source, error) {
 	if s.proxy, err = compileProxy(c.Proxy); err != nil {
 		return nil, err
 	}
-	base := strings.TrimRight(s.base.String(), "/")
+	base := s.base.String()
 	if s.header, err = mergeHeaders(http.Header{"User-Agent": {agent}}, c.Headers, "", "headers"); err != nil {
 		return nil, err
 	}
@@ -108,23 +106,4 @@ func (l *Limits) compile() (parallel int, out budget.Limits, err error) {
 	}
 	return cmp.Or(l.Concurrency, httpx.DefaultConcurrency), budget.Limits{PerSecond: l.PerSecond, PerMinute: l.PerMinute, PerHour: l.PerHour,
 		PerDay: l.PerDay, DayZone: zone, After429: budget.Period(l.After429)}, nil
-}
-
-func baseURL(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	switch {
-	case err != nil || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http"):
-		return nil, sdk.Misconfigured("base_url", "is not an address like https://host or https://host/path")
-	case u.User != nil:
-		return nil, sdk.Misconfigured("base_url", "must not hold credentials; they belong into an auth block")
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, sdk.Misconfigured("base_url", "must end with the path; parameters belong into query of a feed or resource")
-	}
-	return u, nil
-}
-
-// plain says whether calls to u leave this machine unencrypted.
-func plain(u *url.URL) bool {
-	ip := net.ParseIP(u.Hostname())
-	return u.Scheme == "http" && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback())
 }

@@ -153,11 +153,11 @@ func Open(_ context.Context, c Config, env sdk.Env) (sdk.Source, error) {
 		return nil, sdk.Misconfigured("limits", "can't be used").Because(err)
 	}
 	if env.Logger != nil {
-		if plain(s.base) && (s.auth.header != "" || s.auth.param != "") {
+		if httpx.Plain(s.base) && (s.auth.header != "" || s.auth.param != "") {
 			env.Logger.Warn("credentials and records travel unencrypted, as base_url is http")
 		}
 		if c.Auth != nil && c.Auth.TokenURL != "" {
-			if u, err := url.Parse(c.Auth.TokenURL); err == nil && plain(u) {
+			if u, err := url.Parse(c.Auth.TokenURL); err == nil && httpx.Plain(u) {
 				env.Logger.Warn("credentials travel unencrypted, as token_url is http")
 			}
 		}

@@ -26,7 +26,7 @@ import (
 )
 
 // Identity is what go-plugin's AutoMTLS does for the engine, with a key that every TLS library takes: theirs is on P-521, which
-// adapters with BoringSSL (gRPC's C core and what is built on it: Python, Ruby, …) refused until gRPC 1.60. The environment has the
+// adapters with BoringSSL (gRPC's C core and what is built on it: Python, Ruby, …) refused for years (grpc/grpc#23235). The environment has the
 // certificate for the adapter; the adapter's own comes with its handshake line, and until then nobody is trusted.
 func Identity() (c *tls.Config, environment string, err error) {
 	own, err := identity.New()

@@ -4,6 +4,7 @@
 package httpx
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -178,6 +179,18 @@ type StatusError struct {
 }
 
 func (e *StatusError) Error() string { return fmt.Sprintf("status %d", e.Status) }
+
+// Missing judges the error of a call to a server whose own answers are never pages of HTML, not even that there is nothing: a NotFound or
+// Gone that came with one is the word of a proxy or an application server that can't reach it, and is Retryable. Other errors
+// stay as they are.
+func Missing(err error) error {
+	var status *StatusError
+	code := sdk.CodeOf(err)
+	if code != sdk.CodeNotFound && code != sdk.CodeGone || !errors.As(err, &status) || !bytes.HasPrefix(bytes.TrimSpace(status.Body), []byte("<")) {
+		return err
+	}
+	return sdk.Retryable("%s, on a page that is not of the API; is it up, and is base_url right?", err.Error()).Because(err)
+}
 
 // retryAfter reads the pause that the server asks for: seconds, or a date, which is compared with the server's own clock
 // when it tells, as the two clocks may differ. Zero: none, or one that can't be read.

@@ -152,6 +152,9 @@ func newTransport(c Config, concurrency int) *http.Transport {
 	}
 }
 
+// Concurrency is how many attempts are under way at once, at most.
+func (c *Client) Concurrency() int { return cap(c.slots) }
+
 // Budget is what is left of Config.Limits.
 func (c *Client) Budget() *budget.Budget { return c.budget }
 

@@ -167,7 +167,7 @@ func TestAnAssertionIsSignedAsTheKeyIs(t *testing.T) {
 			form.Get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" {
 			t.Errorf("%s: %v", tt.algorithm, form)
 		}
-		signed, err := jose.ParseSigned(form.Get("client_assertion"), []jose.SignatureAlgorithm{jose.SignatureAlgorithm(tt.algorithm)})
+		signed, err := jose.ParseSignedCompact(form.Get("client_assertion"), []jose.SignatureAlgorithm{jose.SignatureAlgorithm(tt.algorithm)})
 		if err != nil {
 			t.Fatalf("%s: %v", tt.algorithm, err)
 		}

@@ -4,6 +4,7 @@
 package sdktest_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -64,6 +65,9 @@ func (c clinicConfig) Validate() error {
 		}
 		return answer.Body.Close()
 	}
+	if c.Break == "http" && !strings.HasPrefix(c.BaseURL, "https://") || c.Break == "elsewhere" && strings.Contains(c.BaseURL, "127.0.0.1") {
+		return sdk.Misconfigured("base_url", "must begin with https:// and lead to the vendor")
+	}
 	return nil
 }
 
@@ -75,13 +79,22 @@ type clinic struct {
 	begun   string // by the break "resume"
 }
 
-// leaked is what the break "leak-memory" keeps.
-var leaked [][]byte
+// What breaks keep.
+var (
+	leaked [][]byte
+	files  []*os.File
+)
 
 func open(_ context.Context, c clinicConfig, env sdk.Env) (sdk.Source, error) {
 	switch c.Break {
 	case "open":
 		return nil, sdk.Retryable("GET /: 503 Service Unavailable")
+	case "leak-files":
+		file, err := os.Open(os.Args[0])
+		if err != nil {
+			return nil, sdk.Retryable("the program can't be read")
+		}
+		files = append(files, file)
 	case "leak-memory":
 		kept := make([]byte, 1<<20)
 		for i := range kept {
@@ -100,6 +113,7 @@ func (c *clinic) Catalog() sdk.Catalog {
 		Feeds: []sdk.Feed{
 			{Name: "visits", Kind: "visit", Class: sdk.Timestamp, Version: sdk.Coarse, Precision: time.Second, Ignore: []string{"views"}},
 			{Name: "log", Kind: "visit", Class: sdk.Sequence, Version: sdk.Exact},
+			{Name: "all", Kind: "visit", Class: sdk.Scan, Version: sdk.None},
 		},
 		Resources: []sdk.Resource{{Name: "patient"}, {Name: "visit"}},
 	}
@@ -121,14 +135,30 @@ func (c *clinic) url() string {
 }
 
 // ask is how all calls are made.
-func (c *clinic) ask(ctx context.Context, method, path, template string, values url.Values) (*httpx.Response, error) {
+func (c *clinic) ask(ctx context.Context, method, path, template string, values url.Values) (answer *httpx.Response, err error) {
 	ctx, cancel := c.context(ctx)
 	defer cancel()
-	answer, err := c.client.Do(ctx, httpx.Request{Method: method, URL: c.url() + path + "?" + values.Encode(), Template: template,
-		Header: http.Header{"Authorization": {"Bearer " + c.Token}}, Repeat: true})
+	request := httpx.Request{Method: method, URL: c.url() + path + "?" + values.Encode(), Template: template,
+		Header: http.Header{"Authorization": {"Bearer " + c.Token}}, Repeat: true}
+	if c.Break == "cancel-request" { // it goes on when nobody waits for it
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			answer, err = c.client.Do(context.WithoutCancel(ctx), request)
+		}()
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return nil, sdk.Retryable("%s: canceled", template)
+		}
+	} else {
+		answer, err = c.client.Do(ctx, request)
+	}
 	var status *httpx.StatusError
 	if errors.As(err, &status) {
 		switch {
+		case c.Break == "rate-limited-type" && status.Status == http.StatusTooManyRequests:
+			return nil, sdk.Retryable("%s: 429 Too Many Requests", template)
 		case c.Break == "rate-limited" && status.Status == http.StatusTooManyRequests:
 			return nil, sdk.RateLimited(0, "%s: 429 Too Many Requests", template)
 		case c.Break == "unauthorized" && status.Status == http.StatusUnauthorized:
@@ -177,6 +207,8 @@ func (c *clinic) Poll(ctx context.Context, q sdk.Query) (page sdk.Page, err erro
 		page, err = c.visits(ctx, q)
 	case "log":
 		page, err = c.log(ctx, q)
+	case "all":
+		page, err = c.all(ctx, q)
 	case "queue":
 		page, err = c.queue(ctx, q)
 	default:
@@ -187,6 +219,18 @@ func (c *clinic) Poll(ctx context.Context, q sdk.Query) (page sdk.Page, err erro
 	}
 	if c.Break == "pages" && page.Cursor != nil {
 		page.Watermark = []byte(`{}`)
+	}
+	for i := range page.Changes {
+		change := &page.Changes[i]
+		switch {
+		case change.Ref.ID != "V-7013":
+		case c.Break == "pages-id":
+			change.Ref.ID = ""
+		case c.Break == "pages-json":
+			change.Data = []byte(`{"id": "V-7013"`)
+		case c.Break == "content-note":
+			page.Notes = []sdk.Note{{Code: "seen", Text: "seen was " + change.Ref.ID}}
+		}
 	}
 	return page, err
 }
@@ -224,7 +268,14 @@ func (c *clinic) visits(ctx context.Context, q sdk.Query) (page sdk.Page, err er
 	if err = foreign(err); err != nil {
 		return page, err
 	}
-	at := place{Since: mark.Since(q.Overlap, time.Second).Format(time.RFC3339)}
+	overlap := q.Overlap
+	if c.Break == "ties-overlap" {
+		overlap = 0
+	}
+	at := place{Since: mark.Since(overlap, time.Second).Format(time.RFC3339)}
+	if c.Break == "ties-start" && q.Watermark == nil && !q.Start.At.IsZero() {
+		at.Since = q.Start.At.Add(time.Second).Format(time.RFC3339)
+	}
 	if c.Break == "ties" && !mark.T.IsZero() {
 		at.Since = mark.T.Add(time.Second).Format(time.RFC3339) // as a server that takes only what is later
 	}
@@ -269,12 +320,55 @@ func (c *clinic) visits(ctx context.Context, q sdk.Query) (page sdk.Page, err er
 	page.Now, page.Calls = answer.Date, answer.Calls
 	if len(items) == size {
 		at.Offset += size
+		if c.Break == "ties-page" { // goes on behind the last time that it saw
+			at.Offset, at.Since = 0, page.Changes[size-1].Time.Add(time.Second).Format(time.RFC3339)
+		}
 		page.Cursor, err = json.Marshal(at)
 		return page, err
 	}
 	page.Watermark = mark.After(at.Reading).Bytes()
 	if c.Break == "resume" && c.begun == "" {
 		page.Watermark = []byte(`{}`) // what it knew of the window was in the process that read its first page
+	}
+	return page, nil
+}
+
+// all is a scan. Its watermark says nothing.
+func (c *clinic) all(ctx context.Context, q sdk.Query) (page sdk.Page, err error) {
+	if q.Cursor != nil {
+		return page, sdk.CursorExpired("there are no pages")
+	}
+	if q.Watermark != nil && string(q.Watermark) != "true" && c.Break != "foreign" {
+		return page, sdk.WatermarkExpired("the watermark was written by another kind of feed")
+	}
+	page.Watermark, page.Complete = []byte("true"), true
+	if c.Break == "watermark-scan" && q.Watermark != nil {
+		return page, nil // as if it were a list of changes
+	}
+	answer, err := c.ask(ctx, http.MethodGet, "/visits", "/visits", url.Values{"since": {time.Time{}.Format(time.RFC3339)}, "limit": {"1000"}})
+	if err != nil {
+		return page, err
+	}
+	var items []json.RawMessage
+	if c.Break == "not-data-cut" {
+		d := json.NewDecoder(bytes.NewReader(answer.Body))
+		for _, err := d.Token(); err == nil && d.More(); { // as far as it goes
+			var item json.RawMessage
+			if err = d.Decode(&item); err == nil && item[0] == '{' {
+				items = append(items, item)
+			}
+		}
+	} else if json.Unmarshal(answer.Body, &items) != nil && c.Break != "not-data" {
+		return page, sdk.Retryable("GET /visits: the answer is not a list")
+	}
+	for _, item := range items {
+		var v visit
+		change := sdk.Change{Data: item}
+		if json.Unmarshal(item, &v) != nil {
+			change.Err = sdk.Permanent("GET /visits: an item without a usable id or time")
+		}
+		change.Ref = sdk.Ref{Kind: "visit", ID: v.ID}
+		page.Changes = append(page.Changes, change)
 	}
 	return page, nil
 }
@@ -357,9 +451,15 @@ func (c *clinic) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 		if ref.Kind != "patient" && ref.Kind != "visit" {
 			return nil, sdk.Permanent("there is no such resource")
 		}
+		if c.Break != "paths" && (ref.ID == "" || ref.ID == "." || ref.ID == "..") {
+			return nil, sdk.Permanent("GET /%s/{id}: the identifier is not fit for a path", ref.Kind)
+		}
 		path := "/" + ref.Kind + "/" + url.PathEscape(ref.ID)
+		if c.Break == "paths-escape" {
+			path = "/" + ref.Kind + "/" + ref.ID
+		}
 		if c.Break == "content-log" {
-			c.env.Logger.Debug("fetching " + path)
+			c.env.Logger.Debug("fetching", "path", path)
 		}
 		answer, err := c.ask(ctx, http.MethodGet, path, "/"+ref.Kind+"/{id}", nil)
 		if err != nil {

@@ -39,6 +39,7 @@ type kit struct {
 	schema schema.Schema
 	main   *lane
 	turns  chan struct{} // of good calls to the EHR by rules that run side by side
+	secure *authority    // of the gates, for an adapter that wants https; nil: they speak http
 	direct string        // why the adapter is asked without a lane; empty: it is not
 
 	mu        sync.Mutex
@@ -69,7 +70,7 @@ func newKit(ctx context.Context, o Options) (*kit, error) {
 	defer cancel()
 	if k.info, k.schema, err = k.process.Client.Describe(ctx); err != nil {
 		k.close()
-		return nil, fmt.Errorf("Describe failed: %w", err)
+		return nil, fmt.Errorf("the adapter does not tell about itself: %w", err)
 	}
 	for _, v := range sensitive(k.schema, config) {
 		k.watch.hide(v, "the value of a sensitive attribute")
@@ -80,13 +81,36 @@ func newKit(ctx context.Context, o Options) (*kit, error) {
 		return nil, fmt.Errorf("no server can be started on this machine: %w", err)
 	}
 	if k.validate(config) == nil && k.validate(k.main.config) != nil {
-		k.direct = "the adapter refuses an address that begins with http://127.0.0.1"
-		k.main.close()
-		k.main = &lane{config: config}
-	} else if len(k.main.gates) == 0 {
+		if err := k.beTrusted(); err != nil {
+			k.close()
+			return nil, err
+		}
+	}
+	if len(k.main.gates) == 0 && k.direct == "" {
 		k.direct = "the configuration names no http address, so the kit can't stand between the adapter and its EHR"
 	}
 	return k, nil
+}
+
+// beTrusted stands before an adapter that refuses plain http: its processes are told to trust the kit.
+func (k *kit) beTrusted() (err error) {
+	k.main.close()
+	k.process.End()
+	if k.secure, err = newAuthority(); err != nil {
+		return fmt.Errorf("no certificate for the addresses of the kit can be made: %w", err)
+	}
+	if k.main, err = k.lane(); err != nil {
+		return fmt.Errorf("no server can be started on this machine: %w", err)
+	}
+	if k.process, err = k.start(); err != nil {
+		return err
+	}
+	if k.validate(k.main.config) != nil {
+		k.direct = "the adapter refuses an address on this machine"
+		k.main.close()
+		k.main = &lane{config: k.config}
+	}
+	return nil
 }
 
 func (k *kit) timeout() (context.Context, context.CancelFunc) {
@@ -95,7 +119,7 @@ func (k *kit) timeout() (context.Context, context.CancelFunc) {
 
 // lane makes another way to the EHR, whose faults are its own.
 func (k *kit) lane() (*lane, error) {
-	l, err := newLane(k.config, k.schema)
+	l, err := newLane(k.config, k.schema, k.secure)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +132,7 @@ func (k *kit) lane() (*lane, error) {
 
 // start starts a process, which ends with the kit at the latest.
 func (k *kit) start() (*Process, error) {
-	p, err := k.o.Launch(k.ctx, k.watch.tap, k.watch)
+	p, err := k.o.Launch(k.ctx, Start{Tap: k.watch.tap, Output: k.watch, Environment: k.secure.environment()})
 	if err != nil {
 		return nil, err
 	}
@@ -143,11 +167,11 @@ func (k *kit) revive() error {
 	return nil
 }
 
-// shared is the process that most rules share, for those that run beside others.
-func (k *kit) shared() *Process {
+// shared are the processes that rules share, for those that run beside others.
+func (k *kit) shared() (first, second *Process) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.process
+	return k.process, k.second
 }
 
 func (k *kit) close() {
@@ -162,6 +186,7 @@ func (k *kit) close() {
 	if k.main != nil {
 		k.main.close()
 	}
+	k.secure.close()
 }
 
 func (k *kit) validate(config []byte) error {
@@ -297,6 +322,9 @@ func (k *kit) run() *Report {
 		case slices.Contains(k.o.skip, r.name):
 			o.unchecked("left out")
 			return
+		case k.ctx.Err() != nil:
+			o.unchecked("the test was ended")
+			return
 		case r.needs == nothing:
 		case !opened:
 			o.unchecked("the source could not be opened or read")
@@ -316,7 +344,7 @@ func (k *kit) run() *Report {
 		if r.last {
 			faults.Wait()
 		}
-		if err := k.revive(); err != nil {
+		if err := k.revive(); err != nil && k.ctx.Err() == nil {
 			outcomes[i].fail("the adapter can't be started again: %v", err)
 			opened = false
 			continue

@@ -30,6 +30,7 @@ const maxBody = 32 << 20
 // names.
 type lane struct {
 	config []byte // with the gates' addresses
+	secure *authority
 	gates  []*gate
 	fault  atomic.Pointer[fault] // nil: none
 	asked  atomic.Int64          // requests
@@ -62,9 +63,10 @@ type fault struct {
 	left   chan struct{} // gets one when the one who asked has gone
 }
 
-// newLane stands between an adapter with that configuration and its EHR. It has no gates if the configuration names no address.
-func newLane(config []byte, s schema.Schema) (*lane, error) {
-	l := &lane{}
+// newLane stands between an adapter with that configuration and its EHR. It has no gates if the configuration names no address. With an
+// authority they speak TLS where the EHR does.
+func newLane(config []byte, s schema.Schema, secure *authority) (*lane, error) {
+	l := &lane{secure: secure}
 	doc, err := replaceURLs(config, s, l.gateTo)
 	if err != nil {
 		l.close()
@@ -93,6 +95,12 @@ func (l *lane) gateTo(origin *url.URL) (string, error) {
 		ErrorLog:          log.New(io.Discard, "", 0),
 	}
 	l.gates = append(l.gates, g)
+	if l.secure != nil && origin.Scheme == "https" {
+		g.own = "https://" + listener.Addr().String()
+		g.server.TLSConfig = l.secure.tls.Clone()
+		go g.server.ServeTLS(listener, "", "") //nolint:errcheck // ends by close
+		return g.own, nil
+	}
 	go g.server.Serve(listener) //nolint:errcheck // ends by close
 	return g.own, nil
 }

@@ -32,17 +32,23 @@ type Process struct {
 	End    func() // ends the program and returns when it has ended
 }
 
-// Launch starts an adapter's program. Calls to it go through tap, and what it writes to stderr and stdout, log lines of every level
-// included, goes to output.
-type Launch func(ctx context.Context, tap grpc.UnaryClientInterceptor, output io.Writer) (*Process, error)
+// Start says how a program is started.
+type Start struct {
+	Tap         grpc.UnaryClientInterceptor // stands in the way of all calls
+	Output      io.Writer                   // gets what the program writes to stderr and stdout, log lines of every level included
+	Environment []string                    // further variables, "NAME=value"
+}
+
+// Launch starts an adapter's program.
+type Launch func(context.Context, Start) (*Process, error)
 
 // startTimeout is how long a program may take to say hello.
 const startTimeout = 30 * time.Second
 
 // Program launches a program as the engine does.
 func Program(path string, arguments ...string) Launch {
-	return func(ctx context.Context, tap grpc.UnaryClientInterceptor, output io.Writer) (*Process, error) {
-		p := &program{path: path, arguments: arguments, output: output, exited: make(chan struct{})}
+	return func(ctx context.Context, start Start) (*Process, error) {
+		p := &program{path: path, arguments: arguments, environment: start.Environment, output: start.Output, exited: make(chan struct{})}
 		mutual, certificate, err := handshake.Identity()
 		if err != nil {
 			return nil, fmt.Errorf("no certificate for the connection to an adapter can be made: %w", err)
@@ -58,11 +64,11 @@ func Program(path string, arguments ...string) Launch {
 			SkipHostEnv:  true,
 			TLSConfig:    mutual,
 			StartTimeout: startTimeout,
-			SyncStdout:   output,
-			SyncStderr:   output,
+			SyncStdout:   start.Output,
+			SyncStderr:   start.Output,
 			GRPCDialOptions: []grpc.DialOption{
 				grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(sdk.MaxMessage), grpc.MaxCallSendMsgSize(sdk.MaxMessage)),
-				grpc.WithChainUnaryInterceptor(tap),
+				grpc.WithChainUnaryInterceptor(start.Tap),
 			},
 			Logger: hclog.NewNullLogger(),
 		})
@@ -111,10 +117,11 @@ var passed = []string{"PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL", "SSL_CER
 
 // program is a started executable; go-plugin's runner.Runner, as its own parses stderr, and panics at some of it.
 type program struct {
-	path      string
-	arguments []string
-	pluginEnv []string
-	output    io.Writer
+	path        string
+	arguments   []string
+	environment []string // beside what is passed
+	pluginEnv   []string
+	output      io.Writer
 
 	cmd      *exec.Cmd
 	stdout   io.ReadCloser
@@ -135,7 +142,7 @@ func (p *program) Start(context.Context) error {
 		}
 	}
 	p.cmd.Env = append(p.cmd.Env, sdk.LogLevelVariable+"=DEBUG")
-	p.cmd.Env = append(p.cmd.Env, p.pluginEnv...)
+	p.cmd.Env = append(append(p.cmd.Env, p.environment...), p.pluginEnv...)
 	p.cmd.Stderr = p.output
 	p.cmd.WaitDelay = time.Second
 	stdout, w, err := os.Pipe()

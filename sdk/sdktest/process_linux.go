@@ -13,6 +13,9 @@ import (
 // readMeasure reads what a process holds; what can't be read is zero. An adapter that hides its memory shows its files to nobody but
 // root, and their number, as the size of the directory, on Linux 6.2 and later.
 func readMeasure(pid int) (m measure) {
+	if pid == 0 {
+		return m
+	}
 	at := fmt.Sprintf("/proc/%d/", pid)
 	status, err := os.ReadFile(at + "status")
 	if err != nil {

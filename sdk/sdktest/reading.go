@@ -33,7 +33,7 @@ func (s *source) read(q sdk.Query) (*reading, error) {
 	for {
 		page, err := s.poll(q)
 		if err != nil {
-			return nil, fmt.Errorf("Poll of feed %s, page %d: %w", q.Feed, len(r.pages)+1, err)
+			return nil, fmt.Errorf("feed %s, page %d: %w", q.Feed, len(r.pages)+1, err)
 		}
 		r.queries, r.pages, r.changes = append(r.queries, q), append(r.pages, page), append(r.changes, page.Changes...)
 		if len(page.Cursor) == 0 {

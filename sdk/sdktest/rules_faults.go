@@ -122,8 +122,9 @@ func (k *kit) eachCall(test func(call)) {
 
 // failing has each call fail by a fault and looks at the error.
 func (k *kit) failing(o *outcome, what string, make func() *fault, wrong func(error) string) {
+	p, _ := k.shared()
 	k.eachCall(func(c call) {
-		k.through(o, k.shared(), c, func(s *source, l *lane) {
+		k.through(o, p, c, func(s *source, l *lane) {
 			f := make()
 			l.fault.Store(f)
 			ctx, cancel := k.timeout()
@@ -141,18 +142,18 @@ func (k *kit) failing(o *outcome, what string, make func() *fault, wrong func(er
 			}
 		})
 	})
-	k.opening(o, what, make(), wrong)
+	k.opening(o, p, what, make(), wrong)
 }
 
 // opening opens a source whose EHR fails already. It need not ask it.
-func (k *kit) opening(o *outcome, what string, f *fault, wrong func(error) string) {
+func (k *kit) opening(o *outcome, p *Process, what string, f *fault, wrong func(error) string) {
 	l, err := k.lane()
 	if err != nil {
 		return // through has said so
 	}
 	defer l.close()
 	l.fault.Store(f)
-	s, err := k.open(k.shared(), l)
+	s, err := k.open(p, l)
 	if err == nil {
 		_ = s.close() // it was not to be opened
 		return
@@ -219,12 +220,7 @@ func checkNotData(k *kit, o *outcome) {
 		{"nothing, with status 200", "application/json", ""},
 		{"an error in JSON with status 200", "application/json", `{"error": {"message": "` + k.watch.canary + `body"}}`},
 	}
-	p, err := k.start() // which may end by what it gets
-	if err != nil {
-		o.fail("another process does not start: %v", err)
-		return
-	}
-	defer p.End()
+	_, p := k.shared() // the second, which may end by what it gets: the other rules with faults have the first
 	k.eachCall(func(c call) {
 		for i, g := range garbage {
 			if !c.page && i == len(garbage)-1 {
@@ -318,7 +314,8 @@ func tell(c chan struct{}) {
 
 // cancelled says what is wrong with the end of a call that is cancelled.
 func (k *kit) cancelled(o *outcome, c call) (problem string) {
-	k.through(o, k.shared(), c, func(s *source, l *lane) {
+	p, _ := k.shared()
+	k.through(o, p, c, func(s *source, l *lane) {
 		f, end := hang()
 		defer end()
 		l.fault.Store(f)
@@ -356,10 +353,11 @@ func (k *kit) cancelled(o *outcome, c call) (problem string) {
 
 func checkDeadline(k *kit, o *outcome) {
 	const deadline = 4 * time.Second
+	p, _ := k.shared()
 	k.eachCall(func(c call) {
 		var err error
 		for range 2 { // a machine under load may be late once
-			k.through(o, k.shared(), c, func(s *source, l *lane) {
+			k.through(o, p, c, func(s *source, l *lane) {
 				f, end := hang()
 				defer end()
 				l.fault.Store(f)

@@ -102,6 +102,32 @@ func checkNotFound(k *kit, o *outcome) {
 	})
 }
 
+// checkPaths asks for what is no record's identifier, and for records by a way round.
+func checkPaths(k *kit, o *outcome) {
+	if len(k.catalog.Resources) == 0 {
+		o.inapplicable("the source has no resource")
+		return
+	}
+	o.checked()
+	k.with(o, k.process, func(s *source) {
+		for _, r := range k.catalog.Resources {
+			ids := []string{"", ".", ".."}
+			if i := slices.IndexFunc(k.refs, func(known sdk.Ref) bool { return known.Kind == r.Name }); i >= 0 {
+				ids = append(ids, "./"+k.refs[i].ID, "../"+r.Name+"/"+k.refs[i].ID)
+			}
+			for n, id := range ids {
+				results, err := s.fetch([]sdk.Ref{{Kind: r.Name, ID: id}})
+				switch {
+				case err == nil && results[0].Err == nil && n < 3:
+					o.fail("resource %s: the identifier %q gives a result without an error", r.Name, id)
+				case err == nil && results[0].Err == nil:
+					o.fail("resource %s: a known identifier behind %s gives a result without an error", r.Name, id[:strings.LastIndex(id[:3], "/")+1])
+				}
+			}
+		}
+	})
+}
+
 func checkOrder(k *kit, o *outcome) {
 	if len(k.catalog.Resources) == 0 {
 		o.inapplicable("the source has no resource")

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -106,13 +107,6 @@ func (w *watch) Write(b []byte) (int, error) {
 	w.output = append(w.output, kept...)
 	w.dropped = w.dropped || len(kept) < len(b)
 	return len(b), nil
-}
-
-// written is what was written so far.
-func (w *watch) written() []byte {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Clone(w.output)
 }
 
 // minSecret is the length from which on the engine, too, hides a secret.
@@ -244,7 +238,7 @@ func (w *watch) leaks(secret bool) (found []string) {
 	defer w.mu.Unlock()
 	values := map[string]string{}
 	if secret {
-		values = w.secrets
+		values = maps.Clone(w.secrets)
 	} else {
 		for text, what := range w.content {
 			if !w.isCommon(text, what) {
@@ -256,6 +250,13 @@ func (w *watch) leaks(secret bool) (found []string) {
 	for line := range strings.Lines(string(w.output)) {
 		texts = append(texts, said{"a line on stderr or stdout", strings.TrimSpace(line)})
 	}
+	// Most values are nowhere: each is looked for once in all, and only the few that are found in each text.
+	var all strings.Builder
+	for _, s := range texts {
+		all.WriteString(s.text)
+		all.WriteByte('\n')
+	}
+	maps.DeleteFunc(values, func(value, _ string) bool { return !strings.Contains(all.String(), value) })
 	seen := map[string]bool{}
 	for _, s := range texts {
 		if s.text == "" {

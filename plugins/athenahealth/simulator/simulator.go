@@ -36,6 +36,7 @@ type Options struct {
 	DailyQuota       int              // calls from midnight to midnight GMT; zero: as many as one likes
 	SubscribeAfter   time.Duration    // how long a subscription takes to have effect
 	MaxLimit         int              // the largest page; zero: 5000
+	NoNext           bool             // an answer tells how many there are in all, and not where the rest is
 	// Current gives the state of a record when it is read, not that of the event.
 	Current bool
 	// Wall says how a local time that comes twice is read: as the "early" or the "late" instant of the two, or "": times are compared
@@ -342,7 +343,9 @@ func (s *Server) changed(w http.ResponseWriter, r *http.Request, feed, list stri
 		page = page[:limit]
 		next := r.URL.Query()
 		next.Set("offset", strconv.Itoa(offset+limit))
-		body["next"] = r.URL.Path + "?" + next.Encode()
+		if !s.o.NoNext {
+			body["next"] = r.URL.Path + "?" + next.Encode()
+		}
 	}
 	items := make([]json.RawMessage, len(page))
 	for i, n := range page {
