@@ -160,6 +160,40 @@ func TestATokenIsAskedForAsOAuth2HasIt(t *testing.T) {
 	}
 }
 
+func TestARefreshTokenIsKeptAlthoughItsSourceCloses(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan struct{})
+	tokens := idp(t, func(w http.ResponseWriter, _ *http.Request) {
+		close(asked)
+		<-answer
+		io.WriteString(w, `{"access_token": "a", "refresh_token": "r1-c4n4ry"}`)
+	})
+	api := newAPI(t)
+	var saved []byte
+	s, err := rest.Open(t.Context(), decode(t, `{"base_url": "`+api.URL+`", "auth": {"kind": "oauth2", "token_url": "`+tokens.URL+`", "client_id": "a",
+		"refresh_token": "r0-c4n4ry"}, "resource": [{"name": "p", "path": "/p/{id}"}]}`), sdk.Env{
+		State: sdk.NewState(nil, func(_ context.Context, stored []byte) error { saved = stored; return nil }),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	fetched := make(chan error)
+	go func() {
+		_, err := s.Fetch(ctx, refs("p", "1"))
+		fetched <- err
+	}()
+	<-asked
+	cancel() // as the engine does before it closes a source
+	<-fetched
+	time.AfterFunc(50*time.Millisecond, func() { close(answer) })
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if kept := sdk.NewState(saved, nil).Section("oauth2").Load(); !strings.Contains(string(kept), "r1-c4n4ry") {
+		t.Error("a refresh token that was under way is lost")
+	}
+}
+
 func TestATokenIsAskedForWithAnAssertionOrARefreshToken(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	if err != nil {
@@ -255,42 +289,6 @@ func farFromMidnight() string {
 		return "Etc/GMT+12"
 	}
 	return "UTC"
-}
-
-func TestARefreshTokenIsKeptAlthoughItsSourceCloses(t *testing.T) {
-	asked, answer := make(chan struct{}), make(chan struct{})
-	tokens := idp(t, func(w http.ResponseWriter, _ *http.Request) {
-		close(asked)
-		<-answer
-		io.WriteString(w, `{"access_token": "a", "refresh_token": "r1-c4n4ry"}`)
-	})
-	api := newAPI(t)
-	saved := make(chan string, 1)
-	s, err := rest.Open(t.Context(), decode(t, `{"base_url": "`+api.URL+`", "auth": {"kind": "oauth2", "token_url": "`+tokens.URL+`", "client_id": "a",
-		"refresh_token": "r0-c4n4ry"}, "resource": [{"name": "p", "path": "/p/{id}"}]}`), sdk.Env{
-		State: sdk.NewState(nil, func(_ context.Context, stored []byte) error { saved <- string(stored); return nil }),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	fetched := make(chan error)
-	go func() {
-		_, err := s.Fetch(ctx, refs("p", "1"))
-		fetched <- err
-	}()
-	<-asked
-	cancel() // as the engine does before it closes a source
-	<-fetched
-	time.AfterFunc(50*time.Millisecond, func() { close(answer) })
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	select {
-	case <-saved:
-	default:
-		t.Error("a refresh token that was under way is lost")
-	}
 }
 
 func TestALoginGivesATokenThatIsSentAsConfigured(t *testing.T) {
