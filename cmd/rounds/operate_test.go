@@ -270,7 +270,7 @@ func TestAPersonResumesWhatPausedItself(t *testing.T) {
 
 func TestAPollThatIsAskedFor(t *testing.T) {
 	t.Parallel()
-	c, dir, p := smallClinic(t, `every   = "1s"`, `every   = "1h"`)
+	c, dir, p := smallClinic(t, `every   = "1s"`, `every   = "8760h"`)
 	if err := c.Move(c.IDs()[0], time.Hour); err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +312,7 @@ func TestNamesAreCompleted(t *testing.T) {
 
 func TestWhereAPipelineStands(t *testing.T) {
 	t.Parallel()
-	c, dir, p := smallClinic(t, `every   = "1s"`, `every   = "1h"`)
+	c, dir, p := smallClinic(t, `every   = "1s"`, `every   = "8760h"`)
 	stdout, stderr := command(t, dir, 0, "state", "show", "appointments")
 	says(t, stderr, byTheEngine)
 	says(t, stdout, "start:      the beginning of all records", "watermark:  ")

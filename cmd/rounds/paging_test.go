@@ -49,7 +49,7 @@ func TestStablePagesByCursorAreReadOnceEach(t *testing.T) {
 	c := newClinic(t, sampleehr.Options{Seed: 3, Load: sampleehr.Load{Appointments: 40, Patients: 10}}, receiver.Options{})
 	hcl := replaced(t, pipelineHCL, `"/appointments"`, `"/v2/appointments"`, `changedsince = "{since}"`, `changedsince = "{since}", limit = "7"`,
 		`    since {`, "    items = \"items\"\n    page \"cursor\" {\n      next   = \"next\"\n      param  = \"cursor\"\n      stable = true\n    }\n    since {",
-		`every   = "1s"`, `every   = "1h"`, `start   = "now"`, fromTheBeginning)
+		`every   = "1s"`, `every   = "8760h"`, `start   = "now"`, fromTheBeginning)
 	p := startRun(t, write(t, map[string]string{"main.hcl": hcl, "mapping.js": tellAll}), c.env())
 	p.eventually(30*time.Second, "all arrived", func() bool { return settled(c, nil) })
 	p.stop()

@@ -36,7 +36,7 @@ destination "webhook" %q {
 pipeline %[1]q {
   poll {
     feed  = source.rest.clinic.feed.appointments
-    every = "1h"
+    every = "8760h"
     start = %[2]q
   }
   deliver "tell" {
@@ -112,7 +112,7 @@ destination "file" "more" {
 pipeline "more" {
   poll {
     feed  = source.rest.clinic.feed.appointments
-    every = "1h"
+    every = "8760h"
     start = "now"
   }
   deliver "tell" {
