@@ -147,6 +147,32 @@ func bare(r *record.Record) bool {
 	return r.Change.Op == sdk.Deleted && rawjson.IsNull(r.Change.Data)
 }
 
+// settled says when the second is over, or what else the feed's precision is, in which the newest of a page's changes was made; zero: it
+// is, or nothing is fetched. What changes within it once more has the same version by then, and where the data tell no more than that
+// something changed, the same data: it would never be told. So what is fetched is fetched afterwards, and has both changes in it.
+//
+// A precision of more than a second can't be waited for.
+func (w *window) settled(fresh []*item, now time.Time) (due time.Time) {
+	unit := w.info.Precision
+	if w.fetching() == 0 || unit <= 0 || unit > time.Second {
+		return due
+	}
+	if now.IsZero() {
+		now = w.polled
+	}
+	for _, it := range fresh {
+		c := it.rec.Change
+		finer := !c.Time.Equal(c.Time.Truncate(unit)) // than is said: two changes have two times
+		if left := c.Time.Add(unit).Sub(now); !finer && left > 0 && w.versionKind(c) != sdk.Exact {
+			// A server whose clock is cut to the second is up to a unit farther, and one whose records are dated by another clock is anywhere.
+			if at := w.polled.Add(min(left, 2*unit)); at.After(due) {
+				due = at
+			}
+		}
+	}
+	return due
+}
+
 // get gives what the wants ask for. What this window has not fetched yet, and what may be remembered longer does not hold, is
 // fetched, each ref once. The error is that of a call that failed as a whole.
 //

@@ -126,8 +126,7 @@ func (s *Store) commitLoop() {
 // commit writes the requests in one transaction and answers them.
 func (s *Store) commit(requests []*request, whole int) {
 	if s.failed != nil {
-		err := fmt.Errorf("%w: an earlier write failed, so the engine must be started again: %w", store.ErrBusy, s.failed)
-		answer(requests, err)
+		answer(requests, s.failedError())
 		return
 	}
 	t := s.begin(whole)
@@ -140,6 +139,11 @@ func (s *Store) commit(requests []*request, whole int) {
 		}
 		applied = append(applied, r)
 		durable = durable || r.durable
+	}
+	if s.failed != nil { // a request had to sync, and could not
+		t.txn.Discard()
+		answer(applied, s.failedError())
+		return
 	}
 	known, err := t.write()
 	switch {
@@ -247,6 +251,10 @@ func (s *Store) fail(err error) {
 		s.failed = err
 		close(s.dead)
 	}
+}
+
+func (s *Store) failedError() error {
+	return fmt.Errorf("%w: an earlier write failed, so the engine must be started again: %w", store.ErrBusy, s.failed)
 }
 
 // Failed is closed when a write failed in a way that leaves open what is on disk. Nothing is written from then on, until the

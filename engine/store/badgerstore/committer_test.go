@@ -146,6 +146,49 @@ func TestNothingIsWrittenAfterAFailedSync(t *testing.T) {
 	must(t, emptyCommit(t.Context(), f))
 }
 
+// A sweep syncs before it deletes. What shares its transaction must not be written when that failed: the next sync may say nil for what
+// the system has dropped.
+func TestNothingIsWrittenBesideAFailedSync(t *testing.T) {
+	s := open(t, t.TempDir(), badgerstore.Options{})
+	f, o := claim(t, s), attach(t, s)
+	other, err := s.Claim(t.Context(), "other")
+	must(t, err)
+	b := batchOf(f, 0, 1, 1, true)
+	b.Entries[0].Body = noise(2 << 20)
+	must(t, f.Commit(t.Context(), b))
+	must(t, o.Ack(t.Context(), done(oldest(t, o, 1)...)...))
+
+	begun, end, syncs := held(s)
+	var all sync.WaitGroup
+	all.Go(func() {
+		if err := emptyCommit(t.Context(), other); err != nil {
+			t.Error(err)
+		}
+	})
+	<-begun
+	var swept, committed error
+	all.Go(func() { swept = badgerstore.Sweep(s) })
+	badgerstore.Waiting(s, 1)
+	all.Go(func() { committed = emptyCommit(t.Context(), f) })
+	badgerstore.Waiting(s, 2)
+	end <- nil
+	<-begun
+	failed := make(chan struct{})
+	go func() { // should there be another sync, it is good
+		select {
+		case <-begun:
+			end <- nil
+		case <-failed:
+		}
+	}()
+	end <- errors.New("disk")
+	all.Wait()
+	close(failed)
+	if swept == nil || !errors.Is(committed, store.ErrBusy) {
+		t.Errorf("sweep: %v, commit beside it: %v after %d syncs, want ErrBusy", swept, committed, syncs.Load())
+	}
+}
+
 func TestNoCommitWhenTheDiskIsNearlyFull(t *testing.T) {
 	var free atomic.Uint64
 	free.Store(math.MaxUint64)
