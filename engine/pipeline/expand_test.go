@@ -146,6 +146,27 @@ func TestChildrenFromBeforeTheStartAreKnown(t *testing.T) {
 	}
 }
 
+// TestAKnownChildIsToldWhateverItsDate: only one that is seen for the first time may have been there before the start. One that is known
+// and another now has changed since, also when its change is dated before the start, as one that was made then and became visible late.
+func TestAKnownChildIsToldWhateverItsDate(t *testing.T) {
+	simulate(t, func(r *rig) {
+		c := r.expand()
+		r.config.Start.Now = true
+		c.order("1", "old")
+		time.Sleep(time.Hour)
+		stop := r.start()
+		pass(10 * time.Minute)
+		c.order("1", "new")
+		pass(2 * time.Minute)
+		r.expect("new@1")
+		c.do(func() { c.orders["1"][0].V++ })
+		c.set("1", time.Now().Format(time.RFC3339Nano), "")
+		pass(2 * time.Minute)
+		stop()
+		r.expect("new@1", "old@2")
+	})
+}
+
 // TestInvariant1AParentWaitsForItsChildren: one of them can't be worked off now.
 func TestInvariant1AParentWaitsForItsChildren(t *testing.T) {
 	simulateWith(t, tiny, func(r *rig) {

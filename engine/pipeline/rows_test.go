@@ -65,6 +65,8 @@ func TestWhatIsNew(t *testing.T) {
 			[]poll{{c("1", "a", 1)}, {c("2", "b", 2)}, {c("1", "a", 1)}, {c("2", "b", 2)}}, []string{"1 created", "2 updated"}},
 		{"an older state that was never seen is new", sdk.Feed{Version: sdk.Exact},
 			[]poll{{c("2", "b", 2)}, {c("1", "a", 1)}, {c("2", "b", 2)}}, []string{"2 created", "1 updated", "2 updated"}},
+		{"nothing is older for what was dated wrongly", sdk.Feed{Version: sdk.None},
+			[]poll{{c("", "a", 1)}, {c("", "b", 60*60*24*365*90)}, {c("", "a", 2)}, {c("", "a", 2)}}, []string{" created", " updated", " updated"}},
 		{"a deletion is new, once", sdk.Feed{Version: sdk.Exact, Deletes: true},
 			[]poll{{c("1", "a", 1)}, {deleted(c("1", "", 2))}, {deleted(c("1", "", 2))}, {c("2", "a", 3)}},
 			[]string{"1 created", "1 deleted", "2 created"}},

@@ -221,6 +221,9 @@ func (w *window) read(ctx context.Context) error {
 				next.Polled = w.begin
 			}
 		}
+		if due := w.settled(fresh, page.Now); !due.IsZero() && !w.until(ctx, due) {
+			return store.ErrFenced
+		}
 		if err := w.process(ctx, fresh, next); err != nil {
 			return err
 		}
