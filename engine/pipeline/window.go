@@ -52,10 +52,7 @@ func (p *Pipeline) window(ctx context.Context) (_ stats, err error) {
 	if err != nil {
 		return stats{}, err
 	}
-	w := &window{
-		Pipeline: p, info: info, begin: time.Now(), ignore: rawjson.ParsePaths(info.Ignore), fetched: newCache(fetchCache), stats: new(stats),
-		trace: record.TraceOf(ctx),
-	}
+	w := p.begin(ctx, info)
 	if err := w.start(ctx); err != nil {
 		return stats{}, err
 	}
@@ -67,6 +64,13 @@ func (p *Pipeline) window(ctx context.Context) (_ stats, err error) {
 	w.stats.describe(span)
 	w.report(ctx, err)
 	return *w.stats, err
+}
+
+func (p *Pipeline) begin(ctx context.Context, info sdk.Feed) *window {
+	return &window{
+		Pipeline: p, info: info, begin: time.Now(), ignore: rawjson.ParsePaths(info.Ignore), fetched: newCache(fetchCache), stats: new(stats),
+		trace: record.TraceOf(ctx),
+	}
 }
 
 // describe looks the feed up in the source's catalog. It is asked anew for each window, as a source that was opened again
@@ -220,6 +224,9 @@ func (w *window) read(ctx context.Context) error {
 			if !again && !sweeps { // else the window ends with the sweep
 				next.Polled = w.begin
 			}
+		}
+		if due := w.settled(fresh, page.Now); !due.IsZero() && !w.until(ctx, due) {
+			return store.ErrFenced
 		}
 		if err := w.process(ctx, fresh, next); err != nil {
 			return err
