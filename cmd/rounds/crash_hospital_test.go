@@ -111,6 +111,7 @@ func newEHRs(t *testing.T, seed uint64) *ehrs {
 	for i := range 12 {
 		h.patients[fmt.Sprint("P", i)] = &inpatient{id: fmt.Sprint("P", i)}
 	}
+	h.clinic.Subscribe("appointments")
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for range 40 {

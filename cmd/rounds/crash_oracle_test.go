@@ -13,6 +13,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -61,7 +62,7 @@ type prophet struct {
 	delivered   map[string]bool            // as a state said
 	held        map[int]map[string]bool    // by run: what the state held in its outboxes when the engine was killed
 	looked      time.Time                  // when the engine was killed whose state was looked at last
-	unfinished  atomic.Int64               // kills that found tables of an unfinished flush or compaction
+	unfinished  atomic.Int64               // kills in a compaction
 	doubts      int                        // messages that were told again, see inDoubt
 	underWay    int                        // deliveries that were accepted and not acknowledged at a kill
 	mostAtOnce  map[string]int             // of these at one kill, by destination
@@ -109,7 +110,7 @@ func (p *prophet) look(run int, dir string, killed time.Time) {
 			p.t.Errorf("run %d: %v", run, err)
 		}
 	}()
-	if log.unfinished.Load() {
+	if log.unnamed.Load() > 1 {
 		p.unfinished.Add(1)
 	}
 	waiting, dead := p.read(run, s)
@@ -539,15 +540,15 @@ func (p *prophet) missing() string {
 	return ""
 }
 
-// tables looks in what Badger says for tables that no manifest has, as a kill leaves them of a flush or a compaction.
-type tables struct{ unfinished atomic.Bool }
+// tables counts, in what Badger says, the tables that no manifest names: a kill leaves one of a flush, and more of a compaction.
+type tables struct{ unnamed atomic.Int64 }
 
 func (l *tables) Enabled(context.Context, slog.Level) bool { return true }
 
 func (l *tables) Handle(_ context.Context, r slog.Record) error {
 	r.Attrs(func(a slog.Attr) bool {
-		if text := a.Value.String(); len(text) > 10 && text[:10] == "Table file" {
-			l.unfinished.Store(true)
+		if strings.HasPrefix(a.Value.String(), "Table file ") {
+			l.unnamed.Add(1)
 		}
 		return true
 	})
