@@ -262,6 +262,7 @@ func (c *crash) upAndRunning() {
 // kill kills the engine, and has a copy of its state looked at. The next engine gets the state as the kill left it.
 func (c *crash) kill() {
 	c.t.Helper()
+	_ = c.p.cmd.Process.Signal(syscall.SIGSTOP) // now, and not after a look at all processes; it may have ended
 	c.orphans = append(c.orphans, children(c.t, c.p.cmd.Process.Pid)...)
 	c.p.kill()
 	c.lookAtState()
@@ -307,9 +308,7 @@ func (c *crash) strike(phase, next string) {
 		c.start(phase)
 	}
 	for tries := 0; ; tries++ {
-		t0 := time.Now()
 		hit := phases[phase](c)
-		c.t.Log("DBG", phase, hit, time.Since(t0), c.starting)
 		if hit {
 			c.hits[phase]++
 		} else {
