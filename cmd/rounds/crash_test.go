@@ -145,6 +145,7 @@ func newCrash(t *testing.T, seed uint64) *crash {
 	c.hospital.setFaulty(true)
 	c.inbox.setFaulty(true)
 	c.prophet = newProphet(t, c.hospital, c.inbox, c.firstFormat())
+	c.prophet.smallPages = c.config.page < 100
 	go func() {
 		for look := range c.looking {
 			look()
@@ -369,6 +370,6 @@ func (c *crash) report(kills int) {
 	}
 	t.Logf("%d kills by phase %v, %d missed their phase; %d engines; of the upgrades %d had begun to raise the format", kills+1, c.hits, c.misses,
 		c.run, c.raised)
-	t.Logf("%d versions, %d notifications; %d repeated, %d were under way at the kills, at most %v at one; %d requests refused", versions, len(p.inbox.order), repeated,
-		p.underWay, p.mostAtOnce, p.inbox.refused)
+	t.Logf("%d versions, %d notifications; %d repeated, %d were under way at the kills, at most %v at one; %d requests refused; %d messages told again", versions, len(p.inbox.order), repeated,
+		p.underWay, p.mostAtOnce, p.inbox.refused, p.doubts)
 }
