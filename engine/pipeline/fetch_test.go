@@ -4,6 +4,7 @@
 package pipeline_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -94,20 +95,22 @@ func TestInvariant1ASecondChangeWithinTheSecondIsFetched(t *testing.T) {
 		tells     bool          // its clock
 		waits     time.Duration // at most
 		hidden    bool          // the second change can't be told
+		id        string        // what is fetched, of the members of the data; empty: that of the record itself
 	}{
-		{"coarse", sdk.Coarse, time.Second, time.Second, 0, true, time.Second, false},
-		{"without a version", sdk.None, time.Second, time.Second, 0, true, time.Second, false},
-		{"without the server's clock", sdk.Coarse, time.Second, time.Second, 0, false, time.Second, false},
-		{"records are dated by a clock that is ahead", sdk.Coarse, time.Second, time.Second, -time.Hour, true, 2 * time.Second, false},
-		{"times are finer than is said", sdk.Coarse, time.Second, time.Millisecond, 0, true, 0, false},
-		{"exact", sdk.Exact, time.Second, time.Millisecond, 0, true, 0, false},
-		{"a minute is not waited for", sdk.Coarse, time.Minute, time.Minute, 0, true, 0, true},
+		{"coarse", sdk.Coarse, time.Second, time.Second, 0, true, time.Second, false, ""},
+		{"without a version", sdk.None, time.Second, time.Second, 0, true, time.Second, false, ""},
+		{"without the server's clock", sdk.Coarse, time.Second, time.Second, 0, false, time.Second, false, ""},
+		{"records are dated by a clock that is ahead", sdk.Coarse, time.Second, time.Second, -time.Hour, true, 2 * time.Second, false, ""},
+		{"times are finer than is said", sdk.Coarse, time.Second, time.Millisecond, 0, true, 0, false, ""},
+		{"exact", sdk.Exact, time.Second, time.Millisecond, 0, true, 0, false, ""},
+		{"a minute is not waited for", sdk.Coarse, time.Minute, time.Minute, 0, true, 0, true, ""},
+		{"what is fetched has changes of its own", sdk.Coarse, time.Second, time.Second, 0, true, 0, true, "patient"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			simulate(t, func(r *rig) {
 				r.ehr.feed.Version, r.ehr.feed.Precision = x.version, x.precision
 				r.config.Every, r.config.Overlap = 24*time.Hour, 2*time.Minute
-				r.config.Fetches = []pipeline.Fetch{{Name: "visit", Resource: "visit", ID: inData("id")}}
+				r.config.Fetches = []pipeline.Fetch{{Name: "visit", Resource: "visit", ID: inData(cmp.Or(x.id, "id"))}}
 				r.config.Delivers[0].Map = func(_ context.Context, rec *record.Record, _ pipeline.MapContext) ([]byte, error) {
 					return rec.Fetched["visit"], nil
 				}

@@ -43,8 +43,11 @@ type Condition interface {
 	EvalBool(*record.Record) (bool, error)
 }
 
-// Limiter spaces the overdue polls of all pipelines; *rate.Limiter is one.
-type Limiter interface{ Wait(context.Context) error }
+// Limiter spaces the overdue polls of all pipelines.
+type Limiter interface {
+	// Turn gives when one more may be made. It is false when that would not be before an instant; then none is taken up.
+	Turn(before time.Time) (time.Time, bool)
+}
 
 // Start is where a pipeline begins that has no watermark yet: at the instant of its first start, or at At; the zero value is
 // the beginning of all records.
@@ -233,11 +236,7 @@ func (p *Pipeline) own(ctx context.Context, failures *int) error {
 	}()
 	p.feed, p.recover = feed, true
 
-	due, err := p.firstPoll(ctx)
-	if err != nil {
-		return err
-	}
-	state := Waiting
+	due, state := p.firstPoll(), Waiting
 	for {
 		p.is(state, func(st *Status) { st.Next, st.Polled = due, feed.Position().Polled })
 		asked, owned := p.next(ctx, due)

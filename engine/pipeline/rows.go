@@ -60,7 +60,10 @@ func (w *window) sieve(ctx context.Context, page sdk.Page) ([]*item, error) {
 	refs := make([]sdk.Ref, len(page.Changes))
 	for i, c := range page.Changes {
 		changes[i] = w.readable(c)
-		states[i], refs[i] = w.state(changes[i]), changes[i].Ref
+	}
+	w.arrange(changes)
+	for i, c := range changes {
+		states[i], refs[i] = w.state(c), c.Ref
 	}
 	rows, err := w.rows(ctx, refs)
 	if err != nil {
@@ -133,6 +136,42 @@ func (w *window) sieve(ctx context.Context, page sdk.Page) ([]*item, error) {
 	w.stats.fresh += len(fresh)
 	w.scan.listed += len(changes)
 	return fresh, nil
+}
+
+// arrange puts the states of a record that a page lists in the order of their times, in the places that they have. Where the newest
+// comes first, the oldest would else be delivered last. A sequence and a queue tell by their own order what came after what.
+func (w *window) arrange(changes []sdk.Change) {
+	if w.info.Class == sdk.Sequence || w.info.Class == sdk.Queue {
+		return
+	}
+	newest, astray := make(map[sdk.Ref]time.Time, len(changes)), map[sdk.Ref][]int{}
+	for _, c := range changes {
+		switch {
+		case c.Time.IsZero():
+		case c.Time.Before(newest[c.Ref]):
+			astray[c.Ref] = nil
+		default:
+			newest[c.Ref] = c.Time
+		}
+	}
+	if len(astray) == 0 {
+		return
+	}
+	for i, c := range changes {
+		if _, of := astray[c.Ref]; of && !c.Time.IsZero() {
+			astray[c.Ref] = append(astray[c.Ref], i)
+		}
+	}
+	for _, places := range astray {
+		states := make([]sdk.Change, len(places))
+		for n, i := range places {
+			states[n] = changes[i]
+		}
+		slices.SortStableFunc(states, func(a, b sdk.Change) int { return a.Time.Compare(b.Time) })
+		for n, i := range places {
+			changes[i] = states[n]
+		}
+	}
 }
 
 // predates says whether a change of the very first window is provably from before the start. Such a change is remembered and

@@ -23,7 +23,10 @@ import (
 type request struct {
 	size    int  // bytes that it adds to a transaction, about
 	durable bool // it must be on disk before the caller hears of it
-	alone   bool // it changes ownership: those before it see the old owner, those after it the new one
+	alone   bool // it shares a transaction with no other: those before it see what was before, those after it what is then
+	// owner says that it changes who owns a pipeline. Such requests share a transaction with others of their kind only: commits before
+	// it see the old owner, those after it the new one.
+	owner bool
 	// apply writes. It first checks and then writes, so that a request that is refused leaves nothing in a transaction that
 	// it shares; and it changes nothing else, as it may be called twice.
 	apply func(*tx) error
@@ -100,7 +103,7 @@ func (s *Store) commitLoop() {
 		for !first.alone && len(requests) < cap(s.queue) {
 			select {
 			case r := <-s.queue:
-				if r.alone || size+r.size > group {
+				if r.alone || r.owner != first.owner || size+r.size > group {
 					next = r
 					break gather
 				}
