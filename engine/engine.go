@@ -72,6 +72,9 @@ type Engine struct {
 	observed
 	logRefs bool
 
+	parsing sync.Mutex // held while a configuration is read
+	parsed  config.Parsed
+
 	reloading sync.Mutex // held from the reading of a configuration until it runs; before changing
 	changing  sync.Mutex // held while loops are started and stopped; before mu
 	mu        sync.RWMutex
