@@ -48,7 +48,9 @@ func (p *Pipeline) IsParent(c sdk.Change) bool { return p.Expand != nil && c.Ref
 
 // ExpandAgain lets the loop that runs ask once more for the children of a parent that is a dead letter, and work on them as when the parent is
 // new: those that are new are committed with their rows. The error says why it can't, or that it fails again, and its text may be shown.
-func (p *Pipeline) ExpandAgain(ctx context.Context, parent sdk.Change) (Counts, error) { return p.ask(ctx, &parent) }
+func (p *Pipeline) ExpandAgain(ctx context.Context, parent sdk.Change) (Counts, error) {
+	return p.ask(ctx, &parent)
+}
 
 func (p *Pipeline) expandAgain(ctx context.Context, parent sdk.Change) (stats, error) {
 	info, err := p.describe(ctx)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rounds-engine/rounds/engine/pipeline"
@@ -361,6 +362,10 @@ func TestADeadParentIsExpandedAgain(t *testing.T) {
 					t.Errorf("what fails again: %v", err)
 				}
 				r.expectDead("2@" + r.dead()[0].Version + " fetch not_found")
+				synctest.Wait()
+				if st := r.loop.Status(); st.State != pipeline.Waiting || !st.Next.Equal(due) {
+					t.Errorf("the pipeline is %s, its next poll has another time", st.State)
+				}
 				c.do(func() { missing = false })
 				if failing > 0 {
 					from := r.commits
@@ -382,10 +387,6 @@ func TestADeadParentIsExpandedAgain(t *testing.T) {
 				}
 				if counts, err := again(); err != nil || counts.Mapped > 0 {
 					t.Errorf("once more: %+v, %v", counts, err)
-				}
-				pass(time.Second)
-				if failing == 0 && !r.loop.Status().Next.Equal(due) {
-					t.Error("the next poll has another time")
 				}
 				pass(time.Hour)
 				stop()

@@ -115,7 +115,7 @@ func TestInvariant1ASecondChangeWithinTheSecondIsFetched(t *testing.T) {
 					return rec.Fetched["visit"], nil
 				}
 				state, made := 0, time.Time{}
-				var waited time.Duration
+				waited := time.Duration(-1)
 				r.ehr.onFetch = func(_ context.Context, refs []sdk.Ref) ([]sdk.Result, error) {
 					waited = time.Since(made) - 100*time.Millisecond
 					var now []byte

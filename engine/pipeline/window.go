@@ -115,10 +115,12 @@ func (w *window) start(ctx context.Context) error {
 }
 
 // startOf is the instant that changes of the very first window have to reach to be delivered, and children in any. A start of
-// "now" is by the engine's clock: where the server's is behind, what changes after the start is dated before it.
+// "now" is by the engine's clock: where the server's is behind, what changes after the start is dated before it. So may one be that a
+// person set, other than the configuration's.
 func (w *window) startOf(pos store.Position, page sdk.Page) time.Time {
 	from := pos.Start
-	if behind := time.Since(page.Now); w.Start.Now && !page.Now.IsZero() && behind > 0 {
+	now := w.Start.Now || !from.IsZero() && !from.Equal(w.Start.At)
+	if behind := time.Since(page.Now); now && !page.Now.IsZero() && behind > 0 {
 		from = from.Add(-behind)
 	}
 	return from
