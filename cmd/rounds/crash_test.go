@@ -315,7 +315,7 @@ func (c *crash) strike(phase, next string) {
 		} else {
 			c.misses++
 		}
-		again := !hit && tries < 9
+		again := !hit && tries < 20
 		if c.p.cmd.ProcessState != nil { // it was the engine that was killed
 			c.start(map[bool]string{true: phase, false: next}[again])
 		}
