@@ -190,7 +190,7 @@ func (h *Host) Stderr(a Adapter) []byte {
 	if p == nil {
 		return nil
 	}
-	return p.stderr.bytes()
+	return p.stderr.Bytes()
 }
 
 // Close ends all processes and waits until they have ended. Sources that are open are not closed in the adapter: close them

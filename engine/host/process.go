@@ -14,6 +14,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/rounds-engine/rounds/engine/child"
 	"github.com/rounds-engine/rounds/sdk"
 )
 
@@ -40,7 +41,7 @@ type process struct {
 	at          netip.AddrPort // where it is attached; not valid: it is started
 	logger      *slog.Logger
 	level       string // of what the adapter is to log
-	stderr      ring
+	stderr      child.Tail
 	raw         io.Writer         // gets what the adapter writes
 	dial        []grpc.DialOption // further ones
 	environment []string          // further variables
@@ -176,7 +177,7 @@ func (p *process) follow(i *instance) {
 		return
 	}
 	attributes := append(i.life.report(), "cause", i.cause(), "lived", lived.Round(time.Millisecond), "again_in", next.Round(time.Millisecond))
-	if functions := crashed(p.stderr.bytes()); functions != "" {
+	if functions := child.Crashed(p.stderr.Bytes()); functions != "" {
 		attributes = append(attributes, "in", functions)
 	}
 	p.logger.Error("the adapter ended by itself", attributes...)

@@ -10,19 +10,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-plugin/runner"
 
+	"github.com/rounds-engine/rounds/engine/child"
 	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/handshake"
 )
@@ -41,13 +39,13 @@ type program struct {
 	pid       int
 	stdout    *os.File
 	greeting  handshake.Greeting
-	unbridged atomic.Int64  // lines of stderr
-	exited    chan struct{} // closed when it has ended; nil until it was started
-	drained   chan struct{} // closed when its stderr is read, soon after that; nil until it was started
+	unbridged atomic.Int64    // lines of stderr
+	exited    <-chan struct{} // closed when it has ended; nil until it was started
+	drained   chan struct{}   // closed when its stderr is read, soon after that; nil until it was started
 
 	mu       sync.Mutex
+	child    *child.Process // nil until it was started
 	startErr error
-	state    string
 	killed   bool
 }
 
@@ -58,57 +56,21 @@ func (p *program) Start(context.Context) error {
 	if runtime.GOOS != "windows" && len(p.sockets)+socketName > maxSocketPath {
 		return p.failed(errLongPath)
 	}
-	stdout, stdoutW, err := os.Pipe()
+	env := append(environment(os.Environ()), sdk.LogLevelVariable+"="+p.level)
+	started, err := child.Start(child.Command{
+		Path: p.path, Arguments: p.arguments, Environment: append(append(env, p.environment...), p.pluginEnv...),
+	})
 	if err != nil {
 		return p.failed(err)
 	}
-	stderr, stderrW, err := os.Pipe()
-	if err != nil {
-		_, _ = stdout.Close(), stdoutW.Close()
-		return p.failed(err)
-	}
-	cmd := exec.Command(p.path, p.arguments...)
-	cmd.Env = append(environment(os.Environ()), sdk.LogLevelVariable+"="+p.level)
-	cmd.Env = append(append(cmd.Env, p.environment...), p.pluginEnv...)
-	cmd.Stdout, cmd.Stderr = stdoutW, stderrW
-	isolate(cmd)
-	p.stdout = stdout
-	exited, started := make(chan struct{}), make(chan error)
-	go func() {
-		// Linux sends the signal that ends a child with its parent when the thread dies that started it: so this one stays.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		_, _ = stdoutW.Close(), stderrW.Close() // the child has its own; the other end sees the end of file with it
-		if err != nil {
-			started <- err
-			return
-		}
-		p.pid = cmd.Process.Pid
-		sacrifice(p.pid)
-		p.mu.Lock()
-		p.exited = exited
-		p.mu.Unlock()
-		started <- nil
-		reap(cmd)
-		p.mu.Lock()
-		p.state = cmd.ProcessState.String()
-		p.mu.Unlock()
-		// Something that left the group could hold the pipes for ever.
-		time.AfterFunc(time.Second, func() { _, _ = stdout.Close(), stderr.Close() })
-		close(exited)
-	}()
-	if err := <-started; err != nil {
-		_, _ = stdout.Close(), stderr.Close()
-		return p.failed(err)
-	}
-	p.drained = make(chan struct{})
-	go p.readStderr(stderr)
+	p.pid, p.stdout, p.drained = started.PID, started.Stdout, make(chan struct{})
+	go p.readStderr(started.Stderr)
 	p.mu.Lock()
+	p.child, p.exited = started, started.Exited()
 	killed := p.killed
 	p.mu.Unlock()
 	if killed {
-		killGroup(p.pid)
+		started.Kill()
 	}
 	return nil
 }
@@ -124,15 +86,10 @@ func (p *program) failed(err error) error {
 func (p *program) kill() {
 	p.mu.Lock()
 	p.killed = true
-	exited := p.exited
+	started := p.child
 	p.mu.Unlock()
-	if exited == nil {
-		return
-	}
-	select {
-	case <-exited:
-	default:
-		killGroup(p.pid)
+	if started != nil {
+		started.Kill()
 	}
 }
 
@@ -147,11 +104,7 @@ func (p *program) over() <-chan struct{} {
 func (p *program) report() []any { return []any{"pid", p.pid, "stderr_lines", p.lines()} }
 
 // status says how the program has ended.
-func (p *program) status() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.state
-}
+func (p *program) status() string { return p.child.State() }
 
 // ending says how the program ended, and how its author can see what it wrote to stderr, which may hold anything.
 func (p *program) ending() string {
@@ -284,18 +237,8 @@ func (p *program) whyMute(c *tls.Config) string {
 }
 
 func startReason(err error) string {
-	var number syscall.Errno
-	switch {
-	case errors.Is(err, errLongPath):
+	if errors.Is(err, errLongPath) {
 		return err.Error()
-	case errors.Is(err, fs.ErrNotExist):
-		return "the file, or the interpreter or loader that it names, does not exist"
-	case errors.Is(err, fs.ErrPermission):
-		return "it is not executable for this user"
-	case errors.Is(err, syscall.ENOEXEC):
-		return "it is not a program for this system"
-	case errors.As(err, &number):
-		return number.Error()
 	}
-	return "the system refused"
+	return child.Reason(err)
 }

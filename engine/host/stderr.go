@@ -9,40 +9,13 @@ import (
 	"encoding/json"
 	"log/slog"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/rounds-engine/rounds/sdk"
 )
 
-const (
-	maxLine = 64 << 10 // of stderr; a longer one is not for the log
-	maxRing = 64 << 10
-)
-
-// ring keeps the last bytes that were written to it.
-type ring struct {
-	mu   sync.Mutex
-	data []byte
-}
-
-func (r *ring) Write(b []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.data = append(r.data, b[max(0, len(b)-maxRing):]...)
-	if len(r.data) > 2*maxRing { // seldom, so that most writes move nothing
-		r.data = append(r.data[:0], r.data[len(r.data)-maxRing:]...)
-	}
-	return len(b), nil
-}
-
-func (r *ring) bytes() []byte {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone(r.data[max(0, len(r.data)-maxRing):])
-}
+const maxLine = 64 << 10 // of stderr; a longer one is not for the log
 
 // bridge logs a line of stderr that has the form of hclog: that of sdk's logger, and of adapters in other languages. Anything
 // else may hold anything, and is false.
@@ -112,27 +85,4 @@ func levelNamed(name string) slog.Level {
 		return slog.LevelInfo
 	}
 	return level
-}
-
-// function is a line of a stack that the Go runtime prints when a program crashes, up to the arguments.
-var function = regexp.MustCompile(`^([A-Za-z0-9_./*()\[\]·-]+)\([^()]*\)$`)
-
-// crashed gives the innermost functions of the last crash that a program reported, "" if there was none: what may be logged
-// of it, since the reason may quote a record.
-func crashed(stderr []byte) string {
-	at := bytes.LastIndex(stderr, []byte(" [running]:\n"))
-	if at < 0 {
-		return ""
-	}
-	var functions []string
-	for line := range strings.Lines(string(stderr[at+len(" [running]:\n"):])) {
-		line = strings.TrimSuffix(line, "\n")
-		if line == "" || len(functions) == 5 {
-			break
-		}
-		if m := function.FindStringSubmatch(line); m != nil && !strings.HasPrefix(m[1], "runtime.") && m[1] != "panic" {
-			functions = append(functions, m[1])
-		}
-	}
-	return strings.Join(functions, " < ")
 }
