@@ -29,6 +29,7 @@ type Process struct {
 	Stdin  *os.File // nil without Command.Stdin
 	Stdout *os.File // this and Stderr end soon after the program
 	Stderr *os.File
+	status *os.File // tells of its memory; nil: nothing does
 	exited chan struct{}
 	state  string
 }
@@ -83,11 +84,12 @@ func Start(c Command) (*Process, error) {
 		}
 		p.PID = cmd.Process.Pid
 		sacrifice(p.PID)
+		p.watch()
 		started <- nil
 		reap(cmd)
 		p.state = cmd.ProcessState.String()
 		// Something that left the group could hold the pipes for ever.
-		time.AfterFunc(time.Second, func() { closeAll(p.Stdin, p.Stdout, p.Stderr) })
+		time.AfterFunc(time.Second, func() { closeAll(p.Stdin, p.Stdout, p.Stderr, p.status) })
 		close(p.exited)
 	}()
 	if err := <-started; err != nil {

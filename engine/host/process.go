@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 
 	"github.com/rounds-engine/rounds/engine/child"
@@ -42,6 +43,7 @@ type process struct {
 	logger      *slog.Logger
 	level       string // of what the adapter is to log
 	stderr      child.Tail
+	logs        logs
 	raw         io.Writer         // gets what the adapter writes
 	dial        []grpc.DialOption // further ones
 	environment []string          // further variables
@@ -70,6 +72,7 @@ type start struct {
 func newProcess(h *Host, k key) *process {
 	p := &process{host: h, key: k, at: h.o.Attach[k.adapter.Name], logger: h.o.Logger.With("adapter", k.adapter.Name)}
 	p.raw, p.level = &p.stderr, levelOf(p.logger)
+	p.logs.pace = rate.NewLimiter(logPerSecond, logBurst)
 	if k.source != "" {
 		p.logger = p.logger.With("isolated", k.source)
 	}

@@ -29,6 +29,7 @@ import (
 type program struct {
 	path        string
 	arguments   []string
+	limit       int64                  // bytes of memory that it may take; 0: nobody looks
 	level       string                 // of what the adapter is to log
 	environment []string               // beside what is passed
 	pluginEnv   []string               // the variables that go-plugin sets
@@ -40,6 +41,7 @@ type program struct {
 	stdout    *os.File
 	greeting  handshake.Greeting
 	unbridged atomic.Int64    // lines of stderr
+	taken     atomic.Int64    // bytes of memory, at the last look
 	exited    <-chan struct{} // closed when it has ended; nil until it was started
 	drained   chan struct{}   // closed when its stderr is read, soon after that; nil until it was started
 
@@ -47,6 +49,7 @@ type program struct {
 	child    *child.Process // nil until it was started
 	startErr error
 	killed   bool
+	heavy    int64 // bytes that it had taken when it was ended for that; 0: it was not
 }
 
 var _ runner.Runner = (*program)(nil)
@@ -57,6 +60,9 @@ func (p *program) Start(context.Context) error {
 		return p.failed(errLongPath)
 	}
 	env := append(environment(os.Environ()), sdk.LogLevelVariable+"="+p.level)
+	if p.limit > 0 { // Go's collector works harder before there is too much garbage
+		env = append(env, fmt.Sprintf("GOMEMLIMIT=%d", p.limit/10*9))
+	}
 	started, err := child.Start(child.Command{
 		Path: p.path, Arguments: p.arguments, Environment: append(append(env, p.environment...), p.pluginEnv...),
 	})
@@ -71,6 +77,9 @@ func (p *program) Start(context.Context) error {
 	p.mu.Unlock()
 	if killed {
 		started.Kill()
+	}
+	if p.limit > 0 {
+		go p.weigh(started)
 	}
 	return nil
 }
@@ -93,6 +102,36 @@ func (p *program) kill() {
 	}
 }
 
+// weigh ends a program that takes more memory than it may. The next look comes before the room that is left could be filled.
+func (p *program) weigh(started *child.Process) {
+	for {
+		used, known := started.Memory()
+		if !known {
+			return // it has ended, or the system tells nothing
+		}
+		p.taken.Store(used)
+		if used > p.limit {
+			p.mu.Lock()
+			p.heavy = used
+			p.mu.Unlock()
+			p.kill()
+			return
+		}
+		room := time.Duration(float64(p.limit-used) / fastestFill * float64(time.Second))
+		select {
+		case <-started.Exited():
+			return
+		case <-time.After(min(max(room, 20*time.Millisecond), time.Second)):
+		}
+	}
+}
+
+// fastestFill is how many bytes of memory a program takes a second at most, as far as one can tell.
+const fastestFill = 4 << 30
+
+// memory implements life.
+func (p *program) memory() int64 { return p.taken.Load() }
+
 // over implements life. The program was started.
 func (p *program) over() <-chan struct{} {
 	p.mu.Lock()
@@ -104,7 +143,14 @@ func (p *program) over() <-chan struct{} {
 func (p *program) report() []any { return []any{"pid", p.pid, "stderr_lines", p.lines()} }
 
 // status says how the program has ended.
-func (p *program) status() string { return p.child.State() }
+func (p *program) status() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.heavy > 0 {
+		return fmt.Sprintf("it took %d MiB of memory and may take %d (memory_limit)", p.heavy>>20, p.limit>>20)
+	}
+	return p.child.State()
+}
 
 // ending says how the program ended, and how its author can see what it wrote to stderr, which may hold anything.
 func (p *program) ending() string {
