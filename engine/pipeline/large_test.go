@@ -30,9 +30,9 @@ func TestALargeAnswerWaitsForItsTurn(t *testing.T) {
 			return sdk.Page{Changes: r.ehr.log, Watermark: []byte("3")}, nil
 		}
 		stop := r.start()
-		pass(2 * time.Minute)   // some polls with nothing to tell
-		recovers = recovers[1:] // of the first it is not known
-		turns <- struct{}{}     // another pipeline
+		pass(2 * time.Minute)                        // some polls with nothing to tell
+		r.ehr.do(func() { recovers = recovers[1:] }) // of the first it is not known
+		turns <- struct{}{}                          // another pipeline
 		r.ehr.do(func() { others = true })
 		r.ehr.fill(3, "a")
 		pass(2 * time.Minute)
@@ -69,18 +69,22 @@ func TestWhatAPageSaysIsBounded(t *testing.T) {
 			}
 			return page, nil
 		}
+		polls := func() (n int) {
+			r.ehr.do(func() { n = len(r.ehr.polls) })
+			return n
+		}
 		stop := r.start()
 		pass(23 * time.Hour)
 		r.expect("0@a", "1@a")
 		if dead := r.dead(); len(dead) != 1 || !strings.HasPrefix(dead[0].Ref.ID, "unidentified:") || !strings.Contains(dead[0].Cause.Text, "longer than 4096 bytes") {
 			t.Errorf("dead letters %v", dead)
 		}
-		if n := len(r.ehr.polls); n != 2 {
+		if n := polls(); n != 2 {
 			t.Errorf("%d polls within the day", n)
 		}
 		pass(49 * time.Hour)
 		stop()
-		if n := len(r.ehr.polls); n < 4 {
+		if n := polls(); n < 4 {
 			t.Errorf("%d polls after three days", n)
 		}
 		r.expectLog("the adapter gave a cursor of 0 bytes and a watermark of 104857600", 1)
