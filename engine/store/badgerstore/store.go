@@ -90,6 +90,8 @@ type StepKind string
 const (
 	StepWrite StepKind = "write" // a transaction, to the log in use
 	StepSync  StepKind = "sync"  // of the log
+	// StepSyncDir is the sync of the directory, for the name of a new log.
+	StepSyncDir StepKind = "sync directory"
 )
 
 // Store is the state in one directory.
@@ -117,6 +119,7 @@ type Store struct {
 
 	// Only the committer uses these.
 	last    uint64        // number given last
+	named   string        // log whose name is known to be on disk
 	failed  error         // a write or a sync failed: what is on disk is not known, so nothing more is written
 	dead    chan struct{} // closed then
 	spaceAt time.Time
