@@ -158,7 +158,9 @@ func tear(data []byte, sure int, synced bool, r *rand.Rand) (left []byte, way st
 		}
 		return left, "with pages missing"
 	case 3:
-		for i := max(sure, (end-1)/sector*sector); i < end; i++ {
+		// The first sector has the header, which is written once: it is there, or zeros. Should it hold anything else, the state is
+		// refused as damaged, since what was synced into such a log would be lost in silence.
+		for i := max(sure, sector, (end-1)/sector*sector); i < end; i++ {
 			left[i] = byte(r.Uint32())
 		}
 		return left, "with its last sector garbled"

@@ -189,7 +189,10 @@ func (p *process) alerts() {
 			return p.store.Claim(ctx, name)
 		},
 	})
-	p.run("alerts", loop.Run)
+	p.run("alerts", func(ctx context.Context) {
+		stagger(ctx, 21) // it looks every 5 seconds, and the store at itself every minute
+		loop.Run(ctx)
+	})
 }
 
 func (p *process) now(ctx context.Context) (is alert.Now, err error) {

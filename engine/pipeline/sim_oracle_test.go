@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -40,6 +39,7 @@ type notice struct {
 	taken     int    // times
 	again     bool   // it may come once more: nobody knows that it was taken
 	replayed  int    // times that a person wanted it once more
+	twice     bool   // so it may stand at two places of its lane
 	acked     bool
 	durable   bool // that it is acknowledged survives a loss of power
 }
@@ -114,13 +114,15 @@ func (s *sim) accept(to string, got delivery.Notification) {
 	}
 	// Order of commit: in one life always; over all lives, of what comes for the first time.
 	in := lane{pipeline, n.Key, to}
-	if before := s.last[in]; before != nil && before != n && before.rank > n.rank {
+	if before := s.last[in]; before != nil && before != n && before.rank > n.rank && !before.twice && !n.twice {
 		s.Errorf("state %s of %s was delivered after state %s of %s, which was committed after it", n.state, n.id, before.state, before.id)
 	}
 	if n.taken == 0 && n.rank < s.first[in] {
 		s.Errorf("state %s of %s was delivered after what was committed after it", n.state, n.id)
 	}
-	s.last[in], s.first[in] = n, max(s.first[in], n.rank)
+	if s.last[in] = n; !n.twice {
+		s.first[in] = max(s.first[in], n.rank)
+	}
 	n.taken++
 	n.again, n.acked, n.durable = false, false, false
 	s.taken = append(s.taken, n)
@@ -226,12 +228,12 @@ func (s *sim) verify(state store.Store) {
 	s.must(err)
 	waiting, dead := s.inState(state)
 	for _, f := range s.feeds {
-		old, is := positions[f.name()], f.base+strconv.Itoa(f.renamed+1)
+		old, is := positions[f.name()], f.named(f.renamed.Load()+1)
 		if p, moved := positions[is]; moved && p.Commit > 0 { // the renaming of which nothing was heard was written
 			if old.Commit > 0 {
 				s.Errorf("%s has state under two names", f.base)
 			}
-			f.renamed++
+			f.renamed.Add(1)
 		}
 		s.watermark(f, positions[f.name()], func(of stateOf) bool {
 			s.mu.Lock()

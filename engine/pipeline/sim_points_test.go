@@ -22,8 +22,8 @@ import (
 // all the same: of each record the last state is delivered, of a history every one; what is delivered was; in the order of commit by
 // key; with one id for a generation; again only if nobody knew that it was taken; and no watermark is ahead of that.
 //
-// In CI it takes each kind of write of a new seed once, and others while there is time. ROUNDS_LONG=N takes every write of N seeds,
-// and every kind of mishap at each. ROUNDS_SEED and ROUNDS_POINT repeat what failed.
+// In CI it takes each kind of write of a new seed once, and others while there is time. ROUNDS_LONG=N takes N minutes, for every kind
+// of mishap at every write of a seed, in any order, and then of others. ROUNDS_SEED and ROUNDS_POINT repeat what failed.
 func TestInvariants1To4AtEveryWritePoint(t *testing.T) {
 	seed := rand.Uint64()
 	if n, err := strconv.ParseUint(os.Getenv("ROUNDS_SEED"), 10, 64); err == nil {
@@ -35,25 +35,19 @@ func TestInvariants1To4AtEveryWritePoint(t *testing.T) {
 		return
 	}
 	c := &campaign{T: t, rand: rand.New(rand.NewPCG(seed, 1)), met: map[string]int{}, mishaps: map[string]int{}}
-	if seeds, err := strconv.Atoi(os.Getenv("ROUNDS_LONG")); err == nil {
-		for range seeds {
+	defer c.report()
+	if long, _ := strconv.Atoi(os.Getenv("ROUNDS_LONG")); long > 0 {
+		for c.until = time.Now().Add(time.Duration(long) * time.Minute); time.Now().Before(c.until); seed = c.rand.Uint64() {
 			c.seed(seed)
 			c.all()
-			if seed = rand.Uint64(); t.Failed() {
-				return
-			}
 		}
-	} else {
-		c.until = time.Now().Add(15 * time.Second)
-		for range 3 { // a schedule need not have writes of all kinds
-			if missing := c.seed(seed); len(missing) == 0 {
-				break
-			}
-			seed = rand.Uint64()
-		}
-		c.some()
+		return
 	}
-	c.report()
+	c.until = time.Now().Add(10 * time.Second)
+	for tries := 0; !c.seed(seed) && tries < 10; tries++ { // a schedule need not have writes of all kinds
+		seed = c.rand.Uint64()
+	}
+	c.some()
 }
 
 // campaign makes points of schedules, and counts what was hit.
@@ -70,19 +64,15 @@ type campaign struct {
 	runs, unmet   int
 }
 
-// seed looks at a schedule in which nothing happens, and says which writes it lacks.
-func (c *campaign) seed(seed uint64) (missing []storetest.Op) {
-	c.Logf("seed %d", seed)
+// seed looks at a schedule in which nothing happens, and says whether it has writes of all kinds.
+func (c *campaign) seed(seed uint64) bool {
 	c.of = seed
 	c.writes, c.steps, _ = simulated(c.T, seed, point{})
-	for _, op := range storetest.Ops {
-		if !slices.Contains(c.writes, string(op)) {
-			missing = append(missing, op)
-		}
-	}
-	return missing
+	c.Logf("seed %d: %d writes, %d steps", seed, len(c.writes), len(c.steps))
+	return !slices.ContainsFunc(storetest.Ops, func(op storetest.Op) bool { return !slices.Contains(c.writes, string(op)) })
 }
 
+// all takes everything, in any order, until the time is over.
 func (c *campaign) all() {
 	var points []point
 	for n := range c.writes {
@@ -95,40 +85,55 @@ func (c *campaign) all() {
 			points = append(points, point{kind, n + 1})
 		}
 	}
-	c.run(points)
+	c.rand.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
+	c.while(points)
 }
 
-// some takes a write of each kind, and then any.
+// while makes points until the time is over.
+func (c *campaign) while(points []point) {
+	for more := range slices.Chunk(points, 8) {
+		if time.Now().After(c.until) {
+			return
+		}
+		c.run(more)
+	}
+}
+
+// some takes a write of each kind, each mishap to a step, and then any.
 func (c *campaign) some() {
 	var points []point
-	pick := func(all, kinds []string, of string) {
+	pick := func(all []string, of, kind string) {
 		var at []int
 		for i, what := range all {
 			if of == "" || what == of {
 				at = append(at, i)
 			}
 		}
-		points = append(points, point{kinds[c.rand.IntN(len(kinds))], at[c.rand.IntN(len(at))] + 1})
+		points = append(points, point{kind, at[c.rand.IntN(len(at))] + 1})
 	}
-	each := func(all, kinds []string) {
-		for _, of := range slices.Compact(slices.Sorted(slices.Values(all))) {
-			pick(all, kinds, of)
+	for tries := range 4 {
+		for i, op := range storetest.Ops {
+			if c.met[string(op)] == 0 {
+				pick(c.writes, string(op), writeKinds[(int(c.of%6)+i)%len(writeKinds)])
+			}
 		}
-	}
-	each(c.writes, writeKinds)
-	each(c.steps, stepKinds)
-	sure := len(points)
-	for range 1000 {
-		pick(c.writes, writeKinds, "")
-		pick(c.steps, stepKinds, "")
-	}
-	c.run(points[:sure])
-	for more := range slices.Chunk(points[sure:], 8) {
-		if time.Now().After(c.until) {
+		steps := slices.Compact(slices.Sorted(slices.Values(c.steps)))
+		for i, at := range c.rand.Perm(len(steps))[:len(stepKinds)] {
+			if c.mishaps[stepKinds[i]] == 0 {
+				pick(c.steps, steps[at], stepKinds[i])
+			}
+		}
+		done := len(points) == 0 || tries == 3
+		c.run(points)
+		if points = nil; done {
 			break
 		}
-		c.run(more)
 	}
+	for range 1000 {
+		pick(c.writes, "", writeKinds[c.rand.IntN(len(writeKinds))])
+		pick(c.steps, "", stepKinds[c.rand.IntN(len(stepKinds))])
+	}
+	c.while(points)
 }
 
 // run makes points, side by side.

@@ -179,7 +179,10 @@ func (s *sim) stepped(step badgerstore.Step) (hit bool, kind string) {
 		return false, ""
 	}
 	s.hit = s.steps[len(s.steps)-1]
-	return true, s.point.kind
+	if kind = s.point.kind; kind != failsBefore && kind != failsAfter && s.torn.IntN(3) == 0 {
+		s.point.n += 1 + s.torn.IntN(20) // the next process meets the same, in its opening or soon after
+	}
+	return true, kind
 }
 
 const turns = 40
@@ -303,7 +306,10 @@ func (s *sim) replay() bool {
 			continue
 		}
 		s.submitted([]record.Entry{d.Entry})
+		s.mu.Lock()
 		n.replayed++
+		n.twice = true
+		s.mu.Unlock()
 		_, _ = s.admin().Replay(s.Context(), []store.Again{{Entry: d.Entry, Newest: row.Generation}})
 		return true
 	}
@@ -337,14 +343,12 @@ func (s *sim) rename() bool {
 	f := s.feeds[s.rand.IntN(len(s.feeds))]
 	s.process.stop("pipeline " + f.base)
 	from := f.name()
-	f.renamed++
-	moved, err := s.admin().Rename(s.Context(), store.Pipeline, from, f.name())
-	if err != nil || !moved {
-		f.renamed-- // unless it is found to be written
-		s.process.stop("alerts")
-		s.again()
+	to := f.named(f.renamed.Load() + 1)
+	if moved, err := s.admin().Rename(s.Context(), store.Pipeline, from, to); err != nil || !moved {
+		s.again() // which finds whether it was written
 		return true
 	}
+	f.renamed.Add(1)
 	s.process.poll(f)
 	return true
 }

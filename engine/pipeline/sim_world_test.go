@@ -36,7 +36,7 @@ var destinations = []string{accepting, refusing}
 type feed struct {
 	base    string // name of the pipeline, at first
 	number  int
-	renamed int
+	renamed atomic.Int32 // times
 	rig     *rig
 	queue   *queue
 	listing *listing
@@ -53,10 +53,14 @@ type version struct {
 }
 
 func (f *feed) name() string {
-	if f.renamed == 0 {
+	return f.named(f.renamed.Load())
+}
+
+func (f *feed) named(times int32) string {
+	if times == 0 {
 		return f.base
 	}
-	return f.base + strconv.Itoa(f.renamed)
+	return fmt.Sprint(f.base, times)
 }
 
 // history: each state is told, not the last one alone.
@@ -238,14 +242,14 @@ type receiver struct {
 func (r receiver) Send(ctx context.Context, n delivery.Notification) error {
 	s := r.p.sim
 	luck := s.hash("luck", n.ID, n.Attempt, s.lives) % 100
-	after := time.Duration(6+luck%3) * time.Second
+	after := time.Duration(9+luck%3) * time.Second // longer than the loop's own pause, which is left to chance
 	wait(ctx, r.p.over, s.latency(300*time.Millisecond, n.ID, n.Attempt, s.lives))
 	if r.p.dead.Load() || ctx.Err() != nil {
 		return errDead
 	}
 	calm := s.calm.Load()
 	switch {
-	case !calm && luck < 5:
+	case !calm && luck < 8:
 		return unavailable(after)
 	case !calm && r.to == refusing && n.Pipeline != alert.Owner && s.percent(15, "refused", n.ID):
 		return &record.SendError{Verdict: record.Reject, Code: "http_422", Text: "the receiver answered 422"}
@@ -255,7 +259,7 @@ func (r receiver) Send(ctx context.Context, n delivery.Notification) error {
 	switch {
 	case r.p.dead.Load(), ctx.Err() != nil:
 		return errDead
-	case !calm && luck < 10:
+	case !calm && luck < 13:
 		s.excuse(n.ID) // the answer does not arrive
 		return unavailable(after)
 	}
