@@ -12,11 +12,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/rawjson"
 )
 
 // resource is a compiled Resource.
 type resource struct {
 	request template
+	id      dotted // to the identifier in the answer; nil: it is not looked at
 	batch   *batch // nil: one call for each identifier
 }
 
@@ -34,7 +36,13 @@ func (s *source) compileResource(r Resource, base string) (resource, error) {
 	if err := c.request.check(at); err != nil {
 		return c, err
 	}
+	if c.id, err = parseDotted(r.ID); err != nil {
+		return c, sdk.Misconfigured(at+".id", "is not a dotted path like data.id")
+	}
 	if r.Batch != nil {
+		if c.id != nil {
+			return c, sdk.Misconfigured(at+".id", "has no meaning with a batch, which has an id of its own")
+		}
 		c.batch, err = compileBatch(r.Batch, at+".batch")
 	}
 	return c, err
@@ -123,6 +131,15 @@ func (s *source) fetch(ctx context.Context, r resource, ref sdk.Ref) sdk.Result 
 	res, err := s.do(ctx, r.request.request(ref.ID, nil))
 	if err != nil {
 		return sdk.Result{Err: err}
+	}
+	if r.id != nil {
+		raw, ok := rawjson.Get(res.Body, r.id...)
+		switch id, _ := rawjson.Text(raw); {
+		case id == "":
+			return sdk.Result{Err: sdk.Retryable("%s: no identifier at %q: found %s", r.request, r.id, rawjson.Found(raw, ok))}
+		case id != ref.ID:
+			return sdk.Result{Err: sdk.Retryable("%s: answered with another record than was asked for, by the identifier at %q", r.request, r.id)}
+		}
 	}
 	return sdk.Result{Data: res.Body}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -80,6 +81,34 @@ func TestEachRefGetsItsOwnResultInOrderAndDistinctOnesAreFetchedOnce(t *testing.
 	}
 	if len(api.asked) != 9 {
 		t.Errorf("%d calls for 9 distinct refs that can be fetched: %v", len(api.asked), api.asked)
+	}
+}
+
+// TestAnAnswerWithAnotherIdentifierIsNotTaken where the configuration says where the identifier stands: what a cache that mixes up
+// its answers gives would else be sent on as that of another patient.
+func TestAnAnswerWithAnotherIdentifierIsNotTaken(t *testing.T) {
+	api := newAPI(t)
+	api.serve(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := url.PathUnescape(strings.TrimPrefix(r.URL.EscapedPath(), "/p/"))
+		fmt.Fprint(w, map[string]string{"a": `{"data": {"mrn": "a"}}`, "17": `{"data": {"mrn": 17}}`, "b": `{"data": {"mrn": "c4n4ry"}}`,
+			"c": `{"mrn": "c"}`, "d": `{"data": {"mrn": {"c4n4ry": 1}}}`, "017": `{"data": {"mrn": 17}}`}[body])
+	})
+	s := api.open(`{"base_url": "` + api.URL + `", "resource": [{"name": "p", "path": "/p/{id}", "id": "data.mrn"}]}`)
+	results, err := s.Fetch(t.Context(), refs("p", "a", "17", "b", "c", "d", "017"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const another = `GET /p/{id}: answered with another record than was asked for, by the identifier at "data.mrn"`
+	for i, want := range []string{"", "", another, `GET /p/{id}: no identifier at "data.mrn": found nothing there`,
+		`GET /p/{id}: no identifier at "data.mrn": found an object`, another} {
+		if want != "" {
+			wantError(t, results[i].Err, sdk.CodeRetryable, want)
+		} else if results[i].Err != nil {
+			t.Error(results[i].Err)
+		}
+		if (want == "") != (results[i].Data != nil) {
+			t.Errorf("result %d: %s", i, results[i].Data)
+		}
 	}
 }
 

@@ -18,6 +18,10 @@ import (
 // server's is behind, what changes after the start is dated before it. A server that is further behind has to tell its clock.
 const margin = 10 * time.Minute
 
+// steady is by how much two readings of a server's clock may differ although nobody has set it: an answer takes time, and the servers
+// behind one address have clocks of their own.
+const steady = 30 * time.Second
+
 // Mark is the watermark of such a feed.
 type Mark struct {
 	// T is up to where whole windows were read, always the server's time. Zero: no change was read yet.
@@ -25,6 +29,9 @@ type Mark struct {
 	// From is where the first window began: its start less overlap and margin. No later window reaches back behind it, as the
 	// engine knows nothing of what is older and would take it for new. Zero: the beginning.
 	From time.Time `json:"from,omitzero"`
+	// Ahead is by how many seconds the server's clock was ahead of this machine's, give or take what it may differ by; negative: behind.
+	// By it a server's clock that was set back is noticed. Nil: it is not known.
+	Ahead *int64 `json:"ahead,omitempty"`
 
 	first bool // no window was read yet
 }
@@ -80,6 +87,7 @@ type Reading struct {
 	Newest time.Time `json:"newest,omitzero"` // of the changes read so far
 	// Behind is how far the server's clock was behind this machine's at the begin, when it tells.
 	Behind time.Duration `json:"behind,omitzero"`
+	Ahead  *int64        `json:"ahead,omitempty"` // as of a Mark
 }
 
 // Begin begins a window. server is the server's clock when it was asked for the first page, zero if it does not tell; local is
@@ -88,7 +96,8 @@ func Begin(server, local time.Time) Reading {
 	if server.IsZero() {
 		return Reading{Asked: local.UTC(), Local: true}
 	}
-	return Reading{Asked: server.UTC(), Behind: max(local.Sub(server), 0)}
+	ahead := int64(server.Sub(local) / time.Second)
+	return Reading{Asked: server.UTC(), Behind: max(local.Sub(server), 0), Ahead: &ahead}
 }
 
 // Saw takes note of a change's time. A time after the begin of the window counts as the begin: the record is dated wrongly, or
@@ -106,15 +115,47 @@ func (r *Reading) Saw(t time.Time) {
 	}
 }
 
-// After is the watermark after the window: it moves to the newest change and never back. Invariant 1.
+// SetBack is by how much the server's clock was set back since the window before this one, at most; zero: it was not. What changed
+// since is dated before the watermark, maybe, and has to be asked for from there.
+func (m Mark) SetBack(r Reading) (by time.Duration) {
+	if m.first || r.Local {
+		return 0
+	}
+	if m.Ahead != nil && r.Ahead != nil {
+		if less := time.Duration(*m.Ahead-*r.Ahead) * time.Second; less > steady {
+			by = less + steady
+		}
+	}
+	// Both clocks may have been set back together. No watermark was after the server's clock when it was made.
+	if early := m.T.Sub(r.Asked); !m.T.IsZero() && early > steady {
+		by = max(by, early+margin)
+	}
+	return by
+}
+
+// After is the watermark after the window. Invariant 1: it moves to the newest change. It moves back only if the server's clock was
+// set back, and then to where the changes since begin.
 func (m Mark) After(r Reading) Mark {
+	by := m.SetBack(r)
 	switch {
 	case m.first && r.Behind > margin && r.Asked.Before(m.From.Add(margin)):
 		// The server's clock is so far behind that the first window did not reach back to what is dated at the start. The next
 		// one does.
 		m.From = m.From.Add(margin - r.Behind)
+	case by > 0 && m.T.IsZero():
+		if !m.From.IsZero() {
+			m.From = m.From.Add(-by)
+		}
+	case by > 0:
+		m.T = m.T.Add(-by)
+		if m.From.After(m.T) { // in doubt what is older is told again, or for the first time
+			m.From = m.T
+		}
 	case r.Newest.After(m.T):
 		m.T = r.Newest
+	}
+	if ahead := r.Ahead; ahead != nil && (m.Ahead == nil || time.Duration(max(*ahead-*m.Ahead, *m.Ahead-*ahead))*time.Second > steady) {
+		m.Ahead = ahead
 	}
 	m.first = false
 	return m
