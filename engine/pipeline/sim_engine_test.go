@@ -49,7 +49,8 @@ func (s *sim) begin() {
 			s.must(s.disk.opened())
 		}
 		state, err := badgerstore.Open(s.disk.dir, badgerstore.Options{
-			Logger: s.log, Limits: s.limits, Keep: s.keep, FreeSpace: func(string) (uint64, error) { return 1 << 40, nil }, Around: p.around,
+			Logger: s.log, Limits: s.limits, Keep: s.keep, EncryptionKey: s.key, Around: p.around,
+			FreeSpace: func(string) (uint64, error) { return 1 << 40, nil },
 		})
 		if p.dead.Load() || errors.Is(err, errDisk) {
 			s.next()

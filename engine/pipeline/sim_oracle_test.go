@@ -364,7 +364,7 @@ func (s *sim) judge(state store.Store) {
 				case f.listing != nil && !heard && is == gone:
 				case lost(end):
 					s.Errorf("the last state %s of %s is lost for %q of %s", is, id, block.Name, f.base)
-				case s.byState[end] && told != is:
+				case told != is && !dead[end] && !s.let[end]:
 					s.Errorf("%s of %s is in state %s, and %q was told last that it is in %s", id, f.base, is, block.Name, told)
 				}
 				if deletions[of] > was {

@@ -48,6 +48,7 @@ type sim struct {
 
 	limits  store.Limits
 	keep    time.Duration
+	key     []byte // encrypts the state; nil: it is not encrypted
 	faults  *storetest.Faults
 	feeds   []*feed
 	process *process
@@ -110,6 +111,9 @@ func simulated(t *testing.T, seed uint64, at point) (writes, steps []string, hit
 		s.disk = newDisk(s.home)
 		s.limits = store.Limits{Items: 4 + s.rand.IntN(24), Refs: 1 + s.rand.IntN(5)}
 		s.keep = []time.Duration{time.Minute, time.Hour}[s.rand.IntN(2)]
+		if s.rand.IntN(3) == 0 {
+			s.key = bytes.Repeat([]byte{7}, 32)
+		}
 		s.saved["pause"] = &register{value: "false"}
 		s.faults = &storetest.Faults{Before: s.before, After: s.after}
 		s.build()
@@ -185,7 +189,7 @@ func (s *sim) stepped(step badgerstore.Step) (hit bool, kind string) {
 	return true, kind
 }
 
-const turns = 40
+const turns = 30
 
 // live runs the schedule: things happen, a person interferes, processes end and begin; then all comes to rest and is judged.
 func (s *sim) live() {
@@ -198,7 +202,7 @@ func (s *sim) live() {
 		wish(5+s.rand.IntN(turns-5), s.replay)
 	}
 	for from := range 2 {
-		at := 4 + 18*from + s.rand.IntN(10)
+		at := 3 + 13*from + s.rand.IntN(8)
 		wish(at, func() bool { return s.pause(true) })
 		wish(at+2+s.rand.IntN(3), func() bool { return s.pause(false) })
 	}
@@ -244,7 +248,7 @@ func (s *sim) rest() {
 	}
 	s.pass(20 * time.Second)
 	s.end()
-	state, err := badgerstore.Open(s.disk.dir, badgerstore.Options{Logger: s.log, Keep: s.keep})
+	state, err := badgerstore.Open(s.disk.dir, badgerstore.Options{Logger: s.log, Keep: s.keep, EncryptionKey: s.key})
 	s.must(err)
 	s.judge(state)
 	s.must(state.Close())
