@@ -257,10 +257,13 @@ func (r receiver) Send(ctx context.Context, n delivery.Notification) error {
 	s.accept(r.to, n)
 	wait(ctx, r.p.over, s.latency(100*time.Millisecond, n.ID, n.Attempt, "answer"))
 	switch {
-	case r.p.dead.Load(), ctx.Err() != nil:
+	case r.p.dead.Load():
 		return errDead
-	case !calm && luck < 13:
-		s.excuse(n.ID) // the answer does not arrive
+	case ctx.Err() != nil: // as when the ownership is lost: another owner may be sending the same
+		s.excuse(n.ID)
+		return ctx.Err()
+	case !calm && luck < 13: // the answer does not arrive
+		s.excuse(n.ID)
 		return unavailable(after)
 	}
 	return nil
