@@ -36,6 +36,8 @@ const saysElsewhere = ofList + "redirected to another scheme, host or port, wher
 var (
 	withBearer = []string{`  feed "appointments" {`, "  auth \"bearer\" {\n    token = \"c4n4ry-token\"\n  }\n  feed \"appointments\" {"}
 	withOAuth  = []string{`  feed "appointments" {`, oauthHCL}
+	withID     = []string{`path = "/patient/{id}"`, "path = \"/patient/{id}\"\n    id   = \"id\""}
+	withBatch  = []string{`path = "/patient/{id}"`, "path  = \"/patients\"\n    query = { id = \"{ids}\" }\n    batch {\n      id = \"id\"\n    }"}
 )
 
 func ehrHangs(_ *upstream, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
@@ -144,9 +146,9 @@ func ehrLeadsInACircle(u *upstream, w http.ResponseWriter, r *http.Request) {
 	u.changed(w, r, func(body []byte) []byte {
 		next, _ := rawjson.Get(body, "next")
 		if r.URL.Query().Get("cursor") == "" {
-			u.second = string(next)
+			u.second.Store(string(next))
 		}
-		return []byte(strings.Replace(string(body), `"next":null`, `"next":`+u.second, 1))
+		return []byte(strings.Replace(string(body), `"next":null`, `"next":`+u.second.Load().(string), 1))
 	})
 }
 
@@ -286,9 +288,4 @@ func ehrOverTLS(t *testing.T, u *upstream) {
 	u.url = s.URL
 	u.files = map[string]string{u.name + ".pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca}))}
 	u.config = append(slices.Clone(u.config), `  timeout  = "1s"`, "  timeout  = \"1s\"\n  tls {\n    ca = file(\""+u.name+".pem\")\n  }")
-}
-
-// retryAll retries the dead letters of a fault that is over.
-func retryAll(t *testing.T, dir string, u *upstream) {
-	asked[handled](t, dir, 0, "dead", "retry", "--pipeline", u.name)
 }

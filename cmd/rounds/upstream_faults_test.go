@@ -19,9 +19,14 @@ const (
 	ofList     = "GET /v2/appointments: "
 	ofNextPage = "GET /v2/appointments (next page): "
 	ofPatient  = "GET /patient/{id}: "
+
+	tooMany    = ofList + "429 Too Many Requests"
+	brokenJSON = ofList + "answered with JSON that is broken, cut off or nested too deep"
+	notUTF8    = ofList + "answered in another character encoding than UTF-8"
+	closed     = ofList + "connection closed before the answer was complete"
 )
 
-// ehrFaults are the ways in which an EHR misbehaves, by the name of their pipeline. docs/faults.md tells operators of them.
+// ehrFaults are the ways in which an EHR misbehaves, by the name of their pipeline. docs/operations.md tells operators of them, under Faults.
 var ehrFaults = map[string]ehrFault{
 	// It does not answer, or breaks off.
 	"refused": {begin: ehrAtItsOwnAddress, says: ofList + "connection refused"},
@@ -38,8 +43,8 @@ var ehrFaults = map[string]ehrFault{
 		u.changed(w, r, func(body []byte) []byte { return body[:len(body)/2] })
 		ehrResets(w)
 	}},
-	"lengthTooLong": {says: ofList + "connection closed before the answer was complete", answer: ehrAnswersRaw(`{"items": [], "next": null}`, "Content-Length: 1000")},
-	"lengthTooShort": {says: ofList + "answered with JSON that is broken, cut off or nested too deep",
+	"lengthTooLong": {says: closed, answer: ehrAnswersRaw(`{"items": [], "next": null}`, "Content-Length: 1000")},
+	"lengthTooShort": {says: brokenJSON,
 		answer: ehrAnswersRaw(`{"items": [], "next": null}`, "Content-Type: application/json\r\nContent-Length: 20")},
 
 	// It refuses.
@@ -47,25 +52,25 @@ var ehrFaults = map[string]ehrFault{
 	"error502":   {answer: ehrRefuses(502), says: ofList + "502 Bad Gateway"},
 	"error503":   {answer: ehrRefuses(503, "Retry-After", "1"), says: ofList + "503 Service Unavailable"},
 	"error400":   {answer: ehrRefuses(400), says: ofList + "400 Bad Request"},
-	"limited":    {answer: ehrRefuses(429), says: ofList + "429 Too Many Requests"},
-	"limitedFor": {answer: ehrRefuses(429, "Retry-After", "1"), says: ofList + "429 Too Many Requests"},
-	"limitedTill": {says: ofList + "429 Too Many Requests", answer: func(u *upstream, w http.ResponseWriter, r *http.Request) {
+	"limited":    {answer: ehrRefuses(429), says: tooMany},
+	"limitedFor": {answer: ehrRefuses(429, "Retry-After", "1"), says: tooMany},
+	"limitedTill": {says: tooMany, answer: func(u *upstream, w http.ResponseWriter, r *http.Request) {
 		ehrRefuses(429, "Retry-After", time.Now().Add(2*time.Second).UTC().Format(http.TimeFormat))(u, w, r)
 	}},
-	"limitedNegative": {answer: ehrRefuses(429, "Retry-After", "-5"), says: ofList + "429 Too Many Requests"},
-	"limitedGarbage":  {answer: ehrRefuses(429, "Retry-After", "c4n4ry"), says: ofList + "429 Too Many Requests"},
-	"limitedYear":     {answer: ehrRefuses(429, "Retry-After", "31536000"), says: ofList + "429 Too Many Requests", restarts: true},
+	"limitedNegative": {answer: ehrRefuses(429, "Retry-After", "-5"), says: tooMany},
+	"limitedGarbage":  {answer: ehrRefuses(429, "Retry-After", "c4n4ry"), says: tooMany},
+	"limitedYear":     {answer: ehrRefuses(429, "Retry-After", "31536000"), says: tooMany, restarts: true},
 
 	// It answers with something else.
 	"html":     {answer: ehrAnswers("text/html", "<title>c4n4ry</title>Please log in"), says: ofList + "answered text/html where JSON was expected"},
-	"cut":      {answer: ehrAnswers("application/json", `{"items": [{"id": "c4n4ry`), says: ofList + "answered with JSON that is broken, cut off or nested too deep"},
-	"deep":     {answer: ehrAnswers("application/json", strings.Repeat("[", 200_000)+strings.Repeat("]", 200_000)), says: ofList + "answered with JSON that is broken, cut off or nested too deep"},
+	"cut":      {answer: ehrAnswers("application/json", `{"items": [{"id": "c4n4ry`), says: brokenJSON},
+	"deep":     {answer: ehrAnswers("application/json", strings.Repeat("[", 50_000)+strings.Repeat("]", 50_000)), says: brokenJSON},
 	"type":     {answer: ehrAnswers("application/json", `{"items": {"id": "c4n4ry"}}`), says: ofList + `no array at "items": found an object`},
 	"itemNull": {answer: ehrAnswers("application/json", `{"items": null}`), says: ofList + `no array at "items": found null`},
 	"nothing":  {answer: ehrAnswersNothing, says: ofList + "answered nothing where JSON was expected"},
 	"empty":    {answer: ehrAnswers("application/json", ""), says: ofList + "answered nothing where JSON was expected"},
-	"latin1":   {answer: ehrAnswers("application/json; charset=iso-8859-1", "{\"items\": [{\"id\": \"c4n4ry\xfc\"}]}"), says: ofList + "answered in another character encoding than UTF-8"},
-	"utf16": {says: ofList + "answered in another character encoding than UTF-8", answer: func(u *upstream, w http.ResponseWriter, r *http.Request) {
+	"latin1":   {answer: ehrAnswers("application/json; charset=iso-8859-1", "{\"items\": [{\"id\": \"c4n4ry\xfc\"}]}"), says: notUTF8},
+	"utf16": {says: notUTF8, answer: func(u *upstream, w http.ResponseWriter, r *http.Request) {
 		u.changed(w, r, func(body []byte) []byte {
 			wide := []byte{0xff, 0xfe}
 			for _, c := range utf16.Encode([]rune(string(body))) {
@@ -77,8 +82,9 @@ var ehrFaults = map[string]ehrFault{
 	"bom": {answer: func(u *upstream, w http.ResponseWriter, r *http.Request) {
 		u.changed(w, r, func(body []byte) []byte { return append([]byte("\xef\xbb\xbf"), body...) })
 	}},
-	"noGzip": {answer: ehrAnswersRaw("c4n4ry-c4n4ry", "Content-Encoding: gzip\r\nContent-Length: 13"), says: ofList + "answered in a compression that is broken"},
-	"cutGzip": {says: ofList + "connection closed before the answer was complete", answer: func(_ *upstream, w http.ResponseWriter, _ *http.Request) {
+	"noGzip": {answer: ehrAnswersRaw("c4n4ry-c4n4ry", "Content-Encoding: gzip\r\nContent-Length: 13"),
+		says: ofList + "answered in a compression that is broken"},
+	"cutGzip": {says: closed, answer: func(_ *upstream, w http.ResponseWriter, _ *http.Request) {
 		var b bytes.Buffer
 		z := gzip.NewWriter(&b)
 		_, _ = io.WriteString(z, strings.Repeat("c4n4ry", 1000))
@@ -86,7 +92,8 @@ var ehrFaults = map[string]ehrFault{
 		w.Header().Set("Content-Encoding", "gzip")
 		_, _ = w.Write(b.Bytes()[:b.Len()/2])
 	}},
-	"brotli": {answer: ehrAnswersRaw("c4n4ry", "Content-Encoding: br\r\nContent-Length: 6"), says: ofList + "answered in a content encoding that was not asked for"},
+	"brotli": {answer: ehrAnswersRaw("c4n4ry", "Content-Encoding: br\r\nContent-Length: 6"),
+		says: ofList + "answered in a content encoding that was not asked for"},
 
 	// Its items are not as they should be.
 	"noIDs": {answer: ehrGivesID(-1, `null`), says: `no identifier at "id": found null`},
@@ -97,8 +104,9 @@ var ehrFaults = map[string]ehrFault{
 	"twice": {answer: func(u *upstream, w http.ResponseWriter, r *http.Request) {
 		u.items(w, r, func(items []json.RawMessage) []json.RawMessage { return append(items, items...) })
 	}},
-	"olderAfter": {answer: ehrGivesVersions(func(now, before json.RawMessage) []json.RawMessage { return []json.RawMessage{now, before} }), breaks: ehrUpdatesTwice},
-	"backwards":  {answer: ehrGivesVersions(func(_, before json.RawMessage) []json.RawMessage { return []json.RawMessage{before} })},
+	"olderAfter": {breaks: ehrUpdatesTwice,
+		answer: ehrGivesVersions(func(now, before json.RawMessage) []json.RawMessage { return []json.RawMessage{now, before} })},
+	"backwards": {answer: ehrGivesVersions(func(_, before json.RawMessage) []json.RawMessage { return []json.RawMessage{before} })},
 	"fewer": {answer: func(u *upstream, w http.ResponseWriter, r *http.Request) {
 		u.items(w, r, func(items []json.RawMessage) []json.RawMessage { return items[:len(items)/2] })
 	}},
@@ -110,16 +118,22 @@ var ehrFaults = map[string]ehrFault{
 	"pageAgain": {says: ofNextPage + "the next page is the same page again, so paging would never end",
 		answer: ehrBeyondFirstPage(ehrNamesNext(func(cursor string) string { return `"` + cursor + `"` }))},
 	"pagesInACircle": {answer: ehrLeadsInACircle, says: ofNextPage + "the pages lead in a circle, so paging would never end"},
-	"cursorIgnored":  {answer: ehrIgnoresCursors, says: `the next page is the same page again, so paging would never end; is "cursor" the right parameter?`},
+	"cursorIgnored": {answer: ehrIgnoresCursors,
+		says: `the next page is the same page again, so paging would never end; is "cursor" the right parameter?`},
 
 	// It sends the calls elsewhere, where the token would go.
-	"redirected":         {config: withBearer, answer: ehrRedirects(func(u *upstream) string { return u.otherURL + "/v2/appointments" }), says: saysElsewhere},
-	"redirectedHost":     {config: withBearer, answer: ehrRedirects(func(u *upstream) string { return strings.Replace(u.otherURL, "127.0.0.1", "localhost", 1) }), says: saysElsewhere},
-	"redirectedMetadata": {config: withBearer, answer: ehrRedirects(func(*upstream) string { return "http://169.254.169.254/latest/meta-data/" }), says: saysElsewhere},
+	"redirected": {config: withBearer, answer: ehrRedirects(func(u *upstream) string { return u.otherURL + "/v2/appointments" }),
+		says: saysElsewhere},
+	"redirectedHost": {config: withBearer, says: saysElsewhere,
+		answer: ehrRedirects(func(u *upstream) string { return strings.Replace(u.otherURL, "127.0.0.1", "localhost", 1) })},
+	"redirectedMetadata": {config: withBearer, answer: ehrRedirects(func(*upstream) string { return "http://169.254.169.254/latest/meta-data/" }),
+		says: saysElsewhere},
 	"redirectedPatient": {config: withBearer, at: "/patient/", answer: ehrRedirects(func(u *upstream) string { return u.otherURL }),
-		says: ofPatient + "redirected to another scheme, host or port, where the credentials would leak", repair: retryAll},
-	"redirectedPlain": {config: withBearer, begin: ehrOverTLS, answer: ehrRedirects(func(u *upstream) string { return u.otherURL }), says: saysElsewhere},
-	"redirectLoop":    {answer: ehrRedirects(func(u *upstream) string { return u.url + "/v2/appointments" }), says: ofList + "redirected more than 5 times"},
+		says: ofPatient + "redirected to another scheme, host or port, where the credentials would leak", retries: true},
+	"redirectedPlain": {config: withBearer, begin: ehrOverTLS, answer: ehrRedirects(func(u *upstream) string { return u.otherURL }),
+		says: saysElsewhere},
+	"redirectLoop": {answer: ehrRedirects(func(u *upstream) string { return u.url + "/v2/appointments" }),
+		says: ofList + "redirected more than 5 times"},
 
 	// Its certificate is not good.
 	"certificateExpired":   {begin: ehrOverTLS, bad: badExpired, says: ofList + "TLS: certificate has expired or is not yet valid"},
@@ -133,10 +147,13 @@ var ehrFaults = map[string]ehrFault{
 		}
 		u.well(w, r)
 	}},
-	"tokensDown":    {config: withOAuth, at: "/token", begin: ehrGivesShortTokens, answer: ehrRefuses(503), says: "no token: POST /tokensDown/token: 503 Service Unavailable"},
-	"tokensGarbage": {config: withOAuth, at: "/token", begin: ehrGivesShortTokens, answer: ehrAnswers("text/html", "c4n4ry"), says: "no token: POST /tokensGarbage/token: answered text/html where JSON was expected"},
+	"tokensDown": {config: withOAuth, at: "/token", begin: ehrGivesShortTokens, answer: ehrRefuses(503),
+		says: "no token: POST /tokensDown/token: 503 Service Unavailable"},
+	"tokensGarbage": {config: withOAuth, at: "/token", begin: ehrGivesShortTokens, answer: ehrAnswers("text/html", "c4n4ry"),
+		says: "no token: POST /tokensGarbage/token: answered text/html where JSON was expected"},
 	"tokensRefused": {config: withOAuth, begin: ehrGivesShortTokens, answer: ehrRefuses(401), says: ofList + "401 Unauthorized"},
-	"clientRefused": {config: withOAuth, at: "/token", begin: ehrGivesShortTokens, says: "no token: POST /clientRefused/token: 401 Unauthorized (invalid_client)",
+	"clientRefused": {config: withOAuth, at: "/token", begin: ehrGivesShortTokens,
+		says: "no token: POST /clientRefused/token: 401 Unauthorized (invalid_client)",
 		answer: func(_ *upstream, w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(401)
 			_, _ = io.WriteString(w, `{"error": "invalid_client", "error_description": "c4n4ry"}`)
@@ -148,17 +165,16 @@ var ehrFaults = map[string]ehrFault{
 	"clockBack":   {begin: ehrWithAClockAhead, breaks: ehrClock(0), logs: "the server's clock was set back"},
 
 	// Of many patients, one can't be had.
-	"patient404": {at: onePatient, answer: ehrRefuses(404), says: ofPatient + "404 Not Found", repair: retryAll},
-	"patient410": {at: onePatient, answer: ehrRefuses(410), says: ofPatient + "410 Gone", repair: retryAll},
+	"patient404": {at: onePatient, answer: ehrRefuses(404), says: ofPatient + "404 Not Found", retries: true},
+	"patient410": {at: onePatient, answer: ehrRefuses(410), says: ofPatient + "410 Gone", retries: true},
 	"patient500": {at: onePatient, answer: ehrRefuses(500), says: `fetch "patient": ` + ofPatient + `500 Internal Server Error`},
-	"patientCut": {at: onePatient, answer: ehrAnswers("application/json", `{"id": "c4n4ry`), says: `fetch "patient": ` + ofPatient + `answered with JSON that is broken`},
-	"patientOfAnother": {at: onePatient, config: []string{`path = "/patient/{id}"`, "path = \"/patient/{id}\"\n    id   = \"id\""},
-		says: `fetch "patient": ` + ofPatient + `answered with another record than was asked for`, answer: func(u *upstream, w http.ResponseWriter, r *http.Request) {
+	"patientCut": {at: onePatient, answer: ehrAnswers("application/json", `{"id": "c4n4ry`),
+		says: `fetch "patient": ` + ofPatient + `answered with JSON that is broken`},
+	"patientOfAnother": {at: onePatient, config: withID, says: `fetch "patient": ` + ofPatient + `answered with another record than was asked for`,
+		answer: func(u *upstream, w http.ResponseWriter, r *http.Request) {
 			r.URL.Path = "/patient/P100002"
 			u.well(w, r)
 		}},
-	"batchMissesOne": {at: "/patients", config: []string{`path = "/patient/{id}"`, "path = \"/patients\"\n    query = { id = \"{ids}\" }\n    batch {\n      id = \"id\"\n    }"},
-		says: "GET /patients: the identifier is not among the items of the answer", repair: retryAll, answer: func(u *upstream, w http.ResponseWriter, r *http.Request) {
-			u.batch(w, r, "P100001")
-		}},
+	"batchMissesOne": {at: "/patients", config: withBatch, says: "GET /patients: the identifier is not among the items of the answer", retries: true,
+		answer: func(u *upstream, w http.ResponseWriter, r *http.Request) { u.batch(w, r, "P100001") }},
 }

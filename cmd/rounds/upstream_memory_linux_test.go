@@ -125,6 +125,7 @@ func TestLargeAndEndlessAnswersTakeBoundedMemory(t *testing.T) {
 	for _, name := range []string{"large", "endless", "bomb"} {
 		hcl += strings.NewReplacer("NAME", name, "BASE", url).Replace(largeHCL)
 	}
+	began := time.Now()
 	p := startRun(t, write(t, map[string]string{"main.hcl": hcl,
 		"some.js": "export default ({ change }, { pipeline }) => Number(change.id) % 1000 === 0 ? { pipeline, id: change.id } : null;"}), nil)
 	const tooLarge = "GET /results: the answer is larger than 134217728 bytes; ask for smaller pages"
@@ -140,8 +141,10 @@ func TestLargeAndEndlessAnswersTakeBoundedMemory(t *testing.T) {
 		}
 		return n == 2
 	})
+	t.Logf("told after %s", time.Since(began).Round(time.Millisecond))
 	count := func() int { mu.Lock(); defer mu.Unlock(); return len(arrived) }
 	p.eventually(time.Minute, "the large page arrived", func() bool { return count() == largeItems/1000 })
+	t.Logf("the large page arrived after %s", time.Since(began).Round(time.Millisecond))
 	engine, adapters := peak(t, p.cmd.Process.Pid), children(t, p.cmd.Process.Pid)
 	if len(adapters) != 1 {
 		t.Fatalf("%d adapters run", len(adapters))
