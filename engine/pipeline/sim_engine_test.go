@@ -218,6 +218,13 @@ func (p *process) around(step badgerstore.Step, do func() error) error {
 	}
 	s := p.sim
 	hit, kind := s.stepped(step)
+	if step.Kind == badgerstore.StepSync { // it takes a while, and sometimes long, in which nobody may rely on it
+		most := 20 * time.Millisecond
+		if s.percent(10, "slow", len(s.steps)) {
+			most = time.Second
+		}
+		wait(context.Background(), nil, s.latency(most, "sync", len(s.steps)))
+	}
 	if hit {
 		switch kind {
 		case failsBefore:
