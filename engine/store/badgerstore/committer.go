@@ -208,7 +208,8 @@ func (s *Store) publish(t *tx, requests []*request, durable bool) {
 
 // syncAll makes durable what was written. Badger's own sync reaches the log in use. What stands in an older one, which is about
 // to become a table, comes first: else a loss of power could undo an acknowledgement and keep a younger one of its lane, and
-// the older notification would come after the younger (invariant 4).
+// the older notification would come after the younger (invariant 4). Last comes the directory, when Badger began a log since: it syncs
+// no name of a log, and one that a loss of power takes away takes with it what was synced into it.
 func (s *Store) syncAll() error {
 	logs, err := logsIn(s.dir)
 	if err != nil {
@@ -219,7 +220,18 @@ func (s *Store) syncAll() error {
 			return err
 		}
 	}
-	return s.sync()
+	if err := s.sync(); err != nil || len(logs) == 0 {
+		return err
+	}
+	inUse := logs[len(logs)-1].Name()
+	if s.named == inUse {
+		return nil
+	}
+	if err := s.step(Step{Kind: StepSyncDir}, func() error { return syncDir(s.dir) }); err != nil {
+		return err
+	}
+	s.named = inUse
+	return nil
 }
 
 func syncFile(name string) error {

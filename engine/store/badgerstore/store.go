@@ -72,7 +72,27 @@ type Options struct {
 	// Indexed is the number of entries of a destination up to which their places are kept in memory; beyond it they are
 	// looked up on disk. 0: 65,536, which take about 8 MB.
 	Indexed int
+	// Around, for tests, is put around each step by which the state is written, and may keep it from being done, or fail after it. The
+	// committer waits meanwhile. nil: nothing is.
+	Around func(s Step, do func() error) error
 }
+
+// Step is one step of writing.
+type Step struct {
+	Kind StepKind
+	Log  string // path of the log that is synced, where it is not the one in use
+}
+
+// StepKind says what a step does.
+type StepKind string
+
+// The kinds.
+const (
+	StepWrite StepKind = "write" // a transaction, to the log in use
+	StepSync  StepKind = "sync"  // of the log
+	// StepSyncDir is the sync of the directory, for the name of a new log.
+	StepSyncDir StepKind = "sync directory"
+)
 
 // Store is the state in one directory.
 type Store struct {
@@ -99,6 +119,7 @@ type Store struct {
 
 	// Only the committer uses these.
 	last    uint64        // number given last
+	named   string        // log whose name is known to be on disk
 	failed  error         // a write or a sync failed: what is on disk is not known, so nothing more is written
 	dead    chan struct{} // closed then
 	spaceAt time.Time
@@ -174,11 +195,23 @@ func withDefaults(o Options) Options {
 }
 
 func newStore(db *badger.DB, dir string, o Options) *Store {
-	return &Store{
-		db: db, sync: db.Sync, syncLog: syncFile, dir: dir, opt: o, limits: lower(o.Limits),
+	s := &Store{
+		db: db, dir: dir, opt: o, limits: lower(o.Limits),
 		queue: make(chan *request, 256), stop: make(chan struct{}), stopped: make(chan struct{}), dead: make(chan struct{}),
 		names: newNames(), depths: depths{}, letters: map[uint32]int{}, history: map[uint32]int64{}, feeds: map[uint32]*feed{}, outboxes: map[uint32]*outbox{},
 	}
+	s.sync = func() error { return s.step(Step{Kind: StepSync}, db.Sync) }
+	s.syncLog = func(name string) error {
+		return s.step(Step{Kind: StepSync, Log: name}, func() error { return syncFile(name) })
+	}
+	return s
+}
+
+func (s *Store) step(step Step, do func() error) error {
+	if s.opt.Around == nil {
+		return do()
+	}
+	return s.opt.Around(step, do)
 }
 
 // Limits are those of a state with default options.
@@ -272,9 +305,11 @@ func (s *Store) beginState(begun bool) error {
 	}
 	s.secret = make([]byte, 32)
 	_, _ = rand.Read(s.secret) // never fails
-	err := s.db.Update(func(txn *badger.Txn) error { return txn.Set(keyMeta("secret"), s.secret) })
+	err := s.step(Step{Kind: StepWrite}, func() error {
+		return s.db.Update(func(txn *badger.Txn) error { return txn.Set(keyMeta("secret"), s.secret) })
+	})
 	if err == nil {
-		err = s.db.Sync()
+		err = s.sync()
 	}
 	return err
 }

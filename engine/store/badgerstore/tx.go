@@ -119,7 +119,10 @@ func (t *tx) write() (known bool, err error) {
 	if err := t.writeParts(); err != nil {
 		return false, err
 	}
-	return false, t.txn.Commit()
+	if !t.wrote {
+		return false, nil
+	}
+	return false, t.s.step(Step{Kind: StepWrite}, t.txn.Commit)
 }
 
 // writeParts writes the parts, each transaction synced before the next.
@@ -135,7 +138,7 @@ func (t *tx) writeParts() error {
 			size += len(t.parts[0].value) + len(t.parts[0].key) + 64
 			t.parts = t.parts[1:]
 		}
-		if err := txn.Commit(); err != nil {
+		if err := t.s.step(Step{Kind: StepWrite}, txn.Commit); err != nil {
 			return err
 		}
 		if err := t.s.syncAll(); err != nil {
