@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -63,6 +64,10 @@ func (h *hurry) Turn(before time.Time) (time.Time, bool) {
 	h.next = turn.Add(hurryEvery)
 	return turn, true
 }
+
+// largeAtOnce is how many pipelines may work on answers of more than sdk.ModestAnswer at a time: one for each GiB that Go's memory limit
+// leaves to the engine.
+func largeAtOnce() int { return int(min(max(1, debug.SetMemoryLimit(-1)>>30), 16)) }
 
 // Engine holds what outlives a configuration: the adapters' processes, and while it runs the state and the loops.
 type Engine struct {

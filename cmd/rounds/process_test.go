@@ -27,12 +27,15 @@ import (
 	"github.com/rounds-engine/rounds/sdk"
 )
 
+// serveAdapter is what these tests are when an engine of theirs starts them.
+var serveAdapter = serveLedger
+
 // binary is the built command: these tests run what users run, in processes of their own.
 var binary string
 
 func TestMain(m *testing.M) {
 	if os.Getenv(sdk.CookieVariable) == sdk.CookieValue || os.Getenv(sdk.DebugVariable) != "" { // these tests, or an engine of them, started it
-		serveLedger()
+		serveAdapter()
 		return
 	}
 	os.Exit(func() int {

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rounds-engine/rounds/engine"
+	"github.com/rounds-engine/rounds/engine/child"
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/engine/metrics"
 	"github.com/rounds-engine/rounds/engine/operate"
@@ -46,6 +48,9 @@ that has a mistake changes nothing.`,
 			log, err := logs.logger(c.ErrOrStderr())
 			if err != nil {
 				return err
+			}
+			if all := child.AllMemory(); all > 0 && os.Getenv("GOMEMLIMIT") == "" {
+				debug.SetMemoryLimit(all / 2) // garbage alone takes no more
 			}
 			e, err := newEngine(log, state, max(grace, 1), attach) // a grace of 0 is none at all, not the engine's default
 			if err != nil {

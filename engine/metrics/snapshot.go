@@ -47,7 +47,8 @@ type AdapterNow struct {
 	Name     string
 	Source   string // the one source that it serves; empty: it serves all that are not isolated
 	Up       bool
-	Restarts int // since the engine's start
+	Restarts int   // since the engine's start
+	Memory   int64 // bytes; 0: not known
 }
 
 // The states of pipelines and of destinations, as package pipeline and package delivery name them.
@@ -76,6 +77,7 @@ var (
 
 	adapterUp       = desc("rounds_adapter_up", "1 if the adapter's process runs. It is started when it is first needed.", "adapter", "source")
 	adapterRestarts = desc("rounds_adapter_restarts_total", "Starts of the adapter's process after its first.", "adapter", "source")
+	adapterMemory   = desc("rounds_adapter_memory_bytes", "Memory that the adapter's process has taken for itself, swap included.", "adapter", "source")
 
 	stateBytes = desc("rounds_state_size_bytes", "What the state takes on disk.")
 	loaded     = desc("rounds_config_last_reload_success_timestamp_seconds", "When the configuration was loaded that is in use.")
@@ -89,7 +91,7 @@ type snapshots struct{ m *Metrics }
 func (snapshots) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		pipelineState, lastGoodPoll, nextPoll, every, destinationState, outbox, oldest, held, inFlight, deadLetters, adapterUp, adapterRestarts,
-		stateBytes, loaded, accepted,
+		adapterMemory, stateBytes, loaded, accepted,
 	} {
 		to <- d
 	}
@@ -143,6 +145,9 @@ func (c snapshots) Collect(to chan<- prometheus.Metric) {
 	for _, a := range s.adapters() {
 		gauge(adapterUp, number(a.Up), a.Name, a.Source)
 		to <- prometheus.MustNewConstMetric(adapterRestarts, prometheus.CounterValue, float64(a.Restarts), a.Name, a.Source)
+		if a.Memory > 0 {
+			gauge(adapterMemory, float64(a.Memory), a.Name, a.Source)
+		}
 	}
 	if s.StateBytes > 0 {
 		gauge(stateBytes, float64(s.StateBytes))
@@ -173,6 +178,7 @@ func (s *Snapshot) adapters() []AdapterNow {
 		}
 		all[i].Up = all[i].Up || a.Up
 		all[i].Restarts += a.Restarts
+		all[i].Memory += a.Memory
 	}
 	return all
 }
