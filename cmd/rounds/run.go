@@ -43,6 +43,8 @@ SIGHUP, or when rounds reload asks for it, it reads the configuration again: wha
 that has a mistake changes nothing.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			// Whoever reads the log or the standard output may end. Without this, the next line would end the engine, by SIGPIPE.
+			signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 			log, err := logs.logger(c.ErrOrStderr())
 			if err != nil {
 				return err
