@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/rounds-engine/rounds/engine/store/badgerstore"
@@ -24,7 +25,8 @@ import (
 type disk struct {
 	dir     string
 	synced  map[string]int64  // up to where each log is surely on the disk
-	removed map[string][]byte // logs that were removed since; the removing of a file need not be on the disk
+	removed map[string][]byte // logs that are removed, or will be, of which that need not be on the disk
+	tables  []string          // as the state was opened
 }
 
 const (
@@ -42,8 +44,11 @@ func newDisk(dir string) *disk {
 }
 
 // opened takes note that a state is opened in the directory: its logs become tables, and are removed.
-func (d *disk) opened() error {
+func (d *disk) opened() (err error) {
 	clear(d.removed)
+	if d.tables, err = filepath.Glob(filepath.Join(d.dir, "*.sst")); err != nil {
+		return err
+	}
 	names, err := filepath.Glob(filepath.Join(d.dir, "*.mem"))
 	for _, name := range names {
 		data, unread := written(name)
@@ -56,6 +61,13 @@ func (d *disk) opened() error {
 
 // done takes note of a sync, while the committer waits.
 func (d *disk) done(step badgerstore.Step) error {
+	if step.Kind == badgerstore.StepSyncDir {
+		maps.DeleteFunc(d.removed, func(name string, _ []byte) bool {
+			_, err := os.Stat(filepath.Join(d.dir, name))
+			return errors.Is(err, fs.ErrNotExist)
+		})
+		return nil
+	}
 	log := step.Log
 	if log == "" {
 		names, err := filepath.Glob(filepath.Join(d.dir, "*.mem"))
@@ -122,6 +134,9 @@ func (d *disk) lostPower(to string, r *rand.Rand) (*disk, string, error) {
 		return data, true
 	})
 	for _, name := range slices.Sorted(maps.Keys(d.removed)) {
+		if d.compacted() {
+			break
+		}
 		if _, gone := os.Stat(filepath.Join(d.dir, name)); gone == nil || r.IntN(2) == 0 {
 			continue
 		}
@@ -130,6 +145,27 @@ func (d *disk) lostPower(to string, r *rand.Rand) (*disk, string, error) {
 		after.synced[name] = int64(len(d.removed[name]))
 	}
 	return after, strings.Join(how, ", "), err
+}
+
+// compacted says whether tables were compacted since the state was opened. Badger syncs the directory then, before anything of the
+// old ones is gone: else what a log that is back says might be newer than all there is.
+func (d *disk) compacted() bool {
+	now, err := filepath.Glob(filepath.Join(d.dir, "*.sst"))
+	if err != nil || len(now) < len(d.tables) || !slices.Equal(now[:len(d.tables)], d.tables) {
+		return true
+	}
+	made := now[len(d.tables):]
+	for i := 1; i < len(made); i++ { // numbers are given one after the other
+		if numberOf(made[i]) != numberOf(made[i-1])+1 {
+			return true
+		}
+	}
+	return len(made) > 0 && len(d.tables) > 0 && numberOf(made[0]) != numberOf(d.tables[len(d.tables)-1])+1
+}
+
+func numberOf(table string) int {
+	n, _ := strconv.Atoi(strings.TrimSuffix(filepath.Base(table), ".sst"))
+	return n
 }
 
 const missing = "missing"

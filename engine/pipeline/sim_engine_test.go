@@ -239,9 +239,9 @@ func (p *process) around(step badgerstore.Step, do func() error) error {
 		acknowledged = s.loose()
 	}
 	err := do()
-	if err == nil && step.Kind == badgerstore.StepSync && s.point.losesPower() {
+	if err == nil && step.Kind != badgerstore.StepWrite && s.point.losesPower() {
 		err = s.disk.done(step)
-		if step.Log == "" {
+		if step.Kind == badgerstore.StepSync && step.Log == "" {
 			s.settled(acknowledged)
 		}
 	}

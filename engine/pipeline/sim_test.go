@@ -109,7 +109,7 @@ func simulated(t *testing.T, seed uint64, at point) (writes, steps []string, hit
 		}
 		s.log = slog.New(slog.NewTextHandler(s.logs, nil))
 		s.disk = newDisk(s.home)
-		s.limits = store.Limits{Items: 4 + s.rand.IntN(24), Refs: 1 + s.rand.IntN(5)}
+		s.limits = store.Limits{Items: 4 + s.rand.IntN(9), Refs: 1 + s.rand.IntN(5)}
 		s.keep = []time.Duration{time.Minute, time.Hour}[s.rand.IntN(2)]
 		if s.rand.IntN(3) == 0 {
 			s.key = bytes.Repeat([]byte{7}, 32)
