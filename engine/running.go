@@ -33,6 +33,7 @@ type running struct {
 	state  *badgerstore.Store
 	ctx    context.Context // of all loops
 	hurry  *hurry
+	large  chan struct{} // takes the pipelines that work on large answers
 
 	read     func(context.Context) (*config.Config, error)
 	offline  bool       // nothing runs, and nothing is to be started
@@ -75,7 +76,7 @@ type opened struct {
 
 func newRunning(ctx context.Context, e *Engine, state *badgerstore.Store) *running {
 	return &running{
-		engine: e, state: state, ctx: ctx, hurry: new(hurry),
+		engine: e, state: state, ctx: ctx, hurry: new(hurry), large: make(chan struct{}, largeAtOnce()),
 		pipelines: map[string]*polling{}, destinations: map[string]*delivering{}, sources: map[string]*opened{},
 		meter: alert.NewMeter(), stopAlerts: func() {},
 	}
@@ -253,7 +254,7 @@ func (r *running) makePipeline(b *builder, p *polling) error {
 	if err != nil {
 		return err
 	}
-	c.Claim, c.Limits, c.Names, c.Hurry = r.state.Claim, r.state.Limits(), r.names(), r.hurry
+	c.Claim, c.Limits, c.Names, c.Hurry, c.Large = r.state.Claim, r.state.Limits(), r.names(), r.hurry, r.large
 	c.Meter, c.Tracer = r.engine.pipelineMeter(c.Name, c.SourceName, c.Delivers), r.engine.tracer
 	c.Meter = pipelineMeter{c.Meter, r.meter.Pipeline(c.Name, c.SourceName)}
 	p.pipeline, err = pipeline.New(c)

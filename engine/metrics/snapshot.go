@@ -45,7 +45,8 @@ type AdapterNow struct {
 	Name     string
 	Source   string // the one source that it serves; empty: it serves all that are not isolated
 	Up       bool
-	Restarts int // since the engine's start
+	Restarts int   // since the engine's start
+	Memory   int64 // bytes; 0: not known
 }
 
 // The states of pipelines and of destinations, as package pipeline and package delivery name them.
@@ -114,9 +115,13 @@ func (s *Snapshot) families() (all []*family) {
 	up := gauge("rounds_adapter_up", "1 if the adapter's process runs. It is started when it is first needed.", "adapter", "source")
 	restarts := newFamily("rounds_adapter_restarts_total", "Starts of the adapter's process after its first.", "counter", nil, "adapter", "source")
 	all = append(all, restarts)
+	memory := gauge("rounds_adapter_memory_bytes", "Memory that the adapter's process has taken for itself, swap included.", "adapter", "source")
 	for _, a := range s.adapters() {
 		up.of(a.Name, a.Source).set(number(a.Up))
 		restarts.of(a.Name, a.Source).set(float64(a.Restarts))
+		if a.Memory > 0 {
+			memory.of(a.Name, a.Source).set(float64(a.Memory))
+		}
 	}
 
 	if s.StateBytes > 0 {
@@ -150,6 +155,7 @@ func (s *Snapshot) adapters() []AdapterNow {
 		}
 		all[i].Up = all[i].Up || a.Up
 		all[i].Restarts += a.Restarts
+		all[i].Memory += a.Memory
 	}
 	return all
 }

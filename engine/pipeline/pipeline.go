@@ -142,6 +142,7 @@ type Config struct {
 	Names    record.Names // of records in logs
 	Parallel int          // mappings at a time
 	Hurry    Limiter
+	Large    chan struct{} // of all pipelines: takes as many as may work on large answers at a time; nil: all
 	Logger   *slog.Logger
 	Meter    Meter        // nil: nothing is counted
 	Tracer   trace.Tracer // nil: nothing is traced
@@ -157,6 +158,7 @@ const (
 	maxAttempts  = 5               // of a record that alone can't be fetched, before it becomes a dead letter
 	firstBackOff = time.Second     // after the first failure; doubled after each further one
 	lastBackOff  = 5 * time.Minute // the longest
+	longestRest  = 24 * time.Hour  // that a server is granted at a time; after it it is asked again
 	commitLimit  = time.Minute     // for a commit that began before the stop
 )
 
@@ -168,6 +170,7 @@ type Pipeline struct {
 	feed     store.Feed
 	recover  bool                 // something may have been read that was not committed
 	rest     time.Time            // the server wants no poll before
+	turn     *turn                // to work on large answers
 	worked   []bool               // by step: succeeded for some record since the start
 	failing  []int                // by step: changes that failed in it since one passed it
 	witness  []sdk.Ref            // by fetch: what could be fetched last
@@ -195,7 +198,7 @@ func New(c Config) (*Pipeline, error) {
 	}
 	p := &Pipeline{
 		Config: c, levels: levels, log: c.Logger.With("pipeline", c.Name), attempts: map[sdk.Ref]int{}, kept: newCache(keptCache),
-		remarked: map[string]time.Time{}, watched: &watched{asked: make(chan chan polled)},
+		remarked: map[string]time.Time{}, turn: new(turn), watched: &watched{asked: make(chan request)},
 	}
 	p.is(Stopped, nil)
 	steps := p.mapStep(len(c.Delivers))
@@ -244,24 +247,27 @@ func (p *Pipeline) own(ctx context.Context, failures *int) error {
 			return store.ErrFenced
 		}
 		if ctx.Err() != nil {
-			if asked != nil {
-				asked <- polled{err: failf("the pipeline is stopping")}
-			}
+			asked.tell(polled{err: failf("the pipeline is stopping")})
 			return ctx.Err()
 		}
 		before := p.feed.Position().Commit
 		p.is(Polling, nil)
 		var got stats
 		err := contain(func() (err error) {
-			got, err = p.window(ctx)
+			if asked.parent != nil {
+				got, err = p.expandAgain(ctx, *asked.parent)
+			} else {
+				got, err = p.window(ctx)
+			}
 			return err
 		})
-		if asked != nil {
-			asked <- polled{got.counts(), showable(err)}
-		}
+		asked.tell(polled{got.counts(), showable(err)})
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrUnknown), errors.Is(err, store.ErrStale):
+			return err
+		case asked.parent != nil: // what is due stays due
 		case err == nil:
 			if *failures > 0 {
 				p.log.Info("the pipeline works again", "after_failures", *failures)
@@ -272,8 +278,6 @@ func (p *Pipeline) own(ctx context.Context, failures *int) error {
 			if due.Before(p.rest) {
 				due = p.rest
 			}
-		case errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrUnknown), errors.Is(err, store.ErrStale):
-			return err
 		case sdk.CodeOf(err) == sdk.CodeWatermarkExpired:
 			p.log.Error("there is a gap in the feed, the pipeline pauses: the server no longer has all changes since the last poll",
 				"error", sdk.Safe(err), "to_resume", "rounds state set "+p.Name+" --start now|beginning|INSTANT")
@@ -288,7 +292,7 @@ func (p *Pipeline) own(ctx context.Context, failures *int) error {
 			wait := backOff(*failures)
 			var e *sdk.Error
 			if errors.As(err, &e) {
-				wait = max(wait, e.After)
+				wait = max(wait, min(e.After, longestRest))
 			}
 			wait = max(wait, time.Until(p.rest))
 			p.log.Warn("the poll failed and will be repeated", "error", text(err), "failures", *failures,
@@ -333,8 +337,8 @@ func (p *Pipeline) until(ctx context.Context, due time.Time) bool {
 	return true
 }
 
-// next waits for the next poll: that of an instant, or one that is asked for before. False when the ownership was lost.
-func (p *Pipeline) next(ctx context.Context, due time.Time) (asked chan<- polled, owned bool) {
+// next waits for the next poll: that of an instant, or what is asked for before. False when the ownership was lost.
+func (p *Pipeline) next(ctx context.Context, due time.Time) (asked request, owned bool) {
 	t := time.NewTimer(time.Until(due))
 	defer t.Stop()
 	select {
@@ -342,17 +346,17 @@ func (p *Pipeline) next(ctx context.Context, due time.Time) (asked chan<- polled
 	case <-t.C:
 	case asked = <-p.watched.asked:
 	case <-p.feed.Lost():
-		return nil, false
+		return asked, false
 	}
 	return asked, true
 }
 
-// refuse waits for whatever comes first. A poll that is asked for meanwhile is not made, for the cause.
+// refuse waits for whatever comes first. What is asked for meanwhile is not done, for the cause.
 func (p *Pipeline) refuse(ctx context.Context, over <-chan time.Time, lost <-chan struct{}, cause error) {
 	for {
 		select {
 		case asked := <-p.watched.asked:
-			asked <- polled{err: showable(cause)}
+			asked.tell(polled{err: showable(cause)})
 		case <-over:
 			return
 		case <-ctx.Done():

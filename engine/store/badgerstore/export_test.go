@@ -7,7 +7,6 @@ import (
 	"context"
 	"runtime"
 	"testing"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -36,6 +35,9 @@ func OnSyncLog(s *Store, around func(name string, sync func(name string) error) 
 // Repair forgets a failure. The committer has to be idle.
 func Repair(s *Store) { s.failed, s.sync, s.dead = nil, s.db.Sync, make(chan struct{}) }
 
+// CountTo lets numbers go on from n. The committer has to be idle.
+func CountTo(s *Store, n uint64) { s.last = n }
+
 // Waiting returns when n requests wait for the committer.
 func Waiting(s *Store, n int) {
 	for len(s.queue) < n {
@@ -48,9 +50,6 @@ func Parts(t testing.TB, s *Store) int {
 	t.Helper()
 	return Keys(t, s, partKey)
 }
-
-// LookAtSpace lets the next write look for free space. The committer has to be idle.
-func LookAtSpace(s *Store) { s.spaceAt = time.Time{} }
 
 // Keys counts the keys of a kind.
 func Keys(t testing.TB, s *Store, kind byte) (n int) {

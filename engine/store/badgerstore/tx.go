@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -24,6 +25,7 @@ type tx struct {
 	letters map[uint32]int   // changes of the numbers of dead letters, by pipeline
 	history map[uint32]int64 // changes of the bytes of delivered entries, by destination
 	names   []newName
+	room    room // when it was begun
 	wrote   bool
 	err     error
 }
@@ -96,7 +98,11 @@ func (t *tx) id(kind byte, name string) (uint32, error) {
 	if name == "" || len(name) > maxName {
 		return 0, fmt.Errorf("the name of a pipeline or destination must have 1 to %d bytes", maxName)
 	}
-	n := newName{kind, name, uint32(t.number())}
+	id := uint32(t.number())
+	for id == 0 || t.s.names.byID[id].name != "" || slices.ContainsFunc(t.names, func(n newName) bool { return n.id == id }) {
+		id = uint32(t.number()) // numbers go beyond what a name's can be
+	}
+	n := newName{kind, name, id}
 	t.names = append(t.names, n)
 	t.set(keyName(kind, name), encodeNumber(uint64(n.id)))
 	return n.id, nil
@@ -114,7 +120,10 @@ func (t *tx) write() (known bool, err error) {
 	if err := t.writeParts(); err != nil {
 		return false, err
 	}
-	return false, t.txn.Commit()
+	if !t.wrote {
+		return false, nil
+	}
+	return false, t.s.step(Step{Kind: StepWrite}, t.txn.Commit)
 }
 
 // writeParts writes the parts, each transaction synced before the next.
@@ -130,7 +139,7 @@ func (t *tx) writeParts() error {
 			size += len(t.parts[0].value) + len(t.parts[0].key) + 64
 			t.parts = t.parts[1:]
 		}
-		if err := txn.Commit(); err != nil {
+		if err := t.s.step(Step{Kind: StepWrite}, txn.Commit); err != nil {
 			return err
 		}
 		if err := t.s.syncAll(); err != nil {
