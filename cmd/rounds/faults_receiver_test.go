@@ -51,8 +51,8 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // take lets the receiver have the notification, whatever its sender is told of that.
 func (f *front) take(r *http.Request) { f.Receiver.ServeHTTP(httptest.NewRecorder(), r) }
 
-// status is a habit of answering with a status and headers, without reading the notification or keeping it.
-func status(code int, headers ...string) func(*front, http.ResponseWriter, *http.Request) {
+// answersWith is a habit of answering with a status and headers, without reading the notification or keeping it.
+func answersWith(code int, headers ...string) func(*front, http.ResponseWriter, *http.Request) {
 	return func(_ *front, w http.ResponseWriter, _ *http.Request) {
 		for pair := range slices.Chunk(headers, 2) {
 			w.Header().Set(pair[0], pair[1])
@@ -94,7 +94,7 @@ type receiverFault struct {
 // receiverFaults are the habits; elsewhere is where redirects lead.
 func receiverFaults(t *testing.T, elsewhere string) []*receiverFault {
 	moved := func(code int) func(*front, http.ResponseWriter, *http.Request) {
-		return status(code, "Location", elsewhere)
+		return answersWith(code, "Location", elsewhere)
 	}
 	certs := newCertificates(t)
 	return []*receiverFault{
@@ -103,13 +103,13 @@ func receiverFaults(t *testing.T, elsewhere string) []*receiverFault {
 		{name: "moved_303", habit: moved(303), why: "answered 303"},
 		{name: "moved_307", habit: moved(307), why: "answered 307"},
 		{name: "moved_308", habit: moved(308), why: "answered 308: it has moved", resume: true},
-		{name: "gone_410", habit: status(410), why: "answered 410", resume: true},
-		{name: "limited", habit: status(429), why: "answered 429"},
-		{name: "limited_1s", habit: status(429, "Retry-After", "1"), why: "answered 429"},
-		{name: "limited_absurdly", habit: status(429, "Retry-After", "99999999999999999999"), why: "answered 429", resume: true},
-		{name: "limited_by_date", habit: status(429, "Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT"), why: "answered 429", resume: true},
-		{name: "limited_by_nonsense", habit: status(429, "Retry-After", "-5 moons"), why: "answered 429"},
-		{name: "fails", habit: status(500), why: "answered 500"},
+		{name: "gone_410", habit: answersWith(410), why: "answered 410", resume: true},
+		{name: "limited", habit: answersWith(429), why: "answered 429"},
+		{name: "limited_1s", habit: answersWith(429, "Retry-After", "1"), why: "answered 429"},
+		{name: "limited_absurdly", habit: answersWith(429, "Retry-After", "99999999999999999999"), why: "answered 429", resume: true},
+		{name: "limited_by_date", habit: answersWith(429, "Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT"), why: "answered 429", resume: true},
+		{name: "limited_by_nonsense", habit: answersWith(429, "Retry-After", "-5 moons"), why: "answered 429"},
+		{name: "fails", habit: answersWith(500), why: "answered 500"},
 		{name: "resets", habit: raw(false, func(c net.Conn, _ *bufio.ReadWriter) { _ = c.(*net.TCPConn).SetLinger(0) }),
 			why: "closed the connection without an answer"},
 		{name: "closes", habit: raw(true, func(net.Conn, *bufio.ReadWriter) {}), why: "closed the connection without an answer", again: true},
