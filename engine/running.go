@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"runtime/debug"
 	"slices"
 	"sync"
 
@@ -150,9 +152,19 @@ func (r *running) apply(ctx context.Context, cfg *config.Config) error {
 	r.cfg, r.build, r.rules, r.pipelines, r.destinations, r.sources = c.cfg, c.build, c.rules, c.pipelines, c.destinations, c.sources
 	r.engine.mu.Unlock()
 	r.engine.host.EndUnused()
+	if len(c.pipelines) >= crowd && os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(crowdedGC)
+	}
 	r.start()
 	return nil
 }
+
+// What thousands of pipelines keep while they wait says nothing of how much their polls throw away: from a crowd on, garbage may grow to
+// less than what is kept, and not to as much again, before it is collected. Whoever sets GOGC knows better.
+const (
+	crowd     = 1000
+	crowdedGC = 30 // percent
+)
 
 // compare makes what the configuration asks for and does not run yet, and starts nothing.
 func (r *running) compare(cfg *config.Config) (c *change, err error) {

@@ -4,7 +4,8 @@
 // Package badgerstore keeps the engine's state in an embedded Badger database: the default, for one engine on one machine.
 //
 // All writes pass one goroutine, the committer, which puts what waits (commits of all pipelines, acknowledgements of all
-// destinations) into as few transactions as fit and syncs once for each that holds more than acknowledgements. So numbers
+// destinations) into as few transactions as fit and syncs once for each that holds more than acknowledgements and the times of
+// polls that brought nothing. So numbers
 // of entries are given in the order in which entries become visible, and ownership needs no locks: the directory's lock
 // keeps other processes out, and inside the process a claim is a request to the committer like any other.
 //
