@@ -85,7 +85,9 @@ func (e *Engine) snapshot(ctx context.Context) (s metrics.Snapshot) {
 		})
 	}
 	for _, p := range e.host.Processes() {
-		s.Adapters = append(s.Adapters, metrics.AdapterNow{Name: p.Adapter.Name, Source: p.Isolated, Up: !p.Since.IsZero(), Restarts: max(p.Starts-1, 0)})
+		s.Adapters = append(s.Adapters, metrics.AdapterNow{
+			Name: p.Adapter.Name, Source: p.Isolated, Up: !p.Since.IsZero(), Restarts: max(p.Starts-1, 0), Memory: p.Memory,
+		})
 	}
 	if r, err := e.current(); err == nil {
 		s.StateBytes, _ = r.state.Size() // 0 where it is not known

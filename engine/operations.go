@@ -362,7 +362,7 @@ func (e *Engine) Adapters(context.Context) ([]operate.Adapter, error) {
 	for _, p := range e.host.Processes() {
 		a := operate.Adapter{
 			Name: p.Adapter.Name, Path: p.Adapter.Path, Isolated: p.Isolated, Sources: p.Sources, PID: p.PID, Since: p.Since, Starts: p.Starts,
-			Why: p.Why,
+			Memory: p.Memory, Why: p.Why,
 		}
 		if p.Attached.IsValid() {
 			a.Attached = p.Attached.String()

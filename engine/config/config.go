@@ -42,6 +42,7 @@ type Adapter struct {
 	Name   string
 	Path   string // absolute; empty: bundled
 	SHA256 string // lower-case hex; empty: not verified
+	Memory int64  // MiB that a process of it may take; 0: the default
 }
 
 // Source is one configured use of an adapter.

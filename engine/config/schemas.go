@@ -32,6 +32,8 @@ const (
 	leastToken  = 16
 	leastOver   = time.Minute
 	mostOver    = 24 * time.Hour
+	leastMemory = 64
+	mostMemory  = 1 << 20
 )
 
 // Schemas describes the blocks that are the engine's own, by name. Those of a source and a destination hold the attributes that all
@@ -43,9 +45,12 @@ func Schemas() map[string]schema.Schema {
 }
 
 var adapterSchema = schema.Schema{Attributes: []schema.Attribute{
-	{Name: "path", Type: schema.String, Required: true, Doc: "The adapter's program."},
+	{Name: "path", Type: schema.String, Doc: "The adapter's program. Not for adapters that are bundled, and needed for all others."},
 	{Name: "sha256", Type: schema.String,
 		Doc: "Its SHA-256 in hexadecimal digits, as sha256sum prints it. A program with another one is not started."},
+	{Name: "memory_limit", Type: schema.Integer,
+		Doc: "MiB of memory that each process of the adapter may take, at least 64; one that takes more is ended and started again. On Linux " +
+			"only. Without it: half of what there is, on the machine or in its container or service."},
 }}
 
 var sourceAttributes = []schema.Attribute{

@@ -157,54 +157,6 @@ func TestEachAttemptIsKeptWithItsTimeAndCode(t *testing.T) {
 	})
 }
 
-// TestDeliversFromTheEmbeddedStoreAcrossARestart runs on the store that the engine runs on, in real time.
-func TestDeliversFromTheEmbeddedStoreAcrossARestart(t *testing.T) {
-	dir := t.TempDir()
-	to := &receiver{answer: answers}
-	for run := range 2 {
-		state, err := badgerstore.Open(dir, badgerstore.Options{Logger: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if run == 0 {
-			commit(t, state, 3000, 397)
-		}
-		loop := delivery.New(delivery.Config{
-			Name: target, Attach: attach(state), OnReject: delivery.DeadLetter, Destination: to, Names: record.Names{Secret: state.Secret()},
-		})
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- loop.Run(ctx) }()
-		for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
-			left := pending(t, state)
-			if left == 0 || run == 0 && left < 1500 {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("%d are left; status %+v", left, loop.Status())
-			}
-		}
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-		if run == 1 {
-			dead, _, err := state.Admin().Dead(t.Context(), store.Filter{}, nil, 1000)
-			if err != nil || len(dead) != 300 {
-				t.Errorf("%d dead letters, %v", len(dead), err)
-			}
-		}
-		if err := state.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	to.inOrder(t)
-	got := to.got()
-	if once := len(slices.Compact(slices.Sorted(slices.Values(got)))); once != 2700 || len(got) != once {
-		t.Errorf("%d accepted, %d of them once, want 2700", len(got), once)
-	}
-}
-
 func BenchmarkLoopOnTheEmbeddedStore(b *testing.B) {
 	for _, lanes := range []int{4000, 1} {
 		b.Run(fmt.Sprintf("lanes=%d", lanes), func(b *testing.B) {

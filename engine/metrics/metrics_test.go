@@ -63,7 +63,7 @@ func everything() *metrics.Metrics {
 				{Name: "file.out", State: "delivering", Oldest: time.Unix(900, 0)},
 			},
 			Adapters: []metrics.AdapterNow{
-				{Name: "rest", Up: true, Restarts: 3}, {Name: "rest", Restarts: 1}, {Name: "rest", Source: "rest.alone", Restarts: 2},
+				{Name: "rest", Up: true, Restarts: 3, Memory: 5 << 20}, {Name: "rest", Restarts: 1, Memory: 1 << 20}, {Name: "rest", Source: "rest.alone", Restarts: 2},
 			},
 			DeadLetters: map[string]int{"visits": 5, "gone": 1}, StateBytes: 4096, Loaded: time.Unix(500, 0), Refused: true,
 		}
@@ -142,6 +142,7 @@ func TestWhatHappenedIsWhatPrometheusGets(t *testing.T) {
 		`rounds_adapter_up{adapter="rest",source=""} 1`,
 		`rounds_adapter_restarts_total{adapter="rest",source=""} 4`,
 		`rounds_adapter_up{adapter="rest",source="rest.alone"} 0`,
+		`rounds_adapter_memory_bytes{adapter="rest",source=""} 6.291456e+06`,
 		`rounds_state_size_bytes 4096`,
 		`rounds_config_last_reload_success_timestamp_seconds 500`,
 		`rounds_config_last_reload_successful 0`,

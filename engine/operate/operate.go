@@ -338,8 +338,9 @@ type Adapter struct {
 	Path     string    `json:"path,omitempty"` // empty: bundled
 	Isolated string    `json:"isolated,omitempty"`
 	Sources  int       `json:"sources"`
-	Attached string    `json:"attached,omitempty"` // the address at which a person debugs it
-	PID      int       `json:"pid,omitempty"`      // of the engine's own process
+	Attached string    `json:"attached,omitempty"`     // the address at which a person debugs it
+	PID      int       `json:"pid,omitempty"`          // of the engine's own process
+	Memory   int64     `json:"memory_bytes,omitempty"` // that its process takes; 0: not known
 	Since    time.Time `json:"since,omitzero"`
 	Starts   int       `json:"starts"`
 	Why      string    `json:"why,omitempty"` // why it does not run, though it should

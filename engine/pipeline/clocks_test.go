@@ -50,7 +50,7 @@ type clocked struct {
 	skew    time.Duration
 	setAt   time.Time     // when its clock is set
 	setBy   time.Duration // by so much
-	tells   bool // its clock, cut to the second
+	tells   bool          // its clock, cut to the second
 	unit    time.Duration
 	upSince time.Time
 }

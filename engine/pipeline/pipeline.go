@@ -142,6 +142,7 @@ type Config struct {
 	Names    record.Names // of records in logs
 	Parallel int          // mappings at a time
 	Hurry    Limiter
+	Large    chan struct{} // of all pipelines: takes as many as may work on large answers at a time; nil: all
 	Logger   *slog.Logger
 	Meter    Meter        // nil: nothing is counted
 	Tracer   trace.Tracer // nil: nothing is traced
@@ -157,6 +158,7 @@ const (
 	maxAttempts  = 5               // of a record that alone can't be fetched, before it becomes a dead letter
 	firstBackOff = time.Second     // after the first failure; doubled after each further one
 	lastBackOff  = 5 * time.Minute // the longest
+	longestRest  = 24 * time.Hour  // that a server is granted at a time; after it it is asked again
 	commitLimit  = time.Minute     // for a commit that began before the stop
 )
 
@@ -168,6 +170,7 @@ type Pipeline struct {
 	feed     store.Feed
 	recover  bool                 // something may have been read that was not committed
 	rest     time.Time            // the server wants no poll before
+	turn     *turn                // to work on large answers
 	worked   []bool               // by step: succeeded for some record since the start
 	failing  []int                // by step: changes that failed in it since one passed it
 	witness  []sdk.Ref            // by fetch: what could be fetched last
@@ -195,7 +198,7 @@ func New(c Config) (*Pipeline, error) {
 	}
 	p := &Pipeline{
 		Config: c, levels: levels, log: c.Logger.With("pipeline", c.Name), attempts: map[sdk.Ref]int{}, kept: newCache(keptCache),
-		remarked: map[string]time.Time{}, watched: &watched{asked: make(chan request)},
+		remarked: map[string]time.Time{}, turn: new(turn), watched: &watched{asked: make(chan request)},
 	}
 	p.is(Stopped, nil)
 	steps := p.mapStep(len(c.Delivers))
@@ -289,7 +292,7 @@ func (p *Pipeline) own(ctx context.Context, failures *int) error {
 			wait := backOff(*failures)
 			var e *sdk.Error
 			if errors.As(err, &e) {
-				wait = max(wait, e.After)
+				wait = max(wait, min(e.After, longestRest))
 			}
 			wait = max(wait, time.Until(p.rest))
 			p.log.Warn("the poll failed and will be repeated", "error", text(err), "failures", *failures,

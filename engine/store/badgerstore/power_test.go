@@ -168,6 +168,36 @@ func TestInvariant4ALossOfPowerBringsTheLastAcknowledgedEntriesAgain(t *testing.
 	}
 }
 
+// TestInvariant1ANewLogOutlastsALossOfPowerWithItsName: what is synced into a file is lost with its name, and that is the directory's.
+func TestInvariant1ANewLogOutlastsALossOfPowerWithItsName(t *testing.T) {
+	dir := t.TempDir()
+	named := map[string][]byte{} // logs whose names are on disk
+	s := open(t, dir, badgerstore.Options{Around: func(step badgerstore.Step, do func() error) error {
+		err := do()
+		if step.Kind == badgerstore.StepSyncDir {
+			for _, log := range logs(t, dir) {
+				named[filepath.Base(log)] = []byte{}
+			}
+		}
+		return err
+	}})
+	f := claim(t, s)
+	begun := map[string][]byte{filepath.Base(logs(t, dir)[0]): {}}
+	for i := 0; newLog(t, dir, begun) == ""; i++ {
+		if i == 100 {
+			t.Fatal("no new log was begun")
+		}
+		b := batchOf(f, 4*i, 4, 1, true)
+		for j := range b.Entries {
+			b.Entries[j].Body = noise(400 << 10)
+		}
+		must(t, f.Commit(t.Context(), b))
+	}
+	if name := newLog(t, dir, named); name != "" {
+		t.Errorf("a commit is told to be durable, and the name of its log %s is not", name)
+	}
+}
+
 func logs(t *testing.T, dir string) []string {
 	t.Helper()
 	logs, err := filepath.Glob(filepath.Join(dir, "*.mem"))

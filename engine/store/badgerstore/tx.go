@@ -25,6 +25,7 @@ type tx struct {
 	letters map[uint32]int   // changes of the numbers of dead letters, by pipeline
 	history map[uint32]int64 // changes of the bytes of delivered entries, by destination
 	names   []newName
+	room    room // when it was begun
 	wrote   bool
 	err     error
 }
@@ -119,7 +120,10 @@ func (t *tx) write() (known bool, err error) {
 	if err := t.writeParts(); err != nil {
 		return false, err
 	}
-	return false, t.txn.Commit()
+	if !t.wrote {
+		return false, nil
+	}
+	return false, t.s.step(Step{Kind: StepWrite}, t.txn.Commit)
 }
 
 // writeParts writes the parts, each transaction synced before the next.
@@ -135,7 +139,7 @@ func (t *tx) writeParts() error {
 			size += len(t.parts[0].value) + len(t.parts[0].key) + 64
 			t.parts = t.parts[1:]
 		}
-		if err := txn.Commit(); err != nil {
+		if err := t.s.step(Step{Kind: StepWrite}, txn.Commit); err != nil {
 			return err
 		}
 		if err := t.s.syncAll(); err != nil {

@@ -5,6 +5,8 @@ package storetest
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,7 +24,18 @@ const (
 	Defer     Op = "defer"
 	Bury      Op = "bury"
 	SaveState Op = "save state"
+	Claim     Op = "claim" // it may write a name that is new
+	Attach    Op = "attach"
+	Retry     Op = "retry"
+	Discard   Op = "discard"
+	Replay    Op = "replay"
+	Pause     Op = "pause"
+	Unpause   Op = "unpause"
+	Rename    Op = "rename"
 )
+
+// Ops are all of them.
+var Ops = []Op{Commit, Ack, Defer, Bury, SaveState, Claim, Attach, Retry, Discard, Replay, Pause, Unpause, Rename}
 
 // Faults decides which writes fail. Writes are counted from 1, over all handles of the store, in the order in which they
 // begin.
@@ -32,8 +45,9 @@ type Faults struct {
 	// After is asked after a write that was made; its error takes the place of nil. May be nil.
 	After func(n int, op Op) error
 
-	mu sync.Mutex
-	n  int
+	mu    sync.Mutex
+	n     int
+	doing map[Op]int
 }
 
 // FailBefore makes the n-th write fail with err, not written; FailAfter makes it fail with err though it was written.
@@ -58,11 +72,35 @@ func (f *Faults) Writes() int {
 	return f.n
 }
 
-func (f *Faults) write(op Op, do func() error) error {
+// Doing lists the kinds of the writes that are under way, sorted.
+func (f *Faults) Doing() []Op {
 	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Sorted(maps.Keys(f.doing))
+}
+
+func (f *Faults) begin(op Op) (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.doing == nil {
+		f.doing = map[Op]int{}
+	}
 	f.n++
-	n := f.n
-	f.mu.Unlock()
+	f.doing[op]++
+	return f.n
+}
+
+func (f *Faults) end(op Op) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.doing[op]--; f.doing[op] == 0 {
+		delete(f.doing, op)
+	}
+}
+
+func (f *Faults) write(op Op, do func() error) error {
+	n := f.begin(op)
+	defer f.end(op)
 	if f.Before != nil {
 		if err := f.Before(n, op); err != nil {
 			return err
@@ -87,7 +125,11 @@ type faultyStore struct {
 }
 
 func (s faultyStore) Claim(ctx context.Context, pipeline string) (store.Feed, error) {
-	f, err := s.Store.Claim(ctx, pipeline)
+	var f store.Feed
+	err := s.faults.write(Claim, func() (err error) {
+		f, err = s.Store.Claim(ctx, pipeline)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -95,12 +137,18 @@ func (s faultyStore) Claim(ctx context.Context, pipeline string) (store.Feed, er
 }
 
 func (s faultyStore) Attach(ctx context.Context, destination string) (store.Outbox, error) {
-	o, err := s.Store.Attach(ctx, destination)
+	var o store.Outbox
+	err := s.faults.write(Attach, func() (err error) {
+		o, err = s.Store.Attach(ctx, destination)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
 	return faultyOutbox{o, s.faults}, nil
 }
+
+func (s faultyStore) Admin() store.Admin { return faultyAdmin{s.Store.Admin(), s.faults} }
 
 func (s faultyStore) SaveState(ctx context.Context, source string, state []byte) error {
 	return s.faults.write(SaveState, func() error { return s.Store.SaveState(ctx, source, state) })
@@ -145,4 +193,41 @@ func (o faultyOutbox) Defer(ctx context.Context, id store.EntryID, a store.Attem
 
 func (o faultyOutbox) Bury(ctx context.Context, id store.EntryID, cause record.Cause, at time.Time) error {
 	return o.faults.write(Bury, func() error { return o.Outbox.Bury(ctx, id, cause, at) })
+}
+
+type faultyAdmin struct {
+	store.Admin
+	faults *Faults
+}
+
+func (a faultyAdmin) Retry(ctx context.Context, id string, entries []record.Entry, force bool) error {
+	return a.faults.write(Retry, func() error { return a.Admin.Retry(ctx, id, entries, force) })
+}
+
+func (a faultyAdmin) Discard(ctx context.Context, id string) error {
+	return a.faults.write(Discard, func() error { return a.Admin.Discard(ctx, id) })
+}
+
+func (a faultyAdmin) Replay(ctx context.Context, all []store.Again) (superseded int, err error) {
+	err = a.faults.write(Replay, func() (err error) {
+		superseded, err = a.Admin.Replay(ctx, all)
+		return err
+	})
+	return superseded, err
+}
+
+func (a faultyAdmin) Pause(ctx context.Context, p store.Pause) error {
+	return a.faults.write(Pause, func() error { return a.Admin.Pause(ctx, p) })
+}
+
+func (a faultyAdmin) Unpause(ctx context.Context, kind store.Kind, name string) error {
+	return a.faults.write(Unpause, func() error { return a.Admin.Unpause(ctx, kind, name) })
+}
+
+func (a faultyAdmin) Rename(ctx context.Context, kind store.Kind, from, to string) (moved bool, err error) {
+	err = a.faults.write(Rename, func() (err error) {
+		moved, err = a.Admin.Rename(ctx, kind, from, to)
+		return err
+	})
+	return moved, err
 }
