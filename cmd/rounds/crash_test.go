@@ -88,7 +88,7 @@ type crash struct {
 	tables   []string      // of the state, then
 	starting time.Duration // how long a start takes, about
 	orphans  []orphan
-	looking  chan func()   // at states, beside the next run
+	looking  chan func() // at states, beside the next run
 	looked   chan struct{}
 	hits     map[string]int // by phase
 	misses   int
