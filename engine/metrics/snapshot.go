@@ -30,6 +30,8 @@ type PipelineNow struct {
 	LastGoodPoll time.Time // begin of the last window that was read to its end
 	NextPoll     time.Time
 	Every        time.Duration // between polls
+	Isolated     bool          // its mappings run in a worker
+	WorkerEnds   int           // how often that has ended, since the pipeline was started
 }
 
 // DestinationNow is what the loop of one destination is doing.
@@ -66,6 +68,9 @@ var (
 	every         = desc("rounds_pipeline_poll_interval_seconds", "How often the pipeline is to poll.", "pipeline", "source")
 	nextPoll      = desc("rounds_pipeline_next_poll_timestamp_seconds", "When the pipeline polls next.", "pipeline", "source")
 
+	workerEnds = desc("rounds_pipeline_worker_ends_total",
+		"Ends of the worker of an isolated pipeline, by itself or since a mapping could not be stopped.", "pipeline")
+
 	destinationState = desc("rounds_destination_state", "1 for the state that the destination is in, 0 for the others.", "destination", "state")
 	outbox           = desc("rounds_outbox_notifications", "Notifications that wait for their destination to accept them.", "destination")
 	oldest           = desc("rounds_outbox_oldest_timestamp_seconds", "When the oldest of the waiting notifications was committed; none if nothing waits.", "destination")
@@ -88,7 +93,7 @@ type snapshots struct{ m *Metrics }
 // Describe implements prometheus.Collector.
 func (snapshots) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		pipelineState, lastGoodPoll, nextPoll, every, destinationState, outbox, oldest, held, inFlight, deadLetters, adapterUp, adapterRestarts,
+		pipelineState, lastGoodPoll, nextPoll, every, workerEnds, destinationState, outbox, oldest, held, inFlight, deadLetters, adapterUp, adapterRestarts,
 		stateBytes, loaded, accepted,
 	} {
 		to <- d
@@ -124,6 +129,9 @@ func (c snapshots) Collect(to chan<- prometheus.Metric) {
 		instant(nextPoll, p.NextPoll, p.Name, p.Source)
 		if p.Every > 0 {
 			gauge(every, p.Every.Seconds(), p.Name, p.Source)
+		}
+		if p.Isolated {
+			to <- prometheus.MustNewConstMetric(workerEnds, prometheus.CounterValue, float64(p.WorkerEnds), p.Name)
 		}
 	}
 	for _, d := range s.Destinations {
