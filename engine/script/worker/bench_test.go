@@ -41,7 +41,9 @@ func BenchmarkMap(b *testing.B) {
 	}
 	c := script.Context{Pipeline: "appointments", Source: "rest.clinic", Deliver: "scheduling", Now: time.Now(), Attempt: 1}
 	w, _ := newWorker(b)
-	isolated := func(ctx context.Context, r *record.Record, c script.Context) ([]byte, error) { return w.Map(ctx, s.Bundle, r, c) }
+	isolated := func(ctx context.Context, r *record.Record, c script.Context) ([]byte, error) {
+		return w.Map(ctx, s.Bundle, r, c)
+	}
 	for _, at := range []int{1, 16} {
 		for _, x := range []struct {
 			name string

@@ -57,6 +57,9 @@ const oneArena = "MALLOC_ARENA_MAX=1"
 
 // start starts a process and waits for it to say hello. The error goes on "the worker of the pipeline ".
 func start(ctx context.Context, command []string) (*life, error) {
+	if len(command) == 0 {
+		return nil, errors.New("can't be started: this engine was not told how")
+	}
 	process, err := child.Start(child.Command{
 		Path: command[0], Arguments: command[1:], Environment: []string{sdk.CookieVariable + "=" + sdk.CookieValue, oneArena}, Stdin: true,
 	})
@@ -317,10 +320,13 @@ func (l *life) nonsense() error {
 	return err
 }
 
+// errTooLarge is that of a request that no worker reads.
+var errTooLarge = sdk.Permanent("a script with its tables takes more than the %d MiB that a worker takes", maxAsk>>20)
+
 // ask sends a request and waits for its answer, as long as that may take. When ctx ends the process is told, and answers.
 func (l *life) ask(ctx context.Context, kind byte, size int, write func(*writer)) (answer, error) {
-	if size > maxAsk-1<<20 {
-		return answer{}, sdk.Permanent("%d MiB are more than a worker takes", size>>20)
+	if size > maxAsk { // before it is copied
+		return answer{}, errTooLarge
 	}
 	answered := make(chan answer, 1)
 	l.mu.Lock()
@@ -339,12 +345,19 @@ func (l *life) ask(ctx context.Context, kind byte, size int, write func(*writer)
 	defer late.Stop()
 	w := newWriter(kind, number, size)
 	write(w)
+	if len(w.b)-4 > maxAsk {
+		l.mu.Lock()
+		delete(l.calls, number)
+		l.mu.Unlock()
+		return answer{}, errTooLarge
+	}
 	l.send(w)
 	select {
 	case a, ok := <-answered:
 		return l.got(a, ok)
 	case <-ctx.Done():
 	}
+	late.Reset(cancelLimit)
 	l.send(newWriter(askCancel, number, 0))
 	a, ok := <-answered
 	return l.got(a, ok)

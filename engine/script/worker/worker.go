@@ -35,8 +35,9 @@ type Options struct {
 
 // How long things may take. They are generous: on a machine under load nothing that is healthy is to be ended.
 const (
-	startLimit = 30 * time.Second                                 // from the program's start to its first message
-	callLimit  = script.TimeLimit + script.Grace + 10*time.Second // for an answer: the worker ends calls itself, if it can
+	startLimit  = 30 * time.Second                                 // from the program's start to its first message
+	callLimit   = script.TimeLimit + script.Grace + 10*time.Second // for an answer: the worker ends calls itself, if it can
+	cancelLimit = script.Grace + 3*time.Second                     // for an answer, once nobody wants it any more
 )
 
 // Back-off before a start, after so many ends of a worker in a row with no answer between them.
@@ -181,6 +182,11 @@ func (w *Worker) try(ctx context.Context, b *script.Bundle, m *mapping, alone bo
 		return nil, w.noted(l, nil)
 	}
 	body, err := l.call(ctx, b, loaded.id, m)
+	if errors.Is(err, errTooLarge) {
+		e := loaded.at
+		e.Text = fmt.Sprintf("the record takes more than the %d MiB that a worker takes", maxAsk>>20)
+		return nil, &e
+	}
 	if err != nil {
 		return nil, w.noted(l, err)
 	}

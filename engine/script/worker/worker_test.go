@@ -306,6 +306,22 @@ func TestAWorkerThatIsNone(t *testing.T) {
 	}
 }
 
+// A record that is too large for a worker is one change that fails, and not the pipeline.
+func TestARecordThatIsTooLargeIsToBlameItself(t *testing.T) {
+	t.Parallel()
+	w, _ := newWorker(t)
+	b := bundle(t, "export default () => ({ v: 1 });")
+	large := numbered(1)
+	large.Fetched["patient"] = bytes.Repeat([]byte("1"), 65<<20)
+	_, err := w.Map(t.Context(), b, large, script.Context{Now: time.Now()})
+	if want := "map.js:1:16: the record takes more than the 64 MiB that a worker takes"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if body, err := w.Map(t.Context(), b, numbered(1), script.Context{Now: time.Now()}); string(body) != `{"v":1}` || err != nil || w.Status().Ends != 0 {
+		t.Errorf("the next one: %s, %v", body, err)
+	}
+}
+
 func TestStartsAreSpaced(t *testing.T) {
 	t.Parallel()
 	if worker.BackOff(0) != 0 || worker.BackOff(4) != 0 || worker.BackOff(5) != 50*time.Millisecond || worker.BackOff(7) != 200*time.Millisecond || worker.BackOff(1000) != 2*time.Second {
