@@ -35,6 +35,12 @@ func pretend(arguments []string) {
 		at := script.Error{File: "map.js", Line: 7, Column: 3}
 		rest := strings.TrimPrefix(arguments[len(arguments)-1], arguments[0]+" ")
 		switch arguments[0] {
+		case "hangs":
+			if _, err := os.Stat(rest); err == nil {
+				return worker.BodyFrame(number, `{"v":2}`)
+			}
+			_ = os.WriteFile(rest, nil, 0o600)
+			time.Sleep(time.Hour) // it is killed before
 		case "dies":
 			os.Exit(9)
 		case "body":
