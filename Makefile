@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The Rounds authors
 # SPDX-License-Identifier: Apache-2.0
 
-.PHONY: build demo test lint fmt proto bench fuzz release-snapshot reproducible ci
+.PHONY: build demo test lint fmt proto bench fuzz crash release-snapshot reproducible ci
 
 build: ## the binary, ./rounds
 	go build -o rounds ./cmd/rounds
@@ -24,8 +24,12 @@ proto: ## the generated code of sdk/proto
 bench: ## beside a bare Go loop and a Node.js script
 	go run ./cmd/rounds-bench
 
-fuzz: ## every fuzz target for 20 seconds
-	.ci/fuzz 20s
+fuzz: ## every fuzz target for three minutes, one on each processor; keeps a share of what they find
+	.ci/fuzz 180s
+	.ci/fuzz-keep
+
+crash: ## real processes, killed 300 times
+	ROUNDS_LONG=300 go test -v -count=1 -timeout 3h -run WhenTheProcessesAreKilled ./cmd/rounds
 
 release-snapshot: ## what a release would be, in ./dist
 	.ci/release release --snapshot --clean

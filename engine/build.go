@@ -29,6 +29,8 @@ type builder struct {
 	cfg          *config.Config
 	log          *slog.Logger
 	destinations map[string]config.Destination
+	first        map[[2]string]string // by source and feed: the first pipeline of the configuration that polls it
+	tables       []byte               // all of them, in the same form if they are the same
 	mappings     map[mappingKey]mapping
 	text         *string  // of the scripts, in place of what their files hold; nil: that
 	command      []string // of a worker
@@ -55,10 +57,18 @@ func (e *Engine) builder(cfg *config.Config) *builder {
 }
 
 func newBuilder(cfg *config.Config, log *slog.Logger) *builder {
-	b := &builder{cfg: cfg, log: log, destinations: map[string]config.Destination{}, mappings: map[mappingKey]mapping{}}
+	b := &builder{cfg: cfg, log: log, destinations: map[string]config.Destination{}, first: map[[2]string]string{}, mappings: map[mappingKey]mapping{}}
 	for _, d := range cfg.Destinations {
 		b.destinations[d.ID()] = d
 	}
+	for i := range cfg.Pipelines {
+		p := &cfg.Pipelines[i]
+		if feed := [2]string{p.Source, p.Feed}; b.first[feed] == "" {
+			b.first[feed] = p.Name
+		}
+	}
+	tables, _ := json.Marshal([]any{cfg.Tables, cfg.TableDefaults}) // maps of strings always have a JSON form
+	b.tables = append(binary.AppendUvarint(nil, uint64(len(tables))), tables...)
 	return b
 }
 
@@ -105,10 +115,7 @@ func (b *builder) fingerprint(p config.Pipeline) (sum [sha256.Size]byte, err err
 			h.Write([]byte("record"))
 		}
 	}
-	// Any mapping may look into any table.
-	tables, _ := json.Marshal([]any{b.cfg.Tables, b.cfg.TableDefaults}) // maps of strings always have a JSON form
-	h.Write(binary.AppendUvarint(nil, uint64(len(tables))))
-	h.Write(tables)
+	h.Write(b.tables) // any mapping may look into any of them
 	return [sha256.Size]byte(h.Sum(nil)), nil
 }
 
@@ -164,13 +171,8 @@ func (b *builder) pipelineIn(p config.Pipeline, w *worker.Worker) (pipeline.Conf
 
 // rival is the first pipeline of the configuration that polls the same feed; empty when that is this one.
 func (b *builder) rival(p config.Pipeline) string {
-	for _, other := range b.cfg.Pipelines {
-		if other.Source == p.Source && other.Feed == p.Feed {
-			if other.Name != p.Name {
-				return other.Name
-			}
-			break
-		}
+	if first := b.first[[2]string{p.Source, p.Feed}]; first != p.Name {
+		return first
 	}
 	return ""
 }

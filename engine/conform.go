@@ -22,7 +22,7 @@ import (
 func (e *Engine) LoadWith(
 	ctx context.Context, path, adapter, program string, values ...config.Value,
 ) (*config.Config, config.Files, hcl.Diagnostics) {
-	instead := instead{described{e.host}, adapter, program}
+	instead := instead{described{e.host, nil}, adapter, program}
 	cfg, files, diags := e.load(ctx, path, instead, values)
 	if cfg != nil {
 		for i := range cfg.Sources {

@@ -40,8 +40,29 @@ type Options struct {
 	Attach map[string]netip.AddrPort
 }
 
-// Overdue polls start at this rate, so that a thousand pipelines after a long stop don't all poll in one second.
-const hurryPerSecond = 50
+// hurryEvery is how far apart overdue polls start, so that a thousand pipelines after a long stop don't all poll in one second.
+const hurryEvery = time.Second / 50
+
+// hurry gives overdue polls their turns, one after another.
+type hurry struct {
+	mu   sync.Mutex
+	next time.Time
+}
+
+// Turn implements pipeline.Limiter.
+func (h *hurry) Turn(before time.Time) (time.Time, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	turn := time.Now()
+	if turn.Before(h.next) {
+		turn = h.next
+	}
+	if !turn.Before(before) {
+		return time.Time{}, false
+	}
+	h.next = turn.Add(hurryEvery)
+	return turn, true
+}
 
 // Engine holds what outlives a configuration: the adapters' processes, and while it runs the state and the loops.
 type Engine struct {
@@ -51,6 +72,9 @@ type Engine struct {
 	began time.Time
 	observed
 	logRefs bool
+
+	parsing sync.Mutex // held while a configuration is read
+	parsed  config.Parsed
 
 	reloading sync.Mutex // held from the reading of a configuration until it runs; before changing
 	changing  sync.Mutex // held while loops are started and stopped; before mu

@@ -15,6 +15,7 @@ import (
 	"github.com/rounds-engine/rounds/engine/pipeline"
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/engine/store"
+	"github.com/rounds-engine/rounds/sdk"
 )
 
 // shown is an error of the store for a person.
@@ -179,6 +180,8 @@ func (e *Engine) Retry(ctx context.Context, id string, force bool) (*operate.Ret
 	out := &operate.Retried{Notifications: 1}
 	var entries []record.Entry
 	switch {
+	case r.isParent(&d):
+		return r.expandAgain(ctx, &d, force)
 	case len(d.Record) > 0 && d.Cause.Stage != record.StagePoll:
 		if entries, err = r.mapAgain(ctx, &d); err != nil {
 			return nil, err
@@ -197,8 +200,53 @@ func (e *Engine) Retry(ctx context.Context, id string, force bool) (*operate.Ret
 	if err != nil {
 		return nil, shown(err)
 	}
-	e.o.Logger.Info("a person retried a dead letter", "pipeline", d.Pipeline, "record", r.names().Of(d.Pipeline, d.Ref), "notifications", out.Notifications,
-		"by", operate.Actor(ctx))
+	r.retried(ctx, &d, out)
+	return out, nil
+}
+
+func (r *running) retried(ctx context.Context, d *record.DeadLetter, out *operate.Retried) {
+	r.engine.o.Logger.Info("a person retried a dead letter", "pipeline", d.Pipeline, "record", r.names().Of(d.Pipeline, d.Ref),
+		"notifications", out.Notifications, "by", operate.Actor(ctx))
+}
+
+// isParent says whether a dead letter is of a record whose children could not be had.
+func (r *running) isParent(d *record.DeadLetter) bool {
+	p, err := r.trial(d.Pipeline, d.Deliver)
+	return err == nil && d.Cause.Stage == record.StageFetch && len(d.Record) > 0 && p.IsParent(sdk.Change{Ref: d.Ref})
+}
+
+// expandAgain lets the pipeline's loop do what it could not: the children have rows, which are its own. When it is done the dead letter goes;
+// should the engine die before, to do it again finds nothing new.
+func (r *running) expandAgain(ctx context.Context, d *record.DeadLetter, force bool) (*operate.Retried, error) {
+	if r.offline {
+		return nil, refusal(operate.ErrNotRunning, "the children of this record could not be had, and are asked for now, which needs a running engine: "+
+			"start it with rounds run")
+	}
+	row, known, err := r.state.Admin().Row(ctx, d.Pipeline, d.Ref)
+	if err != nil {
+		return nil, shown(err)
+	}
+	if known && row.Generation > d.Generation && !force {
+		return nil, refusal(operate.ErrSuperseded, "the record has changed since, and its children were asked for then: discard it, or retry with force")
+	}
+	rec, err := record.Unmarshal(d.Record)
+	if err != nil {
+		return nil, err
+	}
+	rec.Change.Ref = d.Ref
+	p, err := r.pipeline(d.Pipeline)
+	if err != nil {
+		return nil, err
+	}
+	counts, err := p.pipeline.ExpandAgain(ctx, rec.Change)
+	if err != nil {
+		return nil, refusal(operate.ErrInvalid, "it fails again, and stays: %v", err)
+	}
+	if err := r.state.Admin().Discard(ctx, d.ID); err != nil {
+		return nil, shown(err)
+	}
+	out := &operate.Retried{Notifications: counts.Mapped, Filtered: counts.Mapped == 0}
+	r.retried(ctx, d, out)
 	return out, nil
 }
 
@@ -230,7 +278,7 @@ func (r *running) mapAgain(ctx context.Context, d *record.DeadLetter) ([]record.
 		return nil, shown(err)
 	}
 	rec.Change.Ref = d.Ref
-	then := store.Row{Ref: d.Ref, Version: d.Version, Generation: d.Generation, Key: row.Key}
+	then := store.Row{Ref: d.Ref, Version: d.Version, Generation: d.Generation, Key: row.Key, Deleted: rec.Change.Op == sdk.Deleted}
 	if row.Generation == d.Generation {
 		then.Hash = row.Hash // which is part of ids
 	}

@@ -74,3 +74,74 @@ func TestARetriedNotificationKeepsItsIdAndDestination(t *testing.T) {
 		})
 	}
 }
+
+// buried is a state in which one dead letter lies, and whose configuration has a pipeline for it.
+func buried(t *testing.T, p config.Pipeline, c sdk.Change, cause record.Cause) *Engine {
+	t.Helper()
+	dir := t.TempDir()
+	script := filepath.Join(dir, "m.js")
+	if err := os.WriteFile(script, []byte("export default ({ change }) => ({ id: change.id })\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e, r := stateOnly(t)
+	p.Name, p.Every, p.Timeout = "visits", time.Minute, time.Minute
+	p.Delivers = []config.Deliver{{Name: "out", Destination: "webhook.out", Script: script}}
+	r.build = newBuilder(&config.Config{
+		Dir: dir, Destinations: []config.Destination{{Type: "webhook", Name: "out"}}, Pipelines: []config.Pipeline{p},
+	}, e.o.Logger)
+	rec, err := (&record.Record{Change: c}).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	feed, err := r.state.Claim(t.Context(), "visits")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = feed.Commit(t.Context(), store.Batch{
+		Rows: []store.Row{{Ref: c.Ref, Generation: 2, Version: c.Version, Hash: [16]byte{1}, Deleted: c.Op == sdk.Deleted}},
+		Dead: []record.DeadLetter{{
+			ID: "dead", Pipeline: "visits", Ref: c.Ref, Version: c.Version, Generation: 2, Time: time.Now(), Cause: cause, Record: rec,
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// TestInvariant2ARetriedDeletionHasTheIdOfADeletion: after a restore a change may have had its generation, version and data.
+func TestInvariant2ARetriedDeletionHasTheIdOfADeletion(t *testing.T) {
+	ids := map[string]sdk.Op{}
+	for _, op := range []sdk.Op{sdk.Updated, sdk.Deleted} {
+		e := buried(t, config.Pipeline{}, sdk.Change{Ref: sdk.Ref{Kind: "visit", ID: "1"}, Version: "v", Op: op, Data: []byte(`{}`)},
+			record.Cause{Stage: record.StageMap, Code: "script"})
+		if _, err := e.Retry(t.Context(), "dead", false); err != nil {
+			t.Fatal(err)
+		}
+		waiting, _, err := e.running.state.Admin().Waiting(t.Context(), store.Filter{}, nil, 10)
+		if err != nil || len(waiting) != 1 {
+			t.Fatal(waiting, err)
+		}
+		ids[waiting[0].ID] = op
+	}
+	if len(ids) != 2 {
+		t.Error("a change and a deletion have the same id")
+	}
+}
+
+// TestARetriedParentIsNotMapped: it is what the feed listed, and only its children are mapped.
+func TestARetriedParentIsNotMapped(t *testing.T) {
+	e := buried(t, config.Pipeline{Expand: &config.Expand{Name: "order", Resource: "orders", Key: []string{"id"}}},
+		sdk.Change{Ref: sdk.Ref{Kind: "patient", ID: "1"}, Version: "v", Op: sdk.Updated, Data: []byte(`{}`)},
+		record.Cause{Stage: record.StageFetch, Code: "not_found"})
+	if out, err := e.Retry(t.Context(), "dead", false); err == nil {
+		t.Errorf("retried without a pipeline that runs: %+v", out)
+	}
+	waiting, _, err := e.running.state.Admin().Waiting(t.Context(), store.Filter{}, nil, 10)
+	if err != nil || len(waiting) > 0 {
+		t.Error("the parent was mapped", err)
+	}
+	if _, err := e.DeadLetter(t.Context(), "dead"); err != nil {
+		t.Error("the dead letter is gone:", err)
+	}
+}

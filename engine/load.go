@@ -5,6 +5,8 @@ package engine
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -30,7 +32,7 @@ import (
 // adapters that it names are started, to ask them for their schemas. Values are those of its variables that do not come from
 // the environment.
 func (e *Engine) Load(ctx context.Context, path string, values ...config.Value) (*config.Config, config.Files, hcl.Diagnostics) {
-	return e.load(ctx, path, described{e.host}, values)
+	return e.load(ctx, path, described{e.host, e.runs()}, values)
 }
 
 func (e *Engine) load(
@@ -38,7 +40,10 @@ func (e *Engine) load(
 ) (*config.Config, config.Files, hcl.Diagnostics) {
 	apart := worker.New(worker.Options{Command: e.o.Worker, Name: "the check of scripts", Logger: slog.New(slog.DiscardHandler)})
 	defer apart.End()
+	e.parsing.Lock()
+	defer e.parsing.Unlock()
 	cfg, files, diags := config.Load(ctx, path, config.Options{
+		Parsed:           &e.parsed,
 		Adapters:         adapters,
 		Bundled:          e.o.Adapters,
 		Destinations:     destination.Schemas(),
@@ -104,8 +109,37 @@ func (e *Engine) attached(cfg *config.Config) (diags hcl.Diagnostics) {
 	return diags
 }
 
-// described lets the configuration ask adapters through the host.
-type described struct{ host *host.Host }
+// described lets the configuration ask adapters through the host. A source that runs as it stands in the configuration was validated, and
+// is not again: there may be thousands.
+type described struct {
+	host *host.Host
+	runs map[sourceSum]bool
+}
+
+// sourceSum tells apart what adapters are asked to validate.
+type sourceSum [sha256.Size]byte
+
+func sumOfSource(a config.Adapter, data []byte) sourceSum {
+	h := sha256.New()
+	for _, part := range []string{a.Name, a.Path, a.SHA256} {
+		h.Write(append(binary.AppendUvarint(nil, uint64(len(part))), part...))
+	}
+	h.Write(data)
+	return sourceSum(h.Sum(nil))
+}
+
+// runs has the sources that are open, or are to be.
+func (e *Engine) runs() map[sourceSum]bool {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	sums := map[sourceSum]bool{}
+	if e.running != nil {
+		for _, s := range e.running.sources {
+			sums[sumOfSource(s.config.Adapter, s.config.Config)] = true
+		}
+	}
+	return sums
+}
 
 func (d described) Describe(ctx context.Context, a config.Adapter) (sdk.Info, schema.Schema, error) {
 	description, err := d.host.Describe(ctx, host.Adapter(a))
@@ -113,6 +147,9 @@ func (d described) Describe(ctx context.Context, a config.Adapter) (sdk.Info, sc
 }
 
 func (d described) Validate(ctx context.Context, a config.Adapter, data []byte) error {
+	if d.runs[sumOfSource(a, data)] {
+		return nil
+	}
 	return d.host.Validate(ctx, host.Adapter(a), data)
 }
 

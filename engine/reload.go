@@ -22,6 +22,7 @@ func (e *Engine) Reload(ctx context.Context) (*operate.Reloaded, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.o.Logger.Debug("the configuration is read again")
 	done, err := e.reload(r)
 	if errors.Is(err, operate.ErrNotRunning) {
 		return nil, err

@@ -13,8 +13,6 @@ import (
 	"slices"
 	"sync"
 
-	"golang.org/x/time/rate"
-
 	"github.com/rounds-engine/rounds/engine/alert"
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/engine/delivery"
@@ -33,7 +31,7 @@ type running struct {
 	engine *Engine
 	state  *badgerstore.Store
 	ctx    context.Context // of all loops
-	hurry  *rate.Limiter
+	hurry  *hurry
 
 	read     func(context.Context) (*config.Config, error)
 	offline  bool       // nothing runs, and nothing is to be started
@@ -77,7 +75,7 @@ type opened struct {
 
 func newRunning(ctx context.Context, e *Engine, state *badgerstore.Store) *running {
 	return &running{
-		engine: e, state: state, ctx: ctx, hurry: rate.NewLimiter(hurryPerSecond, hurryPerSecond),
+		engine: e, state: state, ctx: ctx, hurry: new(hurry),
 		pipelines: map[string]*polling{}, destinations: map[string]*delivering{}, sources: map[string]*opened{},
 		meter: alert.NewMeter(), stopAlerts: func() {},
 	}

@@ -9,6 +9,8 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/engine/store"
@@ -74,4 +76,24 @@ func TestOneOfSeveralPipelinesOfAFeedGoesFirst(t *testing.T) {
 			t.Errorf("without a the rival of %s is %q, want %q; the same as before: %t", p.Name, now, want[1], before == after)
 		}
 	}
+}
+
+// TestOverduePollsComeOneAfterAnother, but for those whose tick comes before their turn: they take none from the others.
+func TestOverduePollsComeOneAfterAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, begun := new(hurry), time.Now()
+		turn := func(before, want time.Duration, has bool) {
+			t.Helper()
+			at, ok := h.Turn(begun.Add(before))
+			if ok != has || ok && at.Sub(begun) != want {
+				t.Errorf("its turn is after %v (%t), want %v (%t)", at.Sub(begun), ok, want, has)
+			}
+		}
+		for i := range time.Duration(1000) {
+			turn(time.Hour, i*hurryEvery, true)
+			turn(i*hurryEvery, 0, false)
+		}
+		time.Sleep(time.Hour)
+		turn(2*time.Hour, time.Hour, true)
+	})
 }

@@ -111,6 +111,12 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
+func (o *output) holds(text string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return bytes.Contains(o.buf.Bytes(), []byte(text))
+}
+
 // startRun starts `rounds run` on a configuration with the state in dir/state; the test's end stops it.
 func startRun(t *testing.T, dir string, env []string, args ...string) *process {
 	t.Helper()

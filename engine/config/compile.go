@@ -32,6 +32,7 @@ func (l *loader) compile(expr hclsyntax.Expression, labels []string, self string
 		l.errorf(at, "Text instead of a path", "In quotes this is the same text for every record. Without quotes it is a path in the record: %s", text)
 		return nil, nil
 	}
+	expr = l.own(expr)
 	c := &compiler{loader: l, labels: labels, self: self, constants: map[hclsyntax.Node]bool{}}
 	_ = hclsyntax.VisitAll(expr, c.pathAsKey)
 	for _, use := range uses(expr) {
@@ -78,6 +79,23 @@ func (l *loader) compile(expr hclsyntax.Expression, labels []string, self string
 		return nil, nil
 	}
 	return e, needs
+}
+
+// own gives an expression that may be changed: what was parsed serves the next reading, too.
+func (l *loader) own(expr hclsyntax.Expression) hclsyntax.Expression {
+	if path, ok := expr.(*hclsyntax.ScopeTraversalExpr); ok {
+		own := *path
+		return &own
+	}
+	at := expr.Range()
+	own, diags := hclsyntax.ParseExpression(at.SliceBytes(l.files[at.Filename].Bytes), at.Filename, at.Start)
+	if len(diags) == 0 && own.Range() == at && len(bounded(own)) == 0 {
+		return own
+	}
+	if l.opts.Parsed != nil {
+		delete(l.opts.Parsed.files, at.Filename) // as it is changed, it does not serve again
+	}
+	return expr
 }
 
 // gives says whether a value, which may be known in part, can be one of a type.

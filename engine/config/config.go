@@ -146,6 +146,8 @@ type Options struct {
 	// CheckScript compiles a mapping, whose imports may not leave dir; an isolated one runs nowhere but in a process of its own. The
 	// error's text says where in the script and is shown; it holds no values. May be nil.
 	CheckScript func(dir, path string, isolated bool) error
+	// Parsed has the files of the reading before and takes those of this one; nil: all are parsed.
+	Parsed *Parsed
 	// Schemas are the names of the shipped schemas, and CheckSchema compiles a schema as CheckScript does a script. May be nil.
 	Schemas     []string
 	CheckSchema func(dir, schema string) error

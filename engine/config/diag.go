@@ -188,6 +188,9 @@ func btoi(b bool) int {
 
 // nearest is the known name that is most like the given one; empty when none is.
 func nearest(given string, known []string) string {
+	if slices.Contains(known, given) {
+		return given
+	}
 	best, distance := "", max(len(given)/3, 2)+1
 	for _, name := range known {
 		d := levenshtein.Distance(strings.ToLower(given), strings.ToLower(name), nil)

@@ -11,11 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/schema"
@@ -36,7 +38,7 @@ func Load(ctx context.Context, path string, o Options) (*Config, Files, hcl.Diag
 	l := &loader{
 		ctx: ctx, opts: o, config: &Config{}, files: Files{}, broken: map[string]bool{}, unsure: map[string]bool{}, hidden: map[string][]hcl.Range{},
 		shown:  map[string][]hcl.Range{},
-		blocks: map[string]*hclsyntax.Block{}, scripts: map[checked]error{}, used: map[string]*adapter{},
+		blocks: map[string]*hclsyntax.Block{}, scripts: map[checked]error{}, schemas: map[string]error{}, used: map[string]*adapter{},
 		queues:  map[string]string{},
 		localOf: map[string]*hclsyntax.Attribute{}, valuesOf: map[string][]hclsyntax.Expression{},
 	}
@@ -78,6 +80,7 @@ type loader struct {
 	used       map[string]*adapter         // by name
 	feeds      map[string]*object          // sources that could be read, by ID
 	scripts    map[checked]error           // what the check of a script found
+	schemas    map[string]error            // the same of a schema, by path or by the name of a shipped one
 	queues     map[string]string           // which pipeline polls a feed of which only one can
 	expands    bool                        // the pipeline that is read has an expand block
 	localOf    map[string]*hclsyntax.Attribute
@@ -135,16 +138,45 @@ func (l *loader) find(path string) []string {
 	return names
 }
 
+// Parsed are the files of the last configuration that was read with it, so that the next reading parses only what has changed. It is
+// good for one reading at a time.
+type Parsed struct{ files map[string]*parsed }
+
+// readAll reads the files, as many at a time as there are processors, and takes them over in their order.
 func (l *loader) readAll(names []string) {
-	for _, name := range names {
-		text, err := readBounded(name, maxHCL)
-		if err != nil {
+	files := make([]*parsed, len(names))
+	errs := make([]error, len(names))
+	before := l.opts.Parsed
+	if before == nil {
+		before = new(Parsed)
+	}
+	var reading errgroup.Group
+	reading.SetLimit(runtime.GOMAXPROCS(0))
+	for i, name := range names {
+		reading.Go(func() error {
+			text, err := readBounded(name, maxHCL)
+			if errs[i] = err; err != nil {
+				return nil
+			}
+			if files[i] = before.files[name]; files[i] == nil || string(files[i].file.Bytes) != text {
+				files[i] = parse(name, text)
+			}
+			return nil
+		})
+	}
+	_ = reading.Wait() // each file has its own error
+	before.files = map[string]*parsed{}
+	for i, name := range names {
+		if err := errs[i]; err != nil {
 			l.broken[name] = true
 			l.diags = append(l.diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unreadable file",
 				Detail: fmt.Sprintf("%q can't be read: %s.", name, reason(err))})
 			continue
 		}
-		body, ok := l.parse(name, text)
+		if files[i].clean() {
+			before.files[name] = files[i]
+		}
+		body, ok := l.accept(files[i])
 		if !ok {
 			l.broken[name] = true
 		}
@@ -152,18 +184,43 @@ func (l *loader) readAll(names []string) {
 	}
 }
 
+// parsed is what came of the text of a file. What is made of it does not change it (see own).
+type parsed struct {
+	name  string
+	file  *hcl.File
+	deep  *hcl.Range // where it is nested too deep; nil: nowhere
+	diags hcl.Diagnostics
+	wrong []hcl.Range // numbers that are out of range
+}
+
+func parse(name, text string) *parsed {
+	p := &parsed{name: name, file: &hcl.File{Bytes: []byte(text), Body: &hclsyntax.Body{}}}
+	if p.deep = tooDeep(p.file.Bytes, name); p.deep == nil {
+		p.file, p.diags = hclsyntax.ParseConfig(p.file.Bytes, name, hcl.InitialPos)
+		p.wrong = bounded(p.file.Body.(*hclsyntax.Body))
+	}
+	return p
+}
+
+func (p *parsed) clean() bool { return p.deep == nil && len(p.diags) == 0 && len(p.wrong) == 0 }
+
 // parse reads the text of a file; ok is false when something of it is not in the tree.
 func (l *loader) parse(name, text string) (body *hclsyntax.Body, ok bool) {
-	if at := tooDeep([]byte(text), name); at != nil {
-		l.files[name], l.unsure[name] = &hcl.File{Bytes: []byte(text)}, true
-		l.errorf(*at, "Nested too deep", "More than %d brackets and operators are nested here.", maxNesting)
-		return &hclsyntax.Body{}, false
+	return l.accept(parse(name, text))
+}
+
+// accept takes over what came of a file.
+func (l *loader) accept(p *parsed) (body *hclsyntax.Body, ok bool) {
+	l.files[p.name] = p.file
+	body = p.file.Body.(*hclsyntax.Body)
+	if p.deep != nil {
+		l.unsure[p.name] = true
+		l.errorf(*p.deep, "Nested too deep", "More than %d brackets and operators are nested here.", maxNesting)
+		return body, false
 	}
-	file, diags := hclsyntax.ParseConfig([]byte(text), name, hcl.InitialPos)
-	l.files[name] = file
-	body, ok = file.Body.(*hclsyntax.Body), !l.syntax(name, text, diags)
-	for _, at := range bounded(body) {
-		l.unsure[name], ok = true, false
+	ok = !l.syntax(p.name, string(p.file.Bytes), p.diags)
+	for _, at := range p.wrong {
+		l.unsure[p.name], ok = true, false
 		l.errorf(at, "Wrong value", "This number is out of range.")
 	}
 	return body, ok
@@ -180,7 +237,8 @@ func tooDeep(src []byte, name string) *hcl.Range {
 	}
 	open, depth := []bracket{{hclsyntax.TokenOBrace, 0}}, 0
 	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos) // what is wrong, the parser says too
-	for _, t := range tokens {
+	for i := range tokens {
+		t := &tokens[i]
 		inner := open[len(open)-1]
 		switch t.Type {
 		case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl:

@@ -241,7 +241,10 @@ func TestEveryMistakeIsShownWithItsLineAndNoneShowsASecret(t *testing.T) {
 	for _, name := range directories(t, "testdata/mistakes") {
 		t.Run(name, func(t *testing.T) {
 			t.Chdir(filepath.Join("testdata", "mistakes", name))
-			c, files, diags := config.Load(t.Context(), ".", given(t, options("../../secrets"), "."))
+			o := given(t, options("../../secrets"), ".")
+			o.Parsed = new(config.Parsed)
+			_, _, _ = config.Load(t.Context(), ".", o)
+			c, files, diags := config.Load(t.Context(), ".", o) // the second reading tells the same
 			if c != nil || !diags.HasErrors() {
 				t.Fatal("the mistake was accepted")
 			}
@@ -272,7 +275,10 @@ func TestGoodConfiguration(t *testing.T) {
 	for _, name := range directories(t, "testdata/good") {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join("testdata", "good", name)
-			c, files, diags := config.Load(t.Context(), dir, given(t, options("testdata/secrets"), dir))
+			o := given(t, options("testdata/secrets"), dir)
+			o.Parsed = new(config.Parsed)
+			_, _, _ = config.Load(t.Context(), dir, o)
+			c, files, diags := config.Load(t.Context(), dir, o) // the second reading tells the same
 			if len(diags) > 0 {
 				var text bytes.Buffer
 				config.WriteDiagnostics(&text, files, diags, false, 0)
@@ -291,6 +297,40 @@ func TestGoodConfiguration(t *testing.T) {
 			}
 			golden(t, filepath.Join(dir, "want.json"), bytes.ReplaceAll(got.Bytes(), []byte(here), []byte("DIR")))
 		})
+	}
+}
+
+// TestOnlyFilesThatChangedAreParsedAgain: and a mistake is told each time.
+func TestOnlyFilesThatChangedAreParsedAgain(t *testing.T) {
+	dir := t.TempDir()
+	o := options("")
+	o.Parsed = new(config.Parsed)
+	table := func(key string) string { return fmt.Sprintf("table \"a\" {\n  values = { %s = \"1\" }\n}\n", key) }
+	read := func(a, b string) (bodies [2]hcl.Body, tables map[string]map[string]string, mistakes int) {
+		t.Helper()
+		write(t, filepath.Join(dir, "a.hcl"), a)
+		write(t, filepath.Join(dir, "b.hcl"), b)
+		c, files, diags := config.Load(t.Context(), dir, o)
+		if c != nil {
+			tables = c.Tables
+		}
+		return [2]hcl.Body{files[filepath.Join(dir, "a.hcl")].Body, files[filepath.Join(dir, "b.hcl")].Body}, tables, len(diags)
+	}
+	first, _, n := read(table("x"), "locals {\n  l = 1\n}\n")
+	if n > 0 {
+		t.Fatal("mistakes in the first reading")
+	}
+	second, tables, n := read(table("y"), "locals {\n  l = 1\n}\n")
+	if n > 0 || tables["a"]["y"] != "1" || second[0] == first[0] || second[1] != first[1] {
+		t.Errorf("after a.hcl was changed: %v, the files are the same: %t %t", tables, second[0] == first[0], second[1] == first[1])
+	}
+	for range 2 {
+		if _, tables, n := read(table("y"), "locals {\n  l = \n}\n"); tables != nil || n != 1 {
+			t.Errorf("a mistake: %v, %d are told", tables, n)
+		}
+	}
+	if _, tables, n := read(table("z"), ""); n > 0 || tables["a"]["z"] != "1" {
+		t.Errorf("when it is corrected: %v, %d are told", tables, n)
 	}
 }
 

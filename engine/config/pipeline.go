@@ -209,13 +209,13 @@ type checked struct {
 
 // script checks that a script is there and compiles.
 func (l *loader) script(at hcl.Range, name, path string, isolated bool) {
-	hint := meant(filepath.Base(path), filesIn(filepath.Dir(path)))
-	if !l.file(at, "script", name, path, hint) || l.opts.CheckScript == nil {
-		return
-	}
 	this := checked{path, isolated}
 	problem, known := l.scripts[this]
 	if !known {
+		hint := func() string { return meant(filepath.Base(path), filesIn(filepath.Dir(path))) }
+		if !l.file(at, "script", name, path, hint) || l.opts.CheckScript == nil {
+			return
+		}
 		problem = l.opts.CheckScript(l.dir, path, isolated)
 		l.scripts[this] = problem
 	}
@@ -226,31 +226,39 @@ func (l *loader) script(at hcl.Range, name, path string, isolated bool) {
 
 // schema checks that a schema is there and compiles. It gives the name of a shipped one as it is, and the absolute path of a file.
 func (l *loader) schema(at hcl.Range, name string) string {
+	shipped := slices.Contains(l.opts.Schemas, name)
 	schema := name
-	if !slices.Contains(l.opts.Schemas, name) {
+	if !shipped {
 		schema = absolute(l.dir, name)
-		hint := meantOr(name, l.opts.Schemas, "Without a file there are")
-		if files := filesIn(filepath.Dir(schema)); nearest(filepath.Base(schema), files) != "" {
-			hint = meant(filepath.Base(schema), files)
+	}
+	problem, known := l.schemas[schema]
+	if !known {
+		hint := func() string {
+			if files := filesIn(filepath.Dir(schema)); nearest(filepath.Base(schema), files) != "" {
+				return meant(filepath.Base(schema), files)
+			}
+			return meantOr(name, l.opts.Schemas, "Without a file there are")
 		}
-		if !l.file(at, "schema", name, schema, hint) {
+		if !shipped && !l.file(at, "schema", name, schema, hint) {
 			return ""
 		}
-	}
-	if l.opts.CheckSchema != nil {
-		if problem := l.opts.CheckSchema(l.dir, schema); problem != nil {
-			l.errorf(at, "Invalid schema", "%s", sentence(problem.Error()))
+		if l.opts.CheckSchema != nil {
+			problem = l.opts.CheckSchema(l.dir, schema)
 		}
+		l.schemas[schema] = problem
+	}
+	if problem != nil {
+		l.errorf(at, "Invalid schema", "%s", sentence(problem.Error()))
 	}
 	return schema
 }
 
 // file checks that a file is there.
-func (l *loader) file(at hcl.Range, what, name, path, hint string) bool {
+func (l *loader) file(at hcl.Range, what, name, path string, hint func() string) bool {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		l.errorf(at, "Missing "+what, "There is no file %q. A relative path starts at the directory of the .hcl file.%s", name, hint)
+		l.errorf(at, "Missing "+what, "There is no file %q. A relative path starts at the directory of the .hcl file.%s", name, hint())
 	case err != nil:
 		l.errorf(at, "Unreadable "+what, "The file %q can't be read: %s.", name, reason(err))
 	case !info.Mode().IsRegular():

@@ -18,7 +18,8 @@ import (
 // by others and may log or return what it was given.
 type hidden struct {
 	mu     sync.RWMutex
-	values []string
+	known  map[string]bool
+	values []string // the longest first: one may be part of another
 }
 
 // minSecret is the length from which on a value is hidden. Shorter ones hide nothing and would riddle the log.
@@ -29,13 +30,19 @@ const instead = "[secret]"
 func (h *hidden) add(values []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.known == nil {
+		h.known = map[string]bool{}
+	}
+	before := len(h.values)
 	for _, v := range values {
-		if !slices.Contains(h.values, v) {
+		if !h.known[v] {
+			h.known[v] = true
 			h.values = append(h.values, v)
 		}
 	}
-	// The longest first: one may be part of another.
-	slices.SortFunc(h.values, func(a, b string) int { return len(b) - len(a) })
+	if len(h.values) > before {
+		slices.SortFunc(h.values, func(a, b string) int { return len(b) - len(a) })
+	}
 }
 
 // in gives text without the values.

@@ -136,7 +136,7 @@ func (w *window) expand(ctx context.Context, parents []*item) (map[*item][]sdk.C
 // has to be tried again.
 func (w *window) workChildren(ctx context.Context, parents []*item, children map[*item][]sdk.Change, more bool) error {
 	kids := &window{
-		Pipeline: w.Pipeline, begin: w.begin, polled: w.polled, from: w.since, more: w.more || more, fetched: w.fetched, stats: w.stats, trace: w.trace,
+		Pipeline: w.Pipeline, begin: w.begin, polled: w.polled, from: w.from, since: w.since, more: w.more || more, fetched: w.fetched, stats: w.stats, trace: w.trace,
 		info: sdk.Feed{Kind: w.Expand.Name, Class: sdk.Timestamp, Version: sdk.Coarse}, parents: map[sdk.Ref]*sdk.Change{},
 	}
 	var page sdk.Page

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rounds-engine/rounds/engine/pipeline"
@@ -144,6 +145,27 @@ func TestChildrenFromBeforeTheStartAreKnown(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAKnownChildIsToldWhateverItsDate: only one that is seen for the first time may have been there before the start. One that is known
+// and another now has changed since, also when its change is dated before the start, as one that was made then and became visible late.
+func TestAKnownChildIsToldWhateverItsDate(t *testing.T) {
+	simulate(t, func(r *rig) {
+		c := r.expand()
+		r.config.Start.Now = true
+		c.order("1", "old")
+		time.Sleep(time.Hour)
+		stop := r.start()
+		pass(10 * time.Minute)
+		c.order("1", "new")
+		pass(2 * time.Minute)
+		r.expect("new@1")
+		c.do(func() { c.orders["1"][0].V++ })
+		c.set("1", time.Now().Format(time.RFC3339Nano), "")
+		pass(2 * time.Minute)
+		stop()
+		r.expect("new@1", "old@2")
+	})
 }
 
 // TestInvariant1AParentWaitsForItsChildren: one of them can't be worked off now.
@@ -301,6 +323,76 @@ func TestAnExpansionThatFails(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// TestADeadParentIsExpandedAgain when a person asks for it: its row says that it was worked off, so it does not come again by itself.
+func TestADeadParentIsExpandedAgain(t *testing.T) {
+	for name, failing := range map[string]int{"": 0, "a commit fails": 1, "another commit fails": 2} {
+		t.Run(name, func(t *testing.T) {
+			simulateWith(t, tiny, func(r *rig) {
+				c := r.expand()
+				r.config.Every, r.config.KeepPrevious = 10*time.Minute, true
+				for i := range 3 {
+					c.order(strconv.Itoa(i), fmt.Sprint("o", i))
+				}
+				missing := true
+				c.answer = func(ref sdk.Ref) (string, error) {
+					if missing && ref.ID == canary+"2" {
+						return "", sdk.NotFound("GET /orders/{id}: 404")
+					}
+					of := "o" + strings.TrimPrefix(ref.ID, canary)
+					return fmt.Sprintf(`{"orders":[{"id":%q,"v":1},{"id":%q,"v":1}]}`, canary+of, canary+of+"b"), nil
+				}
+				again := func() (counts pipeline.Counts, err error) {
+					rec, err := record.Unmarshal(r.dead()[0].Record)
+					if err != nil {
+						r.Fatal(err)
+					}
+					ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+					defer cancel()
+					return r.loop.ExpandAgain(ctx, rec.Change)
+				}
+				stop := r.start()
+				pass(time.Second)
+				r.expect("o0@1", "o0b@1", "o1@1", "o1b@1")
+				r.expectDead("2@" + r.dead()[0].Version + " fetch not_found")
+				due := r.loop.Status().Next
+				if _, err := again(); err == nil || !strings.Contains(err.Error(), "404") {
+					t.Errorf("what fails again: %v", err)
+				}
+				r.expectDead("2@" + r.dead()[0].Version + " fetch not_found")
+				synctest.Wait()
+				if st := r.loop.Status(); st.State != pipeline.Waiting || !st.Next.Equal(due) {
+					t.Errorf("the pipeline is %s, its next poll has another time", st.State)
+				}
+				c.do(func() { missing = false })
+				if failing > 0 {
+					from := r.commits
+					r.ehr.do(func() {
+						r.before = func(n int, _ store.Batch) error {
+							if n == from+failing {
+								return store.ErrUnknown
+							}
+							return nil
+						}
+					})
+					if _, err := again(); err == nil {
+						t.Error("a commit failed, and it is called good")
+					}
+					pass(10 * time.Second)
+				}
+				if _, err := again(); err != nil {
+					t.Error(err)
+				}
+				if counts, err := again(); err != nil || counts.Mapped > 0 {
+					t.Errorf("once more: %+v, %v", counts, err)
+				}
+				pass(time.Hour)
+				stop()
+				r.expect("o0@1", "o0b@1", "o1@1", "o1b@1", "o2@1", "o2b@1")
+			})
+		})
 	}
 }
 

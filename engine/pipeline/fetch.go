@@ -8,7 +8,10 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/attribute"
 
@@ -145,6 +148,64 @@ func (f *Fetch) ids(r *record.Record) (ids []string, asked bool, err error) {
 // bare says that the record is a deletion of which nothing else is told.
 func bare(r *record.Record) bool {
 	return r.Change.Op == sdk.Deleted && rawjson.IsNull(r.Change.Data)
+}
+
+// settled says when the second is over, or what else the feed's precision is, in which the newest of a page's changes was made whose own
+// details are fetched; zero: it is, or there is none. What changes within it once more has the same version by then, and where the data
+// tell no more than that something changed, the same data: it would never be told. So its details are fetched afterwards, and have both
+// changes in them.
+//
+// A precision of more than a second can't be waited for.
+func (w *window) settled(fresh []*item, now time.Time) (due time.Time) {
+	unit := w.info.Precision
+	if unit <= 0 || unit > time.Second {
+		return due
+	}
+	if now.IsZero() {
+		now = w.polled
+	}
+	for _, it := range fresh {
+		c := it.rec.Change
+		finer := !c.Time.Equal(c.Time.Truncate(unit)) // than is said: two changes have two times
+		if left := c.Time.Add(unit).Sub(now); !finer && left > 0 && w.versionKind(c) != sdk.Exact && w.asksForItself(it.rec) {
+			// A server whose clock is cut to the second is up to a unit farther, and one whose records are dated by another clock is anywhere.
+			if at := w.polled.Add(min(left, 2*unit)); at.After(due) {
+				due = at
+			}
+		}
+	}
+	return due
+}
+
+// asksForItself says whether what is fetched for a change is of the record itself, by its id, and not of others (the patient of an
+// appointment), which have changes of their own.
+func (w *window) asksForItself(r *record.Record) bool {
+	if w.Expand != nil {
+		return true
+	}
+	return slices.ContainsFunc(w.Fetches, func(f Fetch) bool {
+		ids, _, _ := (&Fetch{ID: f.ID, ForEach: f.ForEach}).ids(r) // one that needs what is not fetched yet asks for others
+		return slices.ContainsFunc(ids, func(id string) bool { return within(r.Change.Ref.ID, id) })
+	})
+}
+
+// within says whether an id is another one or a part of it, as of Appointment/7.
+func within(id, whole string) bool {
+	letter := func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
+	for at := 0; id != ""; {
+		i := strings.Index(whole[at:], id)
+		if i < 0 {
+			return false
+		}
+		begin, end := at+i, at+i+len(id)
+		before, _ := utf8.DecodeLastRuneInString(whole[:begin])
+		after, _ := utf8.DecodeRuneInString(whole[end:])
+		if !letter(before) && !letter(after) {
+			return true
+		}
+		at = begin + 1
+	}
+	return false
 }
 
 // get gives what the wants ask for. What this window has not fetched yet, and what may be remembered longer does not hold, is

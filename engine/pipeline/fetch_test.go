@@ -4,8 +4,10 @@
 package pipeline_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,6 +77,85 @@ func TestWhatIsFetchedIsNotOlderThanTheChange(t *testing.T) {
 				raw, _ := rawjson.Get(r.outbox()[1].Body, "fetched", "chart", "list", "0")
 				if !strings.Contains(string(raw), test.want) || len(r.ehr.fetches) != test.fetches {
 					t.Errorf("fetched %s in %d calls, want %s in %d", raw, len(r.ehr.fetches), test.want, test.fetches)
+				}
+			})
+		})
+	}
+}
+
+// TestInvariant1ASecondChangeWithinTheSecondIsFetched: the list tells an identifier and a time of a second's precision, and all else is
+// fetched. A poll falls between two changes of one second, which look the same in the list.
+func TestInvariant1ASecondChangeWithinTheSecondIsFetched(t *testing.T) {
+	for _, x := range []struct {
+		name      string
+		version   sdk.VersionKind
+		precision time.Duration
+		digits    time.Duration // of the times, in fact
+		clock     time.Duration // of the server's, less that of its records
+		tells     bool          // its clock
+		waits     time.Duration // at most
+		hidden    bool          // the second change can't be told
+		id        string        // what is fetched, of the members of the data; empty: that of the record itself
+	}{
+		{"coarse", sdk.Coarse, time.Second, time.Second, 0, true, time.Second, false, ""},
+		{"without a version", sdk.None, time.Second, time.Second, 0, true, time.Second, false, ""},
+		{"without the server's clock", sdk.Coarse, time.Second, time.Second, 0, false, time.Second, false, ""},
+		{"records are dated by a clock that is ahead", sdk.Coarse, time.Second, time.Second, -time.Hour, true, 2 * time.Second, false, ""},
+		{"times are finer than is said", sdk.Coarse, time.Second, time.Millisecond, 0, true, 0, false, ""},
+		{"exact", sdk.Exact, time.Second, time.Millisecond, 0, true, 0, false, ""},
+		{"a minute is not waited for", sdk.Coarse, time.Minute, time.Minute, 0, true, 0, true, ""},
+		{"what is fetched has changes of its own", sdk.Coarse, time.Second, time.Second, 0, true, 0, true, "patient"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			simulate(t, func(r *rig) {
+				r.ehr.feed.Version, r.ehr.feed.Precision = x.version, x.precision
+				r.config.Every, r.config.Overlap = 24*time.Hour, 2*time.Minute
+				r.config.Fetches = []pipeline.Fetch{{Name: "visit", Resource: "visit", ID: inData(cmp.Or(x.id, "id"))}}
+				r.config.Delivers[0].Map = func(_ context.Context, rec *record.Record, _ pipeline.MapContext) ([]byte, error) {
+					return rec.Fetched["visit"], nil
+				}
+				state, made := 0, time.Time{}
+				waited := time.Duration(-1)
+				r.ehr.onFetch = func(_ context.Context, refs []sdk.Ref) ([]sdk.Result, error) {
+					waited = time.Since(made) - 100*time.Millisecond
+					var now []byte
+					r.ehr.do(func() { now = fmt.Appendf(nil, "%d", state) })
+					return []sdk.Result{{Data: now}}, nil
+				}
+				r.ehr.onPoll = func(_ int, q sdk.Query) (sdk.Page, error) {
+					page := r.ehr.page(q)
+					if page.Now = page.Now.Add(x.clock).Truncate(time.Second); !x.tells {
+						page.Now = time.Time{}
+					}
+					return page, nil
+				}
+				change := func() {
+					at := time.Now().Truncate(x.digits)
+					version := map[bool]string{true: at.Format(time.RFC3339Nano)}[x.version != sdk.None]
+					r.ehr.do(func() { state++ })
+					r.ehr.setAt(at, "1", version, "p")
+				}
+				poll := func() { go func() { _, _ = r.loop.Poll(r.Context()) }() }
+
+				stop := r.start()
+				pass(time.Minute)
+				time.Sleep(time.Until(time.Now().Truncate(time.Minute).Add(time.Minute + 100*time.Millisecond)))
+				change()
+				made = time.Now()
+				time.Sleep(100 * time.Millisecond)
+				poll()
+				time.Sleep(100 * time.Millisecond)
+				change()
+				pass(10 * time.Second)
+				if waited > x.waits || waited < 0 {
+					t.Errorf("details were asked for %s after the page, want %s at most", waited, x.waits)
+				}
+				poll()
+				pass(10 * time.Second)
+				stop()
+				box := r.outbox()
+				if told := len(box) > 0 && string(box[len(box)-1].Body) == "2"; told == x.hidden {
+					t.Errorf("the second change is told: %t, by %d notifications", told, len(box))
 				}
 			})
 		})

@@ -43,8 +43,11 @@ type Condition interface {
 	EvalBool(*record.Record) (bool, error)
 }
 
-// Limiter spaces the overdue polls of all pipelines; *rate.Limiter is one.
-type Limiter interface{ Wait(context.Context) error }
+// Limiter spaces the overdue polls of all pipelines.
+type Limiter interface {
+	// Turn gives when one more may be made. It is false when that would not be before an instant; then none is taken up.
+	Turn(before time.Time) (time.Time, bool)
+}
 
 // Start is where a pipeline begins that has no watermark yet: at the instant of its first start, or at At; the zero value is
 // the beginning of all records.
@@ -197,7 +200,7 @@ func New(c Config) (*Pipeline, error) {
 	}
 	p := &Pipeline{
 		Config: c, levels: levels, log: c.Logger.With("pipeline", c.Name), attempts: map[sdk.Ref]int{}, kept: newCache(keptCache),
-		remarked: map[string]time.Time{}, watched: &watched{asked: make(chan chan polled)},
+		remarked: map[string]time.Time{}, watched: &watched{asked: make(chan request)},
 	}
 	p.is(Stopped, nil)
 	steps := p.mapStep(len(c.Delivers))
@@ -239,11 +242,7 @@ func (p *Pipeline) own(ctx context.Context, failures *int) error {
 	}()
 	p.feed, p.recover = feed, true
 
-	due, err := p.firstPoll(ctx)
-	if err != nil {
-		return err
-	}
-	state := Waiting
+	due, state := p.firstPoll(), Waiting
 	for {
 		p.is(state, func(st *Status) { st.Next, st.Polled = due, feed.Position().Polled })
 		asked, owned := p.next(ctx, due)
@@ -251,24 +250,27 @@ func (p *Pipeline) own(ctx context.Context, failures *int) error {
 			return store.ErrFenced
 		}
 		if ctx.Err() != nil {
-			if asked != nil {
-				asked <- polled{err: failf("the pipeline is stopping")}
-			}
+			asked.tell(polled{err: failf("the pipeline is stopping")})
 			return ctx.Err()
 		}
 		before := p.feed.Position().Commit
 		p.is(Polling, nil)
 		var got stats
 		err := contain(func() (err error) {
-			got, err = p.window(ctx)
+			if asked.parent != nil {
+				got, err = p.expandAgain(ctx, *asked.parent)
+			} else {
+				got, err = p.window(ctx)
+			}
 			return err
 		})
-		if asked != nil {
-			asked <- polled{got.counts(), showable(err)}
-		}
+		asked.tell(polled{got.counts(), showable(err)})
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrUnknown), errors.Is(err, store.ErrStale):
+			return err
+		case asked.parent != nil: // what is due stays due
 		case err == nil:
 			if *failures > 0 {
 				p.log.Info("the pipeline works again", "after_failures", *failures)
@@ -279,8 +281,6 @@ func (p *Pipeline) own(ctx context.Context, failures *int) error {
 			if due.Before(p.rest) {
 				due = p.rest
 			}
-		case errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrUnknown), errors.Is(err, store.ErrStale):
-			return err
 		case sdk.CodeOf(err) == sdk.CodeWatermarkExpired:
 			p.log.Error("there is a gap in the feed, the pipeline pauses: the server no longer has all changes since the last poll",
 				"error", sdk.Safe(err), "to_resume", "rounds state set "+p.Name+" --start now|beginning|INSTANT")
@@ -340,8 +340,8 @@ func (p *Pipeline) until(ctx context.Context, due time.Time) bool {
 	return true
 }
 
-// next waits for the next poll: that of an instant, or one that is asked for before. False when the ownership was lost.
-func (p *Pipeline) next(ctx context.Context, due time.Time) (asked chan<- polled, owned bool) {
+// next waits for the next poll: that of an instant, or what is asked for before. False when the ownership was lost.
+func (p *Pipeline) next(ctx context.Context, due time.Time) (asked request, owned bool) {
 	t := time.NewTimer(time.Until(due))
 	defer t.Stop()
 	select {
@@ -349,17 +349,17 @@ func (p *Pipeline) next(ctx context.Context, due time.Time) (asked chan<- polled
 	case <-t.C:
 	case asked = <-p.watched.asked:
 	case <-p.feed.Lost():
-		return nil, false
+		return asked, false
 	}
 	return asked, true
 }
 
-// refuse waits for whatever comes first. A poll that is asked for meanwhile is not made, for the cause.
+// refuse waits for whatever comes first. What is asked for meanwhile is not done, for the cause.
 func (p *Pipeline) refuse(ctx context.Context, over <-chan time.Time, lost <-chan struct{}, cause error) {
 	for {
 		select {
 		case asked := <-p.watched.asked:
-			asked <- polled{err: showable(cause)}
+			asked.tell(polled{err: showable(cause)})
 		case <-over:
 			return
 		case <-ctx.Done():

@@ -60,7 +60,10 @@ func (w *window) sieve(ctx context.Context, page sdk.Page) ([]*item, error) {
 	refs := make([]sdk.Ref, len(page.Changes))
 	for i, c := range page.Changes {
 		changes[i] = w.readable(c)
-		states[i], refs[i] = w.state(changes[i]), changes[i].Ref
+	}
+	w.arrange(changes)
+	for i, c := range changes {
+		states[i], refs[i] = w.state(c), c.Ref
 	}
 	rows, err := w.rows(ctx, refs)
 	if err != nil {
@@ -135,16 +138,57 @@ func (w *window) sieve(ctx context.Context, page sdk.Page) ([]*item, error) {
 	return fresh, nil
 }
 
+// arrange puts the states of a record that a page lists in the order of their times, in the places that they have. Where the newest
+// comes first, the oldest would else be delivered last. A sequence and a queue tell by their own order what came after what.
+func (w *window) arrange(changes []sdk.Change) {
+	if w.info.Class == sdk.Sequence || w.info.Class == sdk.Queue {
+		return
+	}
+	newest, astray := make(map[sdk.Ref]time.Time, len(changes)), map[sdk.Ref][]int{}
+	for _, c := range changes {
+		switch {
+		case c.Time.IsZero():
+		case c.Time.Before(newest[c.Ref]):
+			astray[c.Ref] = nil
+		default:
+			newest[c.Ref] = c.Time
+		}
+	}
+	if len(astray) == 0 {
+		return
+	}
+	for i, c := range changes {
+		if _, of := astray[c.Ref]; of && !c.Time.IsZero() {
+			astray[c.Ref] = append(astray[c.Ref], i)
+		}
+	}
+	for _, places := range astray {
+		states := make([]sdk.Change, len(places))
+		for n, i := range places {
+			states[n] = changes[i]
+		}
+		slices.SortStableFunc(states, func(a, b sdk.Change) int { return a.Time.Compare(b.Time) })
+		for n, i := range places {
+			changes[i] = states[n]
+		}
+	}
+}
+
 // predates says whether a change of the very first window is provably from before the start. Such a change is remembered and
 // not delivered: the overlap before the start is read so that what becomes visible late is told from what was there.
 //
-// A scan whose records have no time tells what was there by listing it for the first time.
+// A scan whose records have no time tells what was there by listing it for the first time. So does, in any window, the first expansion of
+// a parent: what of its children is dated before the start was there. A child that is known has changed since.
 func (w *window) predates(c sdk.Change, known bool) bool {
+	from := w.from
+	if w.parents != nil && !known {
+		from = w.since
+	}
 	if w.info.Class == sdk.Scan && c.Time.IsZero() {
 		return w.Start.Now && !w.from.IsZero() && !known && c.Err == nil
 	}
 	unit := cmp.Or(w.info.Precision, time.Second) // where it is not known, as most times are told
-	return !c.Time.IsZero() && c.Time.Before(w.from) && !c.Time.Add(unit).After(w.from)
+	return !c.Time.IsZero() && c.Time.Before(from) && !c.Time.Add(unit).After(from)
 }
 
 func (w *window) item(c sdk.Change, row store.Row) *item {
@@ -248,6 +292,9 @@ func (w *window) comparable(row store.Row) bool {
 	return w.info.Class != sdk.Sequence || row.Epoch == w.feed.Position().Epoch
 }
 
+// tomorrow is farther ahead than clocks differ: a row that is dated so late is dated wrongly, and nothing is older for it.
+const tomorrow = 24 * time.Hour
+
 type verdict int
 
 const (
@@ -272,7 +319,7 @@ func (w *window) judge(row store.Row, known bool, c sdk.Change, s state, repeate
 		return seen // what it was before it could not be read
 	case !slices.Contains(row.Recent, s.sum) && (c.Err == nil || !slices.Contains(row.Recent, s.unread)), c.Time.After(row.Time):
 		return fresh
-	case repeated || !c.Time.IsZero() && c.Time.Before(row.Time):
+	case repeated || !c.Time.IsZero() && c.Time.Before(row.Time) && !row.Time.After(w.begin.Add(tomorrow)):
 		return stale
 	case w.info.History && w.versionKind(c) == sdk.Exact && !c.Time.IsZero():
 		return stale // a list of all versions uses none twice

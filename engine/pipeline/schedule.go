@@ -4,26 +4,27 @@
 package pipeline
 
 import (
-	"context"
 	"hash/fnv"
 	"time"
 )
 
-// firstPoll says when to poll after a start: at once (spaced by Hurry) when a tick has passed since the last window was begun
-// or a window was left half read, else at the next tick.
-func (p *Pipeline) firstPoll(ctx context.Context) (time.Time, error) {
+// firstPoll says when to poll after a start: when a tick has passed since the last window was begun or a window was left half read,
+// as soon as Hurry gives it a turn, else at the next tick. An overdue poll that would have its turn later than its tick is made at the
+// tick: these are spread already.
+func (p *Pipeline) firstPoll() time.Time {
 	now := time.Now()
 	pos := p.feed.Position()
 	tick := p.nextTick(now)
 	if pos.Cursor == nil && !pos.Polled.After(now) && p.nextTick(pos.Polled).Equal(tick) {
-		return tick, nil
+		return tick
 	}
-	if p.Hurry != nil {
-		if err := p.Hurry.Wait(ctx); err != nil {
-			return now, err
-		}
+	if p.Hurry == nil {
+		return now
 	}
-	return now, nil
+	if turn, ok := p.Hurry.Turn(tick); ok {
+		return turn
+	}
+	return tick
 }
 
 // nextTick is the first tick after t. Ticks stand at fixed instants, `every` apart, shifted by a hash of the pipeline's name:

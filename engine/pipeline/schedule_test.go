@@ -6,6 +6,7 @@ package pipeline_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,10 +23,10 @@ type hurry struct {
 	wait time.Duration
 }
 
-func (h *hurry) Wait(context.Context) error {
+func (h *hurry) Turn(before time.Time) (time.Time, bool) {
 	h.n++
-	time.Sleep(h.wait)
-	return nil
+	turn := time.Now().Add(h.wait)
+	return turn, turn.Before(before)
 }
 
 func TestTicksAreFixedAndSpreadByName(t *testing.T) {
@@ -91,6 +92,45 @@ func TestTheFirstPollAfterAStart(t *testing.T) {
 				r.run(time.Second)
 				if soon := len(r.ehr.polls) > polls; soon != test.soon || (h.n == 2) != test.soon {
 					t.Errorf("polled at once: %v, want %v; asked %d times for its turn", soon, test.soon, h.n)
+				}
+			})
+		})
+	}
+}
+
+// TestAnOverduePollThatWaitsForItsTurn is made at its tick if that comes first, and at once if a person asks for it: the pipeline owns its
+// state meanwhile.
+func TestAnOverduePollThatWaitsForItsTurn(t *testing.T) {
+	for name, asks := range map[string]bool{"comes at its tick": false, "comes when a person asks": true} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(r *rig) {
+				r.config.Hurry, r.config.Every = &hurry{wait: 2 * time.Hour}, time.Hour
+				if asks {
+					r.config.Hurry = &hurry{wait: time.Minute}
+				}
+				stop := r.start()
+				defer stop()
+				synctest.Wait()
+				st := r.loop.Status()
+				if st.State != pipeline.Waiting || asks != st.Next.Equal(time.Now().Add(time.Minute)) || st.Next.After(time.Now().Add(time.Hour)) {
+					t.Errorf("it waits so: %+v", st)
+				}
+				if asks {
+					if _, err := r.loop.Poll(r.Context()); err != nil {
+						t.Error(err)
+					}
+				} else {
+					pass(time.Until(st.Next))
+				}
+				var at []time.Time
+				r.ehr.do(func() { at = slices.Clone(r.ehr.pollAt) })
+				if len(at) != 1 {
+					t.Errorf("%d polls", len(at))
+				}
+				pass(3 * time.Hour)
+				r.ehr.do(func() { at = slices.Clone(r.ehr.pollAt) })
+				if !asks && !at[0].Equal(st.Next) || at[1].Sub(at[0]) > time.Hour || len(at) != 4 {
+					t.Errorf("polled at %v; the tick was %v", at, st.Next)
 				}
 			})
 		})

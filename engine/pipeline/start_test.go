@@ -4,6 +4,7 @@
 package pipeline_test
 
 import (
+	"context"
 	"strconv"
 	"strings"
 	"testing"
@@ -55,19 +56,33 @@ func TestTheSecondOfTheStartIsDelivered(t *testing.T) {
 
 // TestAStartNowFollowsAServersClockThatIsBehind: a change after the start is dated before it by the server.
 func TestAStartNowFollowsAServersClockThatIsBehind(t *testing.T) {
-	simulate(t, func(r *rig) {
-		const behind = 90 * time.Second
-		r.config.Start = pipeline.Start{Now: true}
-		r.ehr.setAt(time.Now().Add(-behind), "new", "a", "")
-		r.ehr.setAt(time.Now().Add(-behind-5*time.Second), "old", "a", "")
-		r.ehr.onPoll = func(_ int, q sdk.Query) (sdk.Page, error) {
-			page := r.ehr.page(q)
-			page.Now = time.Now().Add(-behind)
-			return page, nil
+	for name, set := range map[string]bool{"by the configuration": false, "by a person": true} {
+		t.Run(name, func(t *testing.T) { simulate(t, func(r *rig) { startsBehind(r, set) }) })
+	}
+}
+
+func startsBehind(r *rig, set bool) {
+	const behind = 90 * time.Second
+	r.config.Start = pipeline.Start{Now: true}
+	if set {
+		r.config.Start = pipeline.Start{}
+		f, err := r.store.Claim(context.Background(), r.config.Name)
+		if err != nil {
+			r.Fatal(err)
 		}
-		r.run(time.Second)
-		r.expect("new@a")
-	})
+		if err := f.Commit(context.Background(), store.Batch{Position: &store.Position{Started: true, Start: time.Now()}}); err != nil {
+			r.Fatal(err)
+		}
+	}
+	r.ehr.setAt(time.Now().Add(-behind), "new", "a", "")
+	r.ehr.setAt(time.Now().Add(-behind-5*time.Second), "old", "a", "")
+	r.ehr.onPoll = func(_ int, q sdk.Query) (sdk.Page, error) {
+		page := r.ehr.page(q)
+		page.Now = time.Now().Add(-behind)
+		return page, nil
+	}
+	r.run(time.Second)
+	r.expect("new@a")
 }
 
 // TestAHistoryFromBeforeTheStartIsRemembered in as many commits as the limits ask for.

@@ -7,6 +7,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/rounds-engine/rounds/sdk"
 )
 
 // State is what a pipeline is doing.
@@ -32,10 +34,22 @@ type Status struct {
 	Failures int       // in a row
 }
 
-// polled is what came of a poll that was asked for.
+// request asks the loop for a poll, or to expand a parent again. The zero value is none.
+type request struct {
+	parent *sdk.Change // nil: a poll
+	answer chan<- polled
+}
+
+// polled is what came of a request.
 type polled struct {
 	counts Counts
 	err    error
+}
+
+func (r request) tell(p polled) {
+	if r.answer != nil {
+		r.answer <- p
+	}
 }
 
 // watched is what others may know of a pipeline, and ask of it, while it runs.
@@ -43,7 +57,7 @@ type watched struct {
 	mu     sync.Mutex
 	status Status
 	ended  chan struct{} // closed at the end of the Run that is under way; nil: none is
-	asked  chan chan polled
+	asked  chan request
 }
 
 var errNotRunning = failf("the pipeline does not run, or was just stopped: try again")
@@ -72,7 +86,10 @@ func (p *Pipeline) Status() Status {
 
 // Poll polls at once, or when what is under way has ended, and tells what came of it. The error is one that Run would log, and its
 // text may be shown; or that of ctx, when it ends before: then the poll goes on.
-func (p *Pipeline) Poll(ctx context.Context) (Counts, error) {
+func (p *Pipeline) Poll(ctx context.Context) (Counts, error) { return p.ask(ctx, nil) }
+
+// ask hands a request to the loop and waits for the answer.
+func (p *Pipeline) ask(ctx context.Context, parent *sdk.Change) (Counts, error) {
 	p.watched.mu.Lock()
 	ended := p.watched.ended
 	p.watched.mu.Unlock()
@@ -81,7 +98,7 @@ func (p *Pipeline) Poll(ctx context.Context) (Counts, error) {
 	}
 	answer := make(chan polled, 1)
 	select {
-	case p.watched.asked <- answer:
+	case p.watched.asked <- request{parent, answer}:
 	case <-ended:
 		return Counts{}, errNotRunning
 	case <-ctx.Done():

@@ -52,10 +52,7 @@ func (p *Pipeline) window(ctx context.Context) (_ stats, err error) {
 	if err != nil {
 		return stats{}, err
 	}
-	w := &window{
-		Pipeline: p, info: info, begin: time.Now(), ignore: rawjson.ParsePaths(info.Ignore), fetched: newCache(fetchCache), stats: new(stats),
-		trace: record.TraceOf(ctx),
-	}
+	w := p.begin(ctx, info)
 	if err := w.start(ctx); err != nil {
 		return stats{}, err
 	}
@@ -67,6 +64,13 @@ func (p *Pipeline) window(ctx context.Context) (_ stats, err error) {
 	w.stats.describe(span)
 	w.report(ctx, err)
 	return *w.stats, err
+}
+
+func (p *Pipeline) begin(ctx context.Context, info sdk.Feed) *window {
+	return &window{
+		Pipeline: p, info: info, begin: time.Now(), ignore: rawjson.ParsePaths(info.Ignore), fetched: newCache(fetchCache), stats: new(stats),
+		trace: record.TraceOf(ctx),
+	}
 }
 
 // describe looks the feed up in the source's catalog. It is asked anew for each window, as a source that was opened again
@@ -111,10 +115,12 @@ func (w *window) start(ctx context.Context) error {
 }
 
 // startOf is the instant that changes of the very first window have to reach to be delivered, and children in any. A start of
-// "now" is by the engine's clock: where the server's is behind, what changes after the start is dated before it.
+// "now" is by the engine's clock: where the server's is behind, what changes after the start is dated before it. So may one be that a
+// person set, other than the configuration's.
 func (w *window) startOf(pos store.Position, page sdk.Page) time.Time {
 	from := pos.Start
-	if behind := time.Since(page.Now); w.Start.Now && !page.Now.IsZero() && behind > 0 {
+	now := w.Start.Now || !from.IsZero() && !from.Equal(w.Start.At)
+	if behind := time.Since(page.Now); now && !page.Now.IsZero() && behind > 0 {
 		from = from.Add(-behind)
 	}
 	return from
@@ -220,6 +226,9 @@ func (w *window) read(ctx context.Context) error {
 			if !again && !sweeps { // else the window ends with the sweep
 				next.Polled = w.begin
 			}
+		}
+		if due := w.settled(fresh, page.Now); !due.IsZero() && !w.until(ctx, due) {
+			return store.ErrFenced
 		}
 		if err := w.process(ctx, fresh, next); err != nil {
 			return err

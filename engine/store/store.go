@@ -140,6 +140,8 @@ type Feed interface {
 	Snapshots(ctx context.Context, refs []sdk.Ref) (map[sdk.Ref][]byte, error)
 	// Commit writes a batch: all or nothing, durable on nil, and only if this handle is still the owner and the stored
 	// position is the batch's Base. Entries get their Seq in the order of Batch.Entries, and become visible in that order.
+	// A batch that holds nothing but a position which differs in Polled only survives the kill of the process on nil; after a loss of
+	// power it may be as if it had never been.
 	Commit(ctx context.Context, b Batch) error
 	// Unmarked lists what has a row that is not Deleted and that neither the scan of this number nor a later one marked,
 	// limit at most, from token on (nil: the first); next is nil at the end. It reflects every earlier commit; what is

@@ -140,6 +140,7 @@ type Resource struct {
 	Path    string            `hcl:"path" doc:"Path below base_url; may hold {id}, or {ids} with a batch."`
 	Query   map[string]string `hcl:"query,optional" doc:"Query parameters; values may hold {id}, or {ids} with a batch."`
 	Headers map[string]string `hcl:"headers,optional,sensitive" doc:"Further headers, which go before those of the source."`
+	ID      string            `hcl:"id,optional" doc:"Dotted path to the identifier in the answer. An answer with another identifier than was asked for, as of a cache that mixes up its answers, is then not taken. Without it whatever is answered is what was asked for."`
 	Batch   *Batch            `hcl:"batch,block"`
 }
 

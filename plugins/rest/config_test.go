@@ -77,6 +77,8 @@ func TestAMistakeIsBlamedOnItsAttribute(t *testing.T) {
 		{`"id": "id"`, `"id": "id", "class": "scan"`, "feed.appointments.class", `is "scan", which asks for everything each time: there is no {since} then`},
 		{`"query": {"changedsince": "{since}"}`, `"class": "scan", "method": "POST", "body": {"a": "{since}"}`, "feed.appointments.class", "there is no {since}"},
 		{`"query": {"changedsince": "{since}"}`, `"class": "scan", "query": {"a": "{until}"}`, "feed.appointments.query", "{until} of \"a\" is not a placeholder"},
+		{`"path": "/patient/{id}"`, `"path": "/patient/{id}", "id": "data."`, "resource.patient.id", "is not a dotted path"},
+		{`"path": "/patient/{id}"`, `"path": "/p/{ids}", "id": "id", "batch": {"id": "id"}`, "resource.patient.id", "no meaning with a batch"},
 		{`"id": "id"`, `"id": "id", "ignore": ["a.b", "c."]`, "feed.appointments.ignore", `"c." is not a dotted path`},
 		{`"{since}"`, `"{since}{until}"`, "feed.appointments.query", "{until} of \"changedsince\" is not a placeholder"},
 		{`"/appointments"`, `"/appointments/{id}"`, "feed.appointments.path", "{id} is not a placeholder here; there is {since}"},

@@ -8,15 +8,18 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/rawjson"
 )
 
 // resource is a compiled Resource.
 type resource struct {
 	request template
+	id      dotted // to the identifier in the answer; nil: it is not looked at
 	batch   *batch // nil: one call for each identifier
 }
 
@@ -34,7 +37,13 @@ func (s *source) compileResource(r Resource, base string) (resource, error) {
 	if err := c.request.check(at); err != nil {
 		return c, err
 	}
+	if c.id, err = parseDotted(r.ID); err != nil {
+		return c, sdk.Misconfigured(at+".id", "is not a dotted path like data.id")
+	}
 	if r.Batch != nil {
+		if c.id != nil {
+			return c, sdk.Misconfigured(at+".id", "has no meaning with a batch, which has an id of its own")
+		}
 		c.batch, err = compileBatch(r.Batch, at+".batch")
 	}
 	return c, err
@@ -48,9 +57,15 @@ func (r resource) describe(name string) sdk.Resource {
 	return d
 }
 
+// mostFetched bounds what the answers for one Fetch hold together, in bytes: they wait in memory for the last of them.
+var mostFetched int64 = sdk.MaxMessage / 2
+
 // Fetch calls once for each distinct ref, or for each batch of them, side by side within the source's limits. What befalls
-// one ref does not touch the others.
+// one ref does not touch the others. When the answers are too large together it fails as a whole, and the engine asks for fewer.
 func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var held atomic.Int64
 	results := make([]sdk.Result, len(refs))
 	first := make(map[sdk.Ref]int, len(refs))
 	batched := map[string][]int{}
@@ -68,6 +83,12 @@ func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 				}
 			}()
 			fetch()
+			for _, i := range some {
+				held.Add(int64(len(results[i].Data)))
+			}
+			if held.Load() > mostFetched && len(refs) > 1 {
+				cancel()
+			}
 			return nil
 		})
 	}
@@ -96,6 +117,9 @@ func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 		}
 	}
 	_ = g.Wait() // each failure is in its own result
+	if held.Load() > mostFetched && len(refs) > 1 {
+		return nil, sdk.Permanent("the answers for %d records are larger than %d MiB together; ask for less at a time", len(refs), mostFetched>>20)
+	}
 	for i, ref := range refs {
 		results[i] = results[first[ref]]
 		results[i].Ref = ref
@@ -123,6 +147,15 @@ func (s *source) fetch(ctx context.Context, r resource, ref sdk.Ref) sdk.Result 
 	res, err := s.do(ctx, r.request.request(ref.ID, nil))
 	if err != nil {
 		return sdk.Result{Err: err}
+	}
+	if r.id != nil {
+		raw, ok := rawjson.Get(res.Body, r.id...)
+		switch id, _ := rawjson.Text(raw); {
+		case id == "":
+			return sdk.Result{Err: sdk.Retryable("%s: no identifier at %q: found %s", r.request, r.id, rawjson.Found(raw, ok))}
+		case id != ref.ID:
+			return sdk.Result{Err: sdk.Retryable("%s: answered with another record than was asked for, by the identifier at %q", r.request, r.id)}
+		}
 	}
 	return sdk.Result{Data: res.Body}
 }

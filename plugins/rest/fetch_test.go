@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/rounds-engine/rounds/plugins/rest"
 	"github.com/rounds-engine/rounds/sdk"
 )
 
@@ -80,6 +82,63 @@ func TestEachRefGetsItsOwnResultInOrderAndDistinctOnesAreFetchedOnce(t *testing.
 	}
 	if len(api.asked) != 9 {
 		t.Errorf("%d calls for 9 distinct refs that can be fetched: %v", len(api.asked), api.asked)
+	}
+}
+
+// TestAnAnswerWithAnotherIdentifierIsNotTaken where the configuration says where the identifier stands: what a cache that mixes up
+// its answers gives would else be sent on as that of another patient.
+func TestAnAnswerWithAnotherIdentifierIsNotTaken(t *testing.T) {
+	api := newAPI(t)
+	api.serve(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := url.PathUnescape(strings.TrimPrefix(r.URL.EscapedPath(), "/p/"))
+		fmt.Fprint(w, map[string]string{"a": `{"data": {"mrn": "a"}}`, "17": `{"data": {"mrn": 17}}`, "b": `{"data": {"mrn": "c4n4ry"}}`,
+			"c": `{"mrn": "c"}`, "d": `{"data": {"mrn": {"c4n4ry": 1}}}`, "017": `{"data": {"mrn": 17}}`}[body])
+	})
+	s := api.open(`{"base_url": "` + api.URL + `", "resource": [{"name": "p", "path": "/p/{id}", "id": "data.mrn"}]}`)
+	results, err := s.Fetch(t.Context(), refs("p", "a", "17", "b", "c", "d", "017"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const another = `GET /p/{id}: answered with another record than was asked for, by the identifier at "data.mrn"`
+	for i, want := range []string{"", "", another, `GET /p/{id}: no identifier at "data.mrn": found nothing there`,
+		`GET /p/{id}: no identifier at "data.mrn": found an object`, another} {
+		if want != "" {
+			wantError(t, results[i].Err, sdk.CodeRetryable, want)
+		} else if results[i].Err != nil {
+			t.Error(results[i].Err)
+		}
+		if (want == "") != (results[i].Data != nil) {
+			t.Errorf("result %d: %s", i, results[i].Data)
+		}
+	}
+}
+
+// TestAFetchHoldsABoundedAmount: hundreds of records are asked for by one Fetch, and each may be large.
+func TestAFetchHoldsABoundedAmount(t *testing.T) {
+	rest.FetchAtMost(t, 3<<20)
+	api := newAPI(t)
+	api.answer(`{"scan": "` + strings.Repeat("c4n4ry", (1<<20-100)/6) + `"}`)
+	s := api.open(`{"base_url": "` + api.URL + `", "limits": {"concurrency": 2}, "resource": [{"name": "p", "path": "/p/{id}"}]}`)
+	ids := strings.Split("abcdefghijklmnopqrst", "")
+	_, err := s.Fetch(t.Context(), refs("p", ids...))
+	wantError(t, err, sdk.CodePermanent, "the answers for 20 records are larger than 3 MiB together; ask for less at a time")
+	if n := len(api.asked); n > 6 {
+		t.Errorf("%d records of 1 MiB were asked for", n)
+	}
+	for _, some := range [][]string{ids[:3], ids[:1]} {
+		results, err := s.Fetch(t.Context(), refs("p", some...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range results {
+			if r.Err != nil {
+				t.Error(r.Err)
+			}
+		}
+	}
+	rest.FetchAtMost(t, 1)
+	if results, err := s.Fetch(t.Context(), refs("p", "a")); err != nil || results[0].Err != nil {
+		t.Errorf("one alone: %v, %v", err, results[0].Err)
 	}
 }
 

@@ -108,7 +108,7 @@ func TestATimeThatExistsTwiceIsToldAsTheLatestThatIsNotInTheFuture(t *testing.T)
 		if got := page.Changes[0].Time; !got.Equal(utc(want)) {
 			t.Errorf("at %s: %s, want %s", now, got, want)
 		}
-		if string(page.Watermark) != `{"t":"2026-11-01T05:20:00Z"}` {
+		if !strings.HasPrefix(string(page.Watermark), `{"t":"2026-11-01T05:20:00Z",`) {
 			t.Errorf("at %s: watermark %s", now, page.Watermark)
 		}
 	}

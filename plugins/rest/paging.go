@@ -249,19 +249,42 @@ func (f *feed) count(p *position, named string, body []byte) (json.RawMessage, e
 	if err != nil || last {
 		return nil, err
 	}
-	hash := rawjson.Hash(array)
-	if text := hex.EncodeToString(hash[:]); items > 0 {
-		if text == p.Hash {
-			return nil, sdk.Retryable("%s: the next page is the same page again, so paging would never end; is %q the right parameter?",
-				named, f.page.param)
-		}
-		p.Hash = text
-	}
 	step := 1
 	if f.page.kind == byOffset {
 		step = items
 	}
 	return number(p.at(f.page) + step), nil
+}
+
+// goesOn refuses a next page by which reading would never end: that is the page at p again, or by its items the one before it, or leads
+// in a circle. A circle of any length is found as Brent does it, by one place that is remembered, and replaced by the one come by
+// whenever the number of pages has doubled.
+func (f *feed) goesOn(p *position, next json.RawMessage, r httpx.Request, body []byte) error {
+	named := r.Method + " " + r.Template
+	if same(next, p.Next) {
+		return sdk.Retryable("%s: the next page is the same page again, so paging would never end", named)
+	}
+	if same(next, p.Been) {
+		return sdk.Retryable("%s: the pages lead in a circle, so paging would never end", named)
+	}
+	if p.Pages&(p.Pages-1) == 0 {
+		p.Been = next
+	}
+	array, _ := rawjson.Get(body, f.items...) // read has found it
+	for range rawjson.Elements(array) {       // an empty page may follow another
+		sum := rawjson.Hash(array)
+		hash := hex.EncodeToString(sum[:])
+		if hash == p.Hash {
+			right := ""
+			if f.page.param != "" {
+				right = "; is " + strconv.Quote(f.page.param) + " the right parameter?"
+			}
+			return sdk.Retryable("%s: the next page is the same page again, so paging would never end%s", named, right)
+		}
+		p.Hash = hash
+		break
+	}
+	return nil
 }
 
 // last says whether a page with so many items ends the window, in which read items were read with it.

@@ -53,7 +53,8 @@ type position struct {
 	Since   time.Time       `json:"since,omitzero"` // what the window asks for
 	Pages   int             `json:"pages"`          // read before
 	Read    int             `json:"read,omitempty"` // items in them, where pages are counted
-	Hash    string          `json:"hash,omitempty"` // of the last page's items, where pages are counted
+	Hash    string          `json:"hash,omitempty"` // of the last page's items
+	Been    json.RawMessage `json:"been,omitempty"` // a place that was come by, to notice a circle
 	Reading window.Reading  `json:"reading"`
 }
 
@@ -98,10 +99,15 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 	case err != nil:
 		return sdk.Page{}, err
 	case next == nil:
+		if by := mark.SetBack(p.Reading); by > 0 && !f.scan {
+			page.Notes = append(page.Notes, sdk.Note{Code: "clock-set-back", Text: "the server's clock was set back, by " +
+				by.Round(time.Second).String() + " at most; what changed since is read from there"})
+		}
 		page.Watermark, page.Complete = mark.After(p.Reading).Bytes(), f.scan
 		return page, nil
-	case same(next, p.Next):
-		return sdk.Page{}, sdk.Retryable("%s %s: the next page is the same page again, so paging would never end", r.Method, r.Template)
+	}
+	if err := f.goesOn(&p, next, r, res.Body); err != nil {
+		return sdk.Page{}, err
 	}
 	p.Kind, p.Next, p.Pages = f.page.kind, next, p.Pages+1
 	if p.Pages > maxPages {

@@ -47,7 +47,8 @@
 //
 // The time that a window was begun is the server's, from the Date header of the window's first answer less the time the answer
 // took; the watermark never passes it. When the server sends no Date, this machine's clock at that moment takes its place, and
-// items with later times are read but do not move the watermark. A time that exists twice is told as the latest instant that
+// items with later times are read but do not move the watermark. A server's clock that was set back by more than half a minute
+// takes the watermark back with it, and a note says so. A time that exists twice is told as the latest instant that
 // is not in the future, and counts for the watermark as the earliest.
 //
 // The version is compared together with a hash of the data, so that a timestamp of a second's precision hides no second
@@ -78,8 +79,9 @@
 // Pages that are counted end where the answer says so: more is the path to true or false, total that to the number of all items.
 // Without either, the last page is the first that is empty, or has fewer items than size, or that the server does not know
 // (404). Servers that give fewer items to a page than they were asked for do not say so; as such limits are round, a page
-// with a number of items that five divides is not taken for the last, and the next one is asked for. A page with the same items
-// as the one before is an error, since the server then ignores param.
+// with a number of items that five divides is not taken for the last, and the next one is asked for.
+//
+// A page with the same items as the one before is an error, since the server then ignores param, and so are pages that lead in a circle.
 //
 // Pages are taken to shift when records change while they are read, so that the engine reads a window of several pages again
 // until that brings nothing new. Where the server promises otherwise (a cursor that stands for a place in the order of changes, or
@@ -88,7 +90,7 @@
 // # Resources
 //
 // A resource is fetched with a GET of path and query, in which {id} is the identifier, percent-encoded. The same identifier
-// in one batch is fetched once.
+// in one batch is fetched once. With id, an answer that has another identifier there is not taken, and asked for again.
 //
 // With a batch block, {ids} stands for several identifiers, and the items of the answer are matched with them by id, in
 // whatever order they come. What is missing in an answer with other items is asked for again, as servers cut long answers; what

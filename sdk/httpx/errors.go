@@ -5,6 +5,8 @@ package httpx
 
 import (
 	"bytes"
+	"compress/flate"
+	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -98,8 +100,11 @@ func classify(err error) (class string, again bool) {
 		operation   *net.OpError
 		timeout     net.Error
 		tunnel      *tunnelError
+		flated      flate.CorruptInputError
 	)
 	switch {
+	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.As(err, &flated):
+		return "answered in a compression that is broken", true
 	case errors.As(err, &tunnel):
 		return tunnel.Error(), tunnel.status >= 500
 	case errors.As(err, &operation) && operation.Op == "proxyconnect" && operation.Err != nil: // how net/http reports it

@@ -313,33 +313,40 @@ func (c *Client) attempt(parent context.Context, r *Request, calls *int) (*Respo
 	if coding := answer.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		return nil, &failure{err: sdk.Permanent("%s: answered in a content encoding that was not asked for", named)}
 	}
-	res.Body, err = readAll(answer, c.maxBody)
+	if answer.ContentLength <= c.maxBody { // else there is no need to read it
+		res.Body, err = readAll(answer, c.maxBody)
+	}
 	if err != nil {
 		return nil, c.networkFailure(parent, ctx, named, err)
 	}
-	if int64(len(res.Body)) > c.maxBody {
+	if max(answer.ContentLength, int64(len(res.Body))) > c.maxBody {
 		return nil, &failure{err: sdk.Permanent("%s: the answer is larger than %d bytes; ask for smaller pages", named, c.maxBody)}
 	}
 	return res, nil
 }
 
-// readAll reads up to one byte more than limit. A known length is trusted only as far as a first guess of the size.
+// readAll reads up to one byte more than limit, in parts, so that an answer that is too large takes no more memory than that. A known
+// length is trusted only as far as a first guess of the size.
 func readAll(answer *http.Response, limit int64) ([]byte, error) {
-	size := min(max(answer.ContentLength, 512), 4<<20, limit) + 1
-	b := make([]byte, 0, size)
+	size := int(min(max(answer.ContentLength, 512), 4<<20, limit) + 1)
 	body := io.LimitReader(answer.Body, limit+1)
+	var parts [][]byte
 	for {
-		n, err := body.Read(b[len(b):cap(b)])
-		b = b[:len(b)+n]
-		if err == io.EOF {
-			return b, nil
+		part := make([]byte, size)
+		for n := 0; n < size; {
+			m, err := body.Read(part[n:])
+			n += m
+			switch {
+			case err == io.EOF && parts == nil:
+				return part[:n], nil
+			case err == io.EOF:
+				return bytes.Join(append(parts, part[:n]), nil), nil
+			case err != nil:
+				return nil, err
+			}
 		}
-		if err != nil {
-			return nil, err
-		}
-		if len(b) == cap(b) {
-			b = append(b, 0)[:len(b)]
-		}
+		parts = append(parts, part)
+		size = min(2*size, 4<<20)
 	}
 }
 

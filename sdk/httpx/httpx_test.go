@@ -4,6 +4,7 @@
 package httpx_test
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"crypto/tls"
@@ -16,6 +17,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -120,6 +122,19 @@ func TestNetworkErrorsAreNamedByClass(t *testing.T) {
 		w.Header().Set("Content-Length", "1000")
 		io.WriteString(w, `{"name":"c4n4ry`)
 	})
+	garbled := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		io.WriteString(w, `{"name":"c4n4ry"}`)
+	})
+	flipped := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		z.Write([]byte(`{"name":"c4n4ry"}`))
+		z.Close()
+		b.Bytes()[b.Len()-6] ^= 1 // of the checksum
+		w.Write(b.Bytes())
+	})
 	mute := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	plain := serve(t, func(http.ResponseWriter, *http.Request) {})
 	quiet := log.New(io.Discard, "", 0)
@@ -142,6 +157,8 @@ func TestNetworkErrorsAreNamedByClass(t *testing.T) {
 		{"refused", "http://127.0.0.1:1", "connection refused", nil}, // a reserved port
 		{"reset", reset.URL, "connection reset", nil},
 		{"cut off", cut.URL, "connection closed before the answer was complete", nil},
+		{"no gzip", garbled.URL, "answered in a compression that is broken", nil},
+		{"gzip with an error", flipped.URL, "answered in a compression that is broken", nil},
 		{"mute", mute.URL, "timed out after 500ms", nil},
 		{"untrusted", untrusted.URL, "TLS: certificate is not trusted", nil},
 		{"other host", strings.Replace(untrusted.URL, "127.0.0.1", "localhost", 1), "TLS: certificate is for another host",
@@ -272,6 +289,35 @@ func TestABodyIsBoundedAfterDecompression(t *testing.T) {
 	}
 }
 
+// TestABodyComesWhole whatever its length, and with its length told or not.
+func TestABodyComesWhole(t *testing.T) {
+	const most = 20 << 20
+	want := make([]byte, most+1)
+	for i := range want {
+		want[i] = byte(i % 251)
+	}
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		var n int
+		fmt.Sscan(r.URL.Query().Get("n"), &n)
+		if r.URL.Path == "/told" {
+			w.Header().Set("Content-Length", strconv.Itoa(n))
+		}
+		w.Write(want[:n])
+	})
+	c := newClient(t, httpx.Config{MaxBody: most})
+	for _, path := range []string{"/told", "/untold"} {
+		for _, n := range []int{0, 1, 511, 512, 513, 514, 1537, 4<<20 - 1, 4 << 20, 4<<20 + 1, 4<<20 + 2, 12 << 20, most - 1, most} {
+			res, err := c.Do(t.Context(), httpx.Request{URL: s.URL + path + "?n=" + strconv.Itoa(n), Template: "/"})
+			if err != nil || !bytes.Equal(res.Body, want[:n]) {
+				t.Errorf("%d bytes at %s: %v", n, path, err)
+			}
+		}
+		if _, err := c.Do(t.Context(), httpx.Request{URL: s.URL + path + "?n=" + strconv.Itoa(most+1), Template: "/"}); sdk.CodeOf(err) != sdk.CodePermanent {
+			t.Errorf("beyond the bound, at %s: %v", path, err)
+		}
+	}
+}
+
 func TestAnswersThatAreNotJSONAreClearErrors(t *testing.T) {
 	for _, tt := range []struct {
 		media, body, text string
@@ -279,8 +325,8 @@ func TestAnswersThatAreNotJSONAreClearErrors(t *testing.T) {
 		{"text/html; charset=utf-8", "<html>c4n4ry</html>", "answered text/html where JSON was expected"},
 		{"text/plain", "c4n4ry", "answered text/plain where JSON was expected"},
 		{"x/c4n4ry", "c4n4ry", "answered something else where JSON was expected"},
-		{"application/json", `{"name":"c4n4ry`, "answered with JSON that is broken or cut off"},
-		{"application/fhir+json", `[1,]`, "answered with JSON that is broken or cut off"},
+		{"application/json", `{"name":"c4n4ry`, "answered with JSON that is broken, cut off or nested too deep"},
+		{"application/fhir+json", `[1,]`, "answered with JSON that is broken, cut off or nested too deep"},
 		{"application/json", " \n", "answered nothing where JSON was expected"},
 		{"application/json; charset=iso-8859-1", "{\"name\":\"c4n4ry M\xfcller\"}", "answered in another character encoding than UTF-8"},
 		{"application/json", `{"a":1}`, ""},

@@ -50,7 +50,7 @@ func instead(contentType string) string {
 		return media + " where JSON was expected"
 	}
 	if media == "application/json" || strings.HasSuffix(media, "+json") {
-		return "with JSON that is broken or cut off"
+		return "with JSON that is broken, cut off or nested too deep"
 	}
 	return "something else where JSON was expected"
 }

@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
@@ -18,6 +19,10 @@ import (
 // server's is behind, what changes after the start is dated before it. A server that is further behind has to tell its clock.
 const margin = 10 * time.Minute
 
+// steady is by how much two readings of a server's clock may differ although nobody has set it: an answer takes time, and the servers
+// behind one address have clocks of their own.
+const steady = 30 * time.Second
+
 // Mark is the watermark of such a feed.
 type Mark struct {
 	// T is up to where whole windows were read, always the server's time. Zero: no change was read yet.
@@ -25,6 +30,9 @@ type Mark struct {
 	// From is where the first window began: its start less overlap and margin. No later window reaches back behind it, as the
 	// engine knows nothing of what is older and would take it for new. Zero: the beginning.
 	From time.Time `json:"from,omitzero"`
+	// Ahead is by how many seconds the server's clock was ahead of this machine's, give or take what it may differ by; negative: behind.
+	// By it a server's clock that was set back is noticed. Nil: it is not known.
+	Ahead *int64 `json:"ahead,omitempty"`
 
 	first bool // no window was read yet
 }
@@ -80,6 +88,7 @@ type Reading struct {
 	Newest time.Time `json:"newest,omitzero"` // of the changes read so far
 	// Behind is how far the server's clock was behind this machine's at the begin, when it tells.
 	Behind time.Duration `json:"behind,omitzero"`
+	Ahead  *int64        `json:"ahead,omitempty"` // as of a Mark
 }
 
 // Begin begins a window. server is the server's clock when it was asked for the first page, zero if it does not tell; local is
@@ -88,7 +97,8 @@ func Begin(server, local time.Time) Reading {
 	if server.IsZero() {
 		return Reading{Asked: local.UTC(), Local: true}
 	}
-	return Reading{Asked: server.UTC(), Behind: max(local.Sub(server), 0)}
+	ahead := int64(server.Sub(local) / time.Second)
+	return Reading{Asked: server.UTC(), Behind: max(local.Sub(server), 0), Ahead: &ahead}
 }
 
 // Saw takes note of a change's time. A time after the begin of the window counts as the begin: the record is dated wrongly, or
@@ -106,15 +116,61 @@ func (r *Reading) Saw(t time.Time) {
 	}
 }
 
-// After is the watermark after the window: it moves to the newest change and never back. Invariant 1.
+// setBack says whether the server's clock was set back since the window before this one, and from when on what changed since may be dated.
+func (m Mark) setBack(r Reading) (to time.Time, ok bool) {
+	read := m.T
+	if read.IsZero() {
+		read = m.From
+	}
+	if m.first || r.Local || read.IsZero() {
+		return read, false
+	}
+	to = read
+	if m.Ahead != nil && r.Ahead != nil {
+		if less := float64(*m.Ahead) - float64(*r.Ahead); less > steady.Seconds() {
+			to = read.Add(-time.Duration(min(less, 1e9)*float64(time.Second)) - steady)
+		}
+	}
+	// Both clocks may have been set back together. No watermark was after the server's clock when it was made.
+	if early := r.Asked.Add(-margin); r.Asked.Add(steady).Before(m.T) && early.Before(to) {
+		to = early
+	}
+	return to, to.Before(read)
+}
+
+// SetBack is by how much the server's clock was set back since the window before this one, at most; zero: it was not.
+func (m Mark) SetBack(r Reading) time.Duration {
+	to, ok := m.setBack(r)
+	switch {
+	case !ok:
+		return 0
+	case m.T.IsZero():
+		return m.From.Sub(to)
+	}
+	return m.T.Sub(to)
+}
+
+// After is the watermark after the window. Invariant 1: it moves to the newest change. It moves back only if the server's clock was
+// set back, and then to where the changes since begin.
 func (m Mark) After(r Reading) Mark {
+	to, back := m.setBack(r)
 	switch {
 	case m.first && r.Behind > margin && r.Asked.Before(m.From.Add(margin)):
 		// The server's clock is so far behind that the first window did not reach back to what is dated at the start. The next
 		// one does.
 		m.From = m.From.Add(margin - r.Behind)
+	case back:
+		if !m.T.IsZero() {
+			m.T = to
+		}
+		if m.From.After(to) { // in doubt what is older is told again, or for the first time
+			m.From = to
+		}
 	case r.Newest.After(m.T):
 		m.T = r.Newest
+	}
+	if r.Ahead != nil && (m.Ahead == nil || math.Abs(float64(*r.Ahead)-float64(*m.Ahead)) > steady.Seconds()) {
+		m.Ahead = r.Ahead
 	}
 	m.first = false
 	return m

@@ -14,7 +14,7 @@ import (
 
 var ten = time.Date(2026, 5, 10, 10, 0, 0, 0, time.UTC)
 
-func at(seconds int) time.Time { return ten.Add(time.Duration(seconds) * time.Second) }
+func at(seconds int) time.Time { return time.Unix(ten.Unix()+int64(seconds), 0).UTC() }
 
 // stored is a mark as the engine gives it back.
 func stored(t *testing.T, m window.Mark) window.Mark {
@@ -39,7 +39,8 @@ func TestInvariant1TheWatermarkMovesToTheNewestChangeAndNotPastTheBegin(t *testi
 		{"only older", at(0), at(60), at(60), []time.Time{at(-10)}, at(0)},
 		{"dated 2099", at(0), at(60), at(60), []time.Time{at(10), at(1 << 31)}, at(60)},
 		{"changed while reading", at(0), at(60), at(60), []time.Time{at(65)}, at(60)},
-		{"the server's clock was set back", at(0), at(-60), at(60), []time.Time{at(10)}, at(0)},
+		{"the server's clock was set back", at(0), at(-60), at(60), []time.Time{at(10)}, at(-60 - 600)},
+		{"the servers behind one address have clocks of their own", at(0), at(-20), at(60), []time.Time{at(-25)}, at(0)},
 		{"the local clock does not count beside the server's", at(0), at(60), at(9e8), []time.Time{at(1 << 31)}, at(60)},
 		{"no server's clock", at(0), time.Time{}, at(60), []time.Time{at(10)}, at(10)},
 		{"the local clock alone moves nothing", at(0), time.Time{}, at(9e8), []time.Time{at(1 << 31)}, at(0)},
@@ -156,9 +157,68 @@ func TestAStartFollowsAServersClockThatIsFarBehind(t *testing.T) {
 			t.Errorf("%s: the next window begins at %s and leaves out what is after %s", tt.name, since, tt.want)
 		}
 		// Later windows leave it alone.
-		if later := stored(t, m.After(window.Begin(at(-90000), at(1)))); !later.From.Equal(m.From) {
+		if later := stored(t, m.After(window.Begin(at(90000), at(90000)))); !later.From.Equal(m.From) {
 			t.Errorf("%s: a later window moved it to %s", tt.name, later.From)
 		}
+	}
+}
+
+// TestInvariant1NothingIsLeftOutWhenTheServersClockIsSetBack: what changes after that is dated before what was read, and has to be asked
+// for all the same.
+func TestInvariant1NothingIsLeftOutWhenTheServersClockIsSetBack(t *testing.T) {
+	const overlap, unit = 10 * time.Second, time.Second
+	for _, tt := range []struct {
+		name        string
+		ahead       int // of the server's clock before, in seconds
+		back, local int // by so much the clocks of the server and of this machine are set back
+		down        int // so long nothing is read
+		quiet       int // so long before that the newest change is
+	}{
+		{"by hours", 0, 3 * 3600, 0, 60, 0},
+		{"by hours, to what is right", 3 * 3600, 3 * 3600, 0, 60, 0},
+		{"to what is wrong", -3600, 5 * 3600, 0, 60, 0},
+		{"by less than nothing was read for", 0, 1800, 0, 3600, 0},
+		{"by less than the newest change is old", 0, 300, 0, 60, 900},
+		{"by hours, after a quiet time", 0, 3 * 3600, 0, 60, 7200},
+		{"together with this machine's", 0, 3 * 3600, 3 * 3600, 60, 0},
+		{"while this machine's is set forward", 0, 3600, -7200, 60, 0},
+		{"by a century", 100 * 365 * 86400, 100 * 365 * 86400, 0, 60, 0},
+		{"by more than a duration holds", 7900 * 365 * 86400, 7900 * 365 * 86400, 0, 60, 0},
+		{"by nothing, and this machine's is", 0, 0, 3600, 60, 0},
+		{"by nothing", 0, 0, 0, 60, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := window.Mark{From: at(-86400 + tt.ahead)}
+			read := func(server, local time.Time, newest time.Time) {
+				r := window.Begin(server, local)
+				r.Saw(newest)
+				m = stored(t, m.After(r))
+			}
+			read(at(tt.ahead-60), at(-60), at(tt.ahead-tt.quiet-60))
+			read(at(tt.ahead), at(0), at(tt.ahead-tt.quiet)) // the last before the clock is set back
+			first := at(tt.ahead - tt.back)                  // that a change after that can be dated
+			now := func(after int) (server, local time.Time) {
+				return first.Add(time.Duration(after) * time.Second), at(after - tt.local)
+			}
+			server, local := now(tt.down)
+			read(server, local, time.Time{})
+			if since := m.Since(overlap, unit); since.After(first) {
+				t.Errorf("the next window begins at %s and leaves out what was changed from %s on", since, first)
+			}
+			// From there it goes on as ever.
+			server, local = now(tt.down + 60)
+			read(server, local, server.Add(-30*time.Second))
+			if want := server.Add(-30 * time.Second); m.T.Before(want) {
+				t.Errorf("the watermark is %s, want %s", m.T, want)
+			}
+			for range 3 {
+				server, local = server.Add(time.Minute), local.Add(time.Minute)
+				before := m
+				if read(server, local, time.Time{}); !m.T.Equal(before.T) || m.From.After(before.T) {
+					t.Errorf("the watermark moved from %s to %s although nothing changed", before.T, m.T)
+				}
+			}
+		})
 	}
 }
 

@@ -41,6 +41,7 @@ type Faults struct {
 type Received struct {
 	Number    int             `json:"number"` // in the order of arrival, 1 is the first
 	Time      time.Time       `json:"time"`
+	Path      string          `json:"path"`      // of the URL
 	ID        string          `json:"id"`        // webhook-id
 	Signature string          `json:"signature"` // "valid", "invalid"; "unchecked" without a secret
 	Status    int             `json:"status"`    // as answered; 0: the connection was closed
@@ -94,7 +95,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		http.Error(w, "the body did not arrive whole", http.StatusBadRequest)
 		return
 	}
-	got := Received{Time: time.Now(), ID: q.Header.Get("webhook-id"), Bytes: len(body), Body: body, Signature: "unchecked"}
+	got := Received{Time: time.Now(), Path: q.URL.Path, ID: q.Header.Get("webhook-id"), Bytes: len(body), Body: body, Signature: "unchecked"}
 	if r.verify != nil {
 		got.Signature = "valid"
 		if r.verify.Verify(body, q.Header) != nil {

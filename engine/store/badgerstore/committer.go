@@ -23,7 +23,10 @@ import (
 type request struct {
 	size    int  // bytes that it adds to a transaction, about
 	durable bool // it must be on disk before the caller hears of it
-	alone   bool // it changes ownership: those before it see the old owner, those after it the new one
+	alone   bool // it shares a transaction with no other: those before it see what was before, those after it what is then
+	// owner says that it changes who owns a pipeline. Such requests share a transaction with others of their kind only: commits before
+	// it see the old owner, those after it the new one.
+	owner bool
 	// apply writes. It first checks and then writes, so that a request that is refused leaves nothing in a transaction that
 	// it shares; and it changes nothing else, as it may be called twice.
 	apply func(*tx) error
@@ -100,7 +103,7 @@ func (s *Store) commitLoop() {
 		for !first.alone && len(requests) < cap(s.queue) {
 			select {
 			case r := <-s.queue:
-				if r.alone || size+r.size > group {
+				if r.alone || r.owner != first.owner || size+r.size > group {
 					next = r
 					break gather
 				}
@@ -126,8 +129,7 @@ func (s *Store) commitLoop() {
 // commit writes the requests in one transaction and answers them.
 func (s *Store) commit(requests []*request, whole int) {
 	if s.failed != nil {
-		err := fmt.Errorf("%w: an earlier write failed, so the engine must be started again: %w", store.ErrBusy, s.failed)
-		answer(requests, err)
+		answer(requests, s.failedError())
 		return
 	}
 	t := s.begin(whole)
@@ -140,6 +142,11 @@ func (s *Store) commit(requests []*request, whole int) {
 		}
 		applied = append(applied, r)
 		durable = durable || r.durable
+	}
+	if s.failed != nil { // a request had to sync, and could not
+		t.txn.Discard()
+		answer(applied, s.failedError())
+		return
 	}
 	known, err := t.write()
 	switch {
@@ -247,6 +254,10 @@ func (s *Store) fail(err error) {
 		s.failed = err
 		close(s.dead)
 	}
+}
+
+func (s *Store) failedError() error {
+	return fmt.Errorf("%w: an earlier write failed, so the engine must be started again: %w", store.ErrBusy, s.failed)
 }
 
 // Failed is closed when a write failed in a way that leaves open what is on disk. Nothing is written from then on, until the

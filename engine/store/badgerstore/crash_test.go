@@ -13,6 +13,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +31,8 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "load":
 		load(os.Args[1])
+	case "compact":
+		compact(os.Args[1])
 	case "read":
 		read(os.Args[1])
 	case "footprint":
@@ -59,18 +62,39 @@ const (
 	crashBatch     = 8 // entries of a batch, one lane each
 )
 
+// said keeps the lines that a child says apart. They are not buffered: what is said has left the process.
+var said sync.Mutex
+
+func say(format string, args ...any) {
+	said.Lock()
+	defer said.Unlock()
+	fmt.Printf(format+"\n", args...)
+}
+
 // load commits and acknowledges until it is killed. It says what it knows to be done, a line each: "c PIPELINE COMMIT" after
 // a commit, "t ID" before an entry is acknowledged or buried, "a ID" after it. Half of what a batch holds is large.
 func load(dir string) {
 	s, err := badgerstore.Open(dir, badgerstore.Options{Keep: time.Hour})
 	check(err)
+	work(s)
+}
+
+// compact is load while the store compacts all that it has, again and again. It says "f begin" and "f end" around each.
+func compact(dir string) {
+	s, err := badgerstore.Open(dir, badgerstore.Options{Keep: time.Hour})
+	check(err)
+	go func() {
+		for {
+			say("f begin 0")
+			check(badgerstore.Flatten(s))
+			say("f end 0")
+		}
+	}()
+	work(s)
+}
+
+func work(s *badgerstore.Store) {
 	ctx := context.Background()
-	var mu sync.Mutex
-	say := func(format string, args ...any) {
-		mu.Lock()
-		defer mu.Unlock()
-		fmt.Printf(format+"\n", args...) // not buffered: what is said has left the process
-	}
 	for p := range crashPipelines {
 		name := fmt.Sprint("p", p)
 		f, err := s.Claim(ctx, name)
@@ -140,27 +164,41 @@ func crashBatchOf(pipeline string, base uint64) store.Batch {
 
 // A process under load is killed at random instants. What it was told is kept: no commit is lost or half there, nothing
 // that was acknowledged or buried comes again, and nothing leaves that was not.
-func TestInvariant1And3SurviveAKill(t *testing.T) {
+func TestInvariant1And3SurviveAKill(t *testing.T) { surviveKills(t, "load") }
+
+// In operation a store is compacted as a whole when it is idle, once a day at most; here always, and under load.
+func TestInvariant1And3SurviveAKillWhileTheStateIsCompacted(t *testing.T) { surviveKills(t, "compact") }
+
+func surviveKills(t *testing.T, what string) {
+	t.Parallel()
 	dir := t.TempDir()
 	committed := map[string]uint64{} // by pipeline, as the process said
 	tried, done := map[string]bool{}, map[string]bool{}
 	rounds := 8
-	if testing.Short() {
+	if testing.Short() || what == "compact" {
 		rounds = 2
 	}
+	if text := os.Getenv("ROUNDS_LONG"); text != "" {
+		n, err := strconv.Atoi(text)
+		must(t, err)
+		rounds = n
+	}
+	inside := 0 // kills in a compaction
 	for range rounds {
-		c := child(t, "load", dir)
+		c := child(t, what, dir)
 		pipe, err := c.StdoutPipe()
 		must(t, err)
 		must(t, c.Start())
 		time.AfterFunc(time.Duration(150+rand.IntN(500))*time.Millisecond, func() { _ = c.Process.Kill() })
-		said := 0
+		said, compacting := 0, false
 		for in := bufio.NewScanner(pipe); in.Scan(); said++ {
 			var what, name string
 			var n uint64
 			if _, err := fmt.Sscan(in.Text(), &what, &name, &n); what == "c" {
 				must(t, err)
 				committed[name] = n
+			} else if what == "f" {
+				compacting = name == "begin"
 			} else if what == "t" {
 				tried[name] = true
 			} else if what == "a" {
@@ -168,6 +206,9 @@ func TestInvariant1And3SurviveAKill(t *testing.T) {
 			}
 		}
 		_ = c.Wait()
+		if compacting {
+			inside++
+		}
 		verifyAfterKill(t, dir, committed, tried, done)
 		if t.Failed() {
 			return
@@ -176,6 +217,9 @@ func TestInvariant1And3SurviveAKill(t *testing.T) {
 	}
 	if len(done) == 0 {
 		t.Error("nothing was acknowledged: the test tests nothing")
+	}
+	if what == "compact" && inside == 0 {
+		t.Error("no kill fell into a compaction: the test tests nothing")
 	}
 }
 

@@ -36,6 +36,9 @@ func OnSyncLog(s *Store, around func(name string, sync func(name string) error) 
 // Repair forgets a failure. The committer has to be idle.
 func Repair(s *Store) { s.failed, s.sync, s.dead = nil, s.db.Sync, make(chan struct{}) }
 
+// CountTo lets numbers go on from n. The committer has to be idle.
+func CountTo(s *Store, n uint64) { s.last = n }
+
 // Waiting returns when n requests wait for the committer.
 func Waiting(s *Store, n int) {
 	for len(s.queue) < n {

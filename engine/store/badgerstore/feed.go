@@ -33,7 +33,7 @@ func (s *Store) Claim(ctx context.Context, pipeline string) (store.Feed, error) 
 		return s.lookAt(ctx, pipeline)
 	}
 	f := &feed{s: s, name: pipeline, lost: make(chan struct{})}
-	err := s.do(ctx, &request{alone: true, durable: true,
+	err := s.do(ctx, &request{owner: true, durable: true,
 		apply: func(t *tx) (err error) {
 			if f.pipeline, err = t.id(pipelineName, pipeline); err != nil {
 				return err
@@ -166,7 +166,7 @@ func (f *feed) Commit(ctx context.Context, b store.Batch) error {
 		size += len(b.Rows) * store.MarkSize(sdk.Ref{})
 	}
 	var next store.Position
-	return f.s.do(ctx, &request{size: size + 64, durable: true,
+	return f.s.do(ctx, &request{size: size + 64, durable: !f.onlyPolled(&b),
 		apply: func(t *tx) error {
 			if f.s.feeds[f.pipeline] != f {
 				return store.ErrFenced
@@ -211,6 +211,17 @@ func (f *feed) Commit(ctx context.Context, b store.Batch) error {
 			f.s.added(entries)
 		},
 	})
+}
+
+// onlyPolled says that a batch tells no more than that a window which brought nothing was read. What a loss of power takes of it costs a
+// poll: it is not worth a sync, and an engine makes many of them.
+func (f *feed) onlyPolled(b *store.Batch) bool {
+	if b.Items() > 0 || b.Position == nil {
+		return false
+	}
+	is, then := f.Position(), *b.Position
+	return bytes.Equal(is.Watermark, then.Watermark) && bytes.Equal(is.Cursor, then.Cursor) && is.Start.Equal(then.Start) &&
+		is.Started == then.Started && is.Epoch == then.Epoch && is.Scan == then.Scan
 }
 
 // Unmarked implements store.Feed. The token is the key of the row to go on with.
@@ -270,7 +281,7 @@ func (f *feed) Release(ctx context.Context) error {
 	if f.s.opt.ReadOnly {
 		return nil
 	}
-	return f.s.do(ctx, &request{alone: true,
+	return f.s.do(ctx, &request{owner: true,
 		apply: func(*tx) error { return nil },
 		after: func() {
 			if f.s.feeds[f.pipeline] == f {

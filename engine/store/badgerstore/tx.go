@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -96,7 +97,11 @@ func (t *tx) id(kind byte, name string) (uint32, error) {
 	if name == "" || len(name) > maxName {
 		return 0, fmt.Errorf("the name of a pipeline or destination must have 1 to %d bytes", maxName)
 	}
-	n := newName{kind, name, uint32(t.number())}
+	id := uint32(t.number())
+	for id == 0 || t.s.names.byID[id].name != "" || slices.ContainsFunc(t.names, func(n newName) bool { return n.id == id }) {
+		id = uint32(t.number()) // numbers go beyond what a name's can be
+	}
+	n := newName{kind, name, id}
 	t.names = append(t.names, n)
 	t.set(keyName(kind, name), encodeNumber(uint64(n.id)))
 	return n.id, nil
