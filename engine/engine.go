@@ -34,6 +34,7 @@ type Options struct {
 	StateKey []byte        // encrypts the state: 16, 24 or 32 bytes, the same ever after; empty: it is not encrypted
 	Bundled  []string      // command line of a bundled adapter, to which its name is added
 	Adapters []string      // names of the bundled adapters
+	Worker   []string      // command line of a worker, which isolated mappings run in
 	Grace    time.Duration // how long sends that are on their way may go on after a stop; zero: 10 s
 	Logger   *slog.Logger
 	Version  string // of the program, for its status

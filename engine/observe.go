@@ -75,9 +75,13 @@ func (e *Engine) snapshot(ctx context.Context) (s metrics.Snapshot) {
 			continue
 		}
 		every, _ := time.ParseDuration(p.Every) // made from one
-		s.Pipelines = append(s.Pipelines, metrics.PipelineNow{
+		now := metrics.PipelineNow{
 			Name: p.Name, Source: p.Source, State: p.State, LastGoodPoll: p.LastPoll, NextPoll: p.NextPoll, Every: every,
-		})
+		}
+		if p.Worker != nil {
+			now.Isolated, now.WorkerEnds = true, p.Worker.Ends
+		}
+		s.Pipelines = append(s.Pipelines, now)
 	}
 	for _, d := range status.Destinations {
 		s.Destinations = append(s.Destinations, metrics.DestinationNow{

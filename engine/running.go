@@ -22,6 +22,7 @@ import (
 	"github.com/rounds-engine/rounds/engine/host"
 	"github.com/rounds-engine/rounds/engine/pipeline"
 	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/engine/script/worker"
 	"github.com/rounds-engine/rounds/engine/store"
 	"github.com/rounds-engine/rounds/engine/store/badgerstore"
 )
@@ -56,6 +57,7 @@ type polling struct {
 	config      config.Pipeline
 	fingerprint [sha256.Size]byte
 	pipeline    *pipeline.Pipeline
+	worker      *worker.Worker // of its mappings; nil: they are not isolated
 	source      *opened
 	stop        func() // ends the loop and waits for that; nil: there is none
 }
@@ -169,7 +171,7 @@ const (
 // compare makes what the configuration asks for and does not run yet, and starts nothing.
 func (r *running) compare(cfg *config.Config) (c *change, err error) {
 	c = &change{
-		cfg: cfg, build: newBuilder(cfg, r.engine.o.Logger),
+		cfg: cfg, build: r.engine.builder(cfg),
 		pipelines: map[string]*polling{}, destinations: map[string]*delivering{}, sources: map[string]*opened{},
 	}
 	defer func() {
@@ -250,7 +252,8 @@ func sameSource(a, b config.Source) bool {
 
 // makePipeline makes a pipeline but for its source, which may not be open yet.
 func (r *running) makePipeline(b *builder, p *polling) error {
-	c, err := b.pipeline(p.config)
+	p.worker = b.worker(p.config)
+	c, err := b.pipelineIn(p.config, p.worker)
 	if err != nil {
 		return err
 	}

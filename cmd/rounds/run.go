@@ -177,7 +177,7 @@ func newEngine(log *slog.Logger, state stateFlags, grace time.Duration, attach a
 		return nil, err
 	}
 	return engine.New(engine.Options{
-		StateDir: state.dir, StateKey: key, Bundled: []string{self, "adapter", "serve"}, Adapters: bundledNames(), Grace: grace, Logger: log,
+		StateDir: state.dir, StateKey: key, Bundled: []string{self, "adapter", "serve"}, Adapters: bundledNames(), Worker: []string{self, workerCommand}, Grace: grace, Logger: log,
 		Version: version, Attach: attach,
 	}), nil
 }

@@ -70,6 +70,9 @@ var pipelineSchema = schema.Schema{Attributes: []schema.Attribute{
 	{Name: "keep_previous", Type: schema.Bool,
 		Doc: "Keeps each record, the change and what was fetched, as it was committed, so that the next mapping of it has context.previous " +
 			"and context.changed. It takes room in the state."},
+	{Name: "isolate", Type: schema.Bool,
+		Doc: "The pipeline's scripts run in a process of their own, with at most 256 MiB of memory. Whatever they do, the engine and other " +
+			"pipelines go on."},
 }, Blocks: []schema.Block{
 	{Name: "poll", Required: true, Doc: "The feed and how often it is asked.", Body: pollSchema},
 	{Name: "expand", Labels: []string{"name"}, Doc: "Children of what the feed lists, which become the changes.", Body: expandSchema},

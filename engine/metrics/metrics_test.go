@@ -55,7 +55,7 @@ func everything() *metrics.Metrics {
 	m.Watch(func() metrics.Snapshot {
 		return metrics.Snapshot{
 			Pipelines: []metrics.PipelineNow{
-				{Name: "visits", Source: "rest.clinic", State: "failing", LastGoodPoll: time.Unix(1000, 5e8), NextPoll: time.Unix(2000, 0), Every: time.Minute},
+				{Name: "visits", Source: "rest.clinic", State: "failing", LastGoodPoll: time.Unix(1000, 5e8), NextPoll: time.Unix(2000, 0), Every: time.Minute, Isolated: true, WorkerEnds: 4},
 				{Name: "fresh", Source: "rest.clinic", State: "claiming"},
 			},
 			Destinations: []metrics.DestinationNow{
@@ -104,6 +104,7 @@ func TestWhatHappenedIsWhatPrometheusGets(t *testing.T) {
 		`rounds_pipeline_changes_total{outcome="new",pipeline="visits",source="rest.clinic"} 4`,
 		`rounds_pipeline_fetches_total{code="not_found",pipeline="visits",resource="patient",source="rest.clinic"} 1`,
 		`rounds_pipeline_fetch_duration_seconds_count{pipeline="visits",source="rest.clinic"} 1`,
+		`rounds_pipeline_worker_ends_total{pipeline="visits"} 4`,
 		`rounds_pipeline_unwanted_total{deliver="out",pipeline="visits"} 1`,
 		`rounds_pipeline_mappings_total{deliver="out",outcome="mapped",pipeline="visits"} 1`,
 		`rounds_pipeline_mappings_total{deliver="out",outcome="abandoned",pipeline="visits"} 0`,

@@ -28,6 +28,8 @@ type PipelineNow struct {
 	LastGoodPoll time.Time // begin of the last window that was read to its end
 	NextPoll     time.Time
 	Every        time.Duration // between polls
+	Isolated     bool          // its mappings run in a worker
+	WorkerEnds   int           // how often that has ended, since the pipeline was started
 }
 
 // DestinationNow is what the loop of one destination is doing.
@@ -80,12 +82,18 @@ func (s *Snapshot) families() (all []*family) {
 	lastGoodPoll := gauge("rounds_pipeline_last_poll_success_timestamp_seconds", "Begin of the last poll that was read to its end.", "pipeline", "source")
 	every := gauge("rounds_pipeline_poll_interval_seconds", "How often the pipeline is to poll.", "pipeline", "source")
 	nextPoll := gauge("rounds_pipeline_next_poll_timestamp_seconds", "When the pipeline polls next.", "pipeline", "source")
+	workerEnds := newFamily("rounds_pipeline_worker_ends_total",
+		"Ends of the worker of an isolated pipeline, by itself or since a mapping could not be stopped.", "counter", nil, "pipeline")
+	all = append(all, workerEnds)
 	for _, p := range s.Pipelines {
 		state(pipelineState, PipelineStates, p.State, p.Name, p.Source)
 		instant(lastGoodPoll, p.LastGoodPoll, p.Name, p.Source)
 		instant(nextPoll, p.NextPoll, p.Name, p.Source)
 		if p.Every > 0 {
 			every.of(p.Name, p.Source).set(p.Every.Seconds())
+		}
+		if p.Isolated {
+			workerEnds.of(p.Name).set(float64(p.WorkerEnds))
 		}
 	}
 

@@ -116,6 +116,13 @@ type PipelineStatus struct {
 	NextPoll    time.Time `json:"next_poll,omitzero"`
 	Failures    int       `json:"failures"` // polls that failed in a row
 	DeadLetters int       `json:"dead_letters"`
+	Worker      *Worker   `json:"worker,omitempty"` // nil: its mappings are not isolated
+}
+
+// Worker is the process of a pipeline's isolated mappings.
+type Worker struct {
+	PID  int `json:"pid"`  // 0: it does not run; it is started when there is something to map
+	Ends int `json:"ends"` // how often it has ended by itself or had to be, since the pipeline was started
 }
 
 // SourceStatus is one source. State is "open", "not_ready" or "unused".

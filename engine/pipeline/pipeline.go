@@ -135,6 +135,8 @@ type Config struct {
 	KeepPrevious bool
 	Fetches      []Fetch
 	Delivers     []Deliver
+	// Release ends what the mappings hold between calls, such as a process. They may be called again after it. May be nil.
+	Release func()
 
 	Source   Source
 	Claim    func(ctx context.Context, pipeline string) (store.Feed, error)
@@ -192,6 +194,9 @@ func New(c Config) (*Pipeline, error) {
 	if c.Tracer == nil {
 		c.Tracer = noop.NewTracerProvider().Tracer("")
 	}
+	if c.Release == nil {
+		c.Release = func() {}
+	}
 	levels, err := fetchLevels(c.Fetches)
 	if err != nil {
 		return nil, fmt.Errorf("pipeline %s: %w", c.Name, err)
@@ -212,6 +217,7 @@ func New(c Config) (*Pipeline, error) {
 // Invariant 8: nothing that happens in here, a panic included, reaches another pipeline.
 func (p *Pipeline) Run(ctx context.Context) {
 	defer p.runs()()
+	defer p.Release()
 	failures := 0
 	for ctx.Err() == nil {
 		p.is(Claiming, nil)
