@@ -555,3 +555,5 @@ func TestCounterpartAdaptersInOtherLanguagesEndWithTheirParent(t *testing.T) {
 		})
 	}
 }
+
+func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }

@@ -55,8 +55,6 @@ func children(t *testing.T, pid int) []int {
 	return found
 }
 
-func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
-
 // longForm is the number that ROUNDS_LONG asks for, or else the short one.
 func longForm(t *testing.T, short int) int {
 	t.Helper()
