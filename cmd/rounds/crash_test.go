@@ -87,8 +87,8 @@ type crash struct {
 	began    time.Time     // its start
 	tables   []string      // of the state, then
 	starting time.Duration // how long a start takes, about
-	orphans  []int         // adapters of killed engines
-	looking  chan func()   // at states, beside the next run
+	orphans  []orphan
+	looking  chan func() // at states, beside the next run
 	looked   chan struct{}
 	hits     map[string]int // by phase
 	misses   int
@@ -264,7 +264,9 @@ func (c *crash) upAndRunning() {
 func (c *crash) kill() {
 	c.t.Helper()
 	_ = c.p.cmd.Process.Signal(syscall.SIGSTOP) // now, and not after a look at all processes; it may have ended
-	c.orphans = append(c.orphans, children(c.t, c.p.cmd.Process.Pid)...)
+	for _, pid := range children(c.t, c.p.cmd.Process.Pid) {
+		c.orphans = append(c.orphans, orphan{pid, begunAt(pid)})
+	}
 	c.p.kill()
 	c.lookAtState()
 }
@@ -345,7 +347,26 @@ func (c *crash) end() {
 	}
 	close(c.looking)
 	<-c.looked
-	eventually(c.t, 10*time.Second, "all adapters of killed engines ended", func() bool { return !slices.ContainsFunc(c.orphans, alive) })
+	left := func(o orphan) bool { return o.begun != "" && begunAt(o.pid) == o.begun }
+	if !soon(10*time.Second, func() bool { return !slices.ContainsFunc(c.orphans, left) }) {
+		c.t.Error("adapters of killed engines go on")
+	}
+}
+
+// orphan is an adapter of a killed engine: by its number, which another process may get, and by the time when it began.
+type orphan struct {
+	pid   int
+	begun string
+}
+
+// begunAt tells, as the kernel does, when a process began; "": there is none.
+func begunAt(pid int) string {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return ""
+	}
+	fields := strings.Fields(string(data)[strings.LastIndexByte(string(data), ')')+1:])
+	return fields[19]
 }
 
 func (c *crash) report(kills int) {
