@@ -24,8 +24,9 @@ proto: ## the generated code of sdk/proto
 bench: ## beside a bare Go loop and a Node.js script
 	go run ./cmd/rounds-bench
 
-fuzz: ## every fuzz target for 20 seconds
-	.ci/fuzz 20s
+fuzz: ## every fuzz target for three minutes, one on each processor; keeps a share of what they find
+	.ci/fuzz 180s
+	.ci/fuzz-keep
 
 crash: ## real processes, killed 300 times
 	ROUNDS_LONG=300 go test -v -count=1 -timeout 3h -run WhenTheProcessesAreKilled ./cmd/rounds

@@ -29,11 +29,11 @@ func (b *builder) alerts() ([]alert.Rule, error) {
 			ResolveAfter: a.ResolveAfter,
 		}
 		if a.Script != "" {
-			m, err := b.mapping(config.Deliver{Script: a.Script})
+			m, err := b.mapping(config.Deliver{Script: a.Script}, false)
 			if err != nil {
 				return nil, fmt.Errorf("alert %s: %w", a.Name, err)
 			}
-			mapping := mapWith(m.script)
+			mapping := m.with(nil)
 			r.Map = func(ctx context.Context, r *record.Record) ([]byte, error) {
 				return mapping(ctx, r, pipeline.MapContext{Pipeline: alert.Owner, Deliver: a.Name, Now: time.Now(), Attempt: 1})
 			}

@@ -6,6 +6,8 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -35,7 +37,7 @@ func (r *running) audit(ctx context.Context, at, pipeline string, ref sdk.Ref) (
 	defer r.auditing.Unlock()
 	f, err := os.OpenFile(filepath.Join(r.engine.o.StateDir, AuditLog), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err == nil {
-		_, err = f.Write(append(line, '\n'))
+		err = appendWhole(f, append(line, '\n'))
 		if closing := f.Close(); err == nil {
 			err = closing
 		}
@@ -43,6 +45,21 @@ func (r *running) audit(ctx context.Context, at, pipeline string, ref sdk.Ref) (
 	if err != nil {
 		r.engine.o.Logger.Error("what a person looks at could not be written down, so it is not shown", "error", err)
 		return refusal(nil, "the audit log can't be written, so nothing is shown: look at the disk")
+	}
+	return nil
+}
+
+// appendWhole takes back what a disk that became full left of a line: the next would be written behind it, and be as unreadable.
+func appendWhole(f *os.File, line []byte) error {
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	if n, err := f.Write(line); err != nil {
+		if n > 0 {
+			err = errors.Join(err, f.Truncate(end))
+		}
+		return err
 	}
 	return nil
 }

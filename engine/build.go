@@ -21,6 +21,7 @@ import (
 	"github.com/rounds-engine/rounds/engine/pipeline"
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/engine/script"
+	"github.com/rounds-engine/rounds/engine/script/worker"
 )
 
 // builder makes what the loops run of a configuration. A mapping that several pipelines use is compiled once.
@@ -28,20 +29,35 @@ type builder struct {
 	cfg          *config.Config
 	log          *slog.Logger
 	destinations map[string]config.Destination
-	first        map[[2]string]string  // by source and feed: the first pipeline of the configuration that polls it
-	tables       []byte                // all of them, in the same form if they are the same
-	mappings     map[[3]string]mapping // by script, schema and type of destination
-	text         *string               // of the scripts, in place of what their files hold; nil: that
+	first        map[[2]string]string // by source and feed: the first pipeline of the configuration that polls it
+	tables       []byte               // all of them, in the same form if they are the same
+	mappings     map[mappingKey]mapping
+	text         *string  // of the scripts, in place of what their files hold; nil: that
+	command      []string // of a worker
 }
 
-// mapping is a compiled script with the schema of what it returns.
+// mappingKey tells mappings apart.
+type mappingKey struct {
+	script, schema, typ string // the last is that of the destination
+	isolated            bool
+}
+
+// mapping is a script with the schema of what it returns.
 type mapping struct {
-	script *script.Script
+	bundle *script.Bundle
+	script *script.Script    // compiled; nil: it is isolated, and nothing of it runs here
 	sum    [sha256.Size]byte // of the code of both
 }
 
+// builder makes a builder for this engine.
+func (e *Engine) builder(cfg *config.Config) *builder {
+	b := newBuilder(cfg, e.o.Logger)
+	b.command = e.o.Worker
+	return b
+}
+
 func newBuilder(cfg *config.Config, log *slog.Logger) *builder {
-	b := &builder{cfg: cfg, log: log, destinations: map[string]config.Destination{}, first: map[[2]string]string{}, mappings: map[[3]string]mapping{}}
+	b := &builder{cfg: cfg, log: log, destinations: map[string]config.Destination{}, first: map[[2]string]string{}, mappings: map[mappingKey]mapping{}}
 	for _, d := range cfg.Destinations {
 		b.destinations[d.ID()] = d
 	}
@@ -56,10 +72,10 @@ func newBuilder(cfg *config.Config, log *slog.Logger) *builder {
 	return b
 }
 
-// mapping compiles what a deliver block maps with.
-func (b *builder) mapping(d config.Deliver) (m mapping, err error) {
+// mapping compiles what a deliver block maps with. An isolated one is compiled where it runs.
+func (b *builder) mapping(d config.Deliver, isolated bool) (m mapping, err error) {
 	typ := b.destinations[d.Destination].Type
-	key := [3]string{d.Script, d.Schema, typ}
+	key := mappingKey{d.Script, d.Schema, typ, isolated}
 	m, known := b.mappings[key]
 	if known {
 		return m, nil
@@ -69,10 +85,15 @@ func (b *builder) mapping(d config.Deliver) (m mapping, err error) {
 	if o.Check, schema, err = checkWith(d.Schema, b.cfg.Dir, typ); err != nil {
 		return m, err
 	}
-	if m.script, err = script.Compile(d.Script, o); err != nil {
+	if m.bundle, err = script.NewBundle(d.Script, o); err != nil {
 		return m, err
 	}
-	code := m.script.Sum()
+	if !isolated {
+		if m.script, err = m.bundle.Compile(); err != nil {
+			return m, err
+		}
+	}
+	code := m.bundle.Sum()
 	m.sum = sha256.Sum256(append(code[:], schema[:]...))
 	b.mappings[key] = m
 	return m, nil
@@ -85,7 +106,7 @@ func (b *builder) fingerprint(p config.Pipeline) (sum [sha256.Size]byte, err err
 	h.Write(own[:])
 	h.Write(append(binary.AppendUvarint(nil, uint64(len(b.rival(p)))), b.rival(p)...))
 	for _, d := range p.Delivers {
-		m, err := b.mapping(d)
+		m, err := b.mapping(d, p.Isolate)
 		if err != nil {
 			return sum, fmt.Errorf("pipeline %s, deliver %q: %w", p.Name, d.Name, err)
 		}
@@ -98,11 +119,28 @@ func (b *builder) fingerprint(p config.Pipeline) (sum [sha256.Size]byte, err err
 	return [sha256.Size]byte(h.Sum(nil)), nil
 }
 
-// pipeline is what the configuration says of a pipeline, its scripts compiled. What it works on is not set.
+// worker makes the worker of an isolated pipeline, which is started when it is first used; nil for others.
+func (b *builder) worker(p config.Pipeline) *worker.Worker {
+	if !p.Isolate {
+		return nil
+	}
+	return worker.New(worker.Options{Command: b.command, Name: "pipeline " + p.Name, Logger: b.log})
+}
+
+// pipeline is what the configuration says of a pipeline, its scripts compiled. What it works on is not set. If it is isolated, who
+// calls its mappings calls Release when they are done.
 func (b *builder) pipeline(p config.Pipeline) (pipeline.Config, error) {
+	return b.pipelineIn(p, b.worker(p))
+}
+
+// pipelineIn is pipeline with a worker.
+func (b *builder) pipelineIn(p config.Pipeline, w *worker.Worker) (pipeline.Config, error) {
 	c := pipeline.Config{
 		Name: p.Name, SourceName: p.Source, Feed: p.Feed, Rival: b.rival(p), Every: p.Every, Overlap: p.Overlap, Timeout: p.Timeout, Start: pipeline.Start(p.Start),
 		Confirm: p.Confirm, MaxDeleted: p.MaxDeleted, KeepPrevious: p.KeepPrevious, Parallel: runtime.GOMAXPROCS(0), Logger: b.log,
+	}
+	if w != nil {
+		c.Release = w.End
 	}
 	if x := p.Expand; x != nil {
 		c.Expand = &pipeline.Expand{
@@ -113,12 +151,12 @@ func (b *builder) pipeline(p config.Pipeline) (pipeline.Config, error) {
 		c.Fetches = append(c.Fetches, fetchOf(f))
 	}
 	for _, d := range p.Delivers {
-		m, err := b.mapping(d)
+		m, err := b.mapping(d, p.Isolate)
 		if err != nil {
 			return c, fmt.Errorf("pipeline %s, deliver %q: %w", p.Name, d.Name, err)
 		}
 		to := pipeline.Deliver{
-			Name: d.Name, Destination: d.Destination, Map: mapWith(m.script), KeepRecord: b.keepsRecords(d.Destination),
+			Name: d.Name, Destination: d.Destination, Map: m.with(w), KeepRecord: b.keepsRecords(d.Destination),
 		}
 		if d.Filter != nil {
 			to.Filter = d.Filter
@@ -171,10 +209,16 @@ func fetchOf(f config.Fetch) pipeline.Fetch {
 	return out
 }
 
-// mapWith lets a pipeline map with a script.
-func mapWith(s *script.Script) func(context.Context, *record.Record, pipeline.MapContext) ([]byte, error) {
+// with lets a pipeline map with a script; in a worker, unless that is nil.
+func (m mapping) with(w *worker.Worker) func(context.Context, *record.Record, pipeline.MapContext) ([]byte, error) {
+	call := func(ctx context.Context, r *record.Record, c script.Context) ([]byte, error) {
+		return w.Map(ctx, m.bundle, r, c)
+	}
+	if w == nil {
+		call = m.script.Map
+	}
 	return func(ctx context.Context, r *record.Record, c pipeline.MapContext) ([]byte, error) {
-		body, err := s.Map(ctx, r, script.Context(c))
+		body, err := call(ctx, r, script.Context(c))
 		var failed *script.Error
 		if errors.As(err, &failed) {
 			return nil, &pipeline.MapError{Text: failed.Error(), Detail: failed.Detail, TimedOut: failed.TimedOut, Abandoned: failed.Abandoned}

@@ -16,6 +16,7 @@ import (
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/engine/destination"
 	"github.com/rounds-engine/rounds/engine/host"
+	"github.com/rounds-engine/rounds/engine/store"
 	"github.com/rounds-engine/rounds/engine/store/badgerstore"
 	"github.com/rounds-engine/rounds/sdk"
 )
@@ -162,6 +163,8 @@ func checkState(dir string) Finding {
 	}
 	free, err := badgerstore.FreeSpace(at)
 	switch {
+	case errors.Is(err, store.ErrFull):
+		f.Text = err.Error()
 	case err != nil:
 		f.Text = "how much room there is can't be found out"
 	case free < badgerstore.MinFree:

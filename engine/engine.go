@@ -12,9 +12,11 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/rounds-engine/rounds/engine/alert"
@@ -32,6 +34,7 @@ type Options struct {
 	StateKey []byte        // encrypts the state: 16, 24 or 32 bytes, the same ever after; empty: it is not encrypted
 	Bundled  []string      // command line of a bundled adapter, to which its name is added
 	Adapters []string      // names of the bundled adapters
+	Worker   []string      // command line of a worker, which isolated mappings run in
 	Grace    time.Duration // how long sends that are on their way may go on after a stop; zero: 10 s
 	Logger   *slog.Logger
 	Version  string // of the program, for its status
@@ -62,6 +65,10 @@ func (h *hurry) Turn(before time.Time) (time.Time, bool) {
 	h.next = turn.Add(hurryEvery)
 	return turn, true
 }
+
+// largeAtOnce is how many pipelines may work on answers of more than sdk.ModestAnswer at a time: one for each GiB that Go's memory limit
+// leaves to the engine.
+func largeAtOnce() int { return int(min(max(1, debug.SetMemoryLimit(-1)>>30), 16)) }
 
 // Engine holds what outlives a configuration: the adapters' processes, and while it runs the state and the loops.
 type Engine struct {
@@ -147,7 +154,7 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config, read func(context.
 	case <-ctx.Done():
 	case <-state.Failed(): // to go on would be to do nothing, unnoticed; whoever watches over the process starts it again
 		e.o.Logger.Error("the state takes no more writes; the engine ends, to be started again", "directory", e.o.StateDir)
-		broken = fmt.Errorf("a write of the state in %s failed; nothing is lost: look at the disk, and start again", e.o.StateDir)
+		broken = takesNoMore(e.o.StateDir, state.Why())
 	}
 	e.o.Logger.Info("stopping: no more polls; deliveries that are on their way may end, the rest is kept for the next run")
 	stop()
@@ -158,6 +165,18 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config, read func(context.
 	e.changing.Lock()
 	defer e.changing.Unlock()
 	return errors.Join(r.end(), broken)
+}
+
+// takesNoMore says what a person can do about a state that takes no more writes. Of the cause it tells what the system said.
+func takesNoMore(dir string, why error) error {
+	if errors.Is(why, badgerstore.ErrGone) {
+		return fmt.Errorf("%w: put it back, or restore a backup, before you start again; else all begins anew", why)
+	}
+	said := ""
+	if no := syscall.Errno(0); errors.As(why, &no) {
+		said = " (" + no.Error() + ")"
+	}
+	return fmt.Errorf("a write of the state in %s failed%s; nothing is lost: look at the disk, and start again", dir, said)
 }
 
 // begin starts what a configuration asks for.
@@ -208,7 +227,7 @@ func (e *Engine) reportOrphans(ctx context.Context, state store.Store, cfg *conf
 			"pipelines", strings.Join(slices.Sorted(maps.Keys(positions)), ", "))
 	}
 	for _, name := range slices.Sorted(maps.Keys(pending)) {
-		e.o.Logger.Warn("notifications wait for a destination that the configuration does not name", "destination", name, "count", pending[name])
+		e.o.Logger.Warn("notifications wait for a destination that the configuration does not name", "destination", name, "count", pending[name].Count)
 	}
 	return nil
 }

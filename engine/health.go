@@ -61,6 +61,9 @@ func (e *Engine) pipelinesClaimed(context.Context) error {
 	return e.none("has not claimed its state yet", pipeline.Claiming, "")
 }
 
+// mostNamed is how many loops an answer names.
+const mostNamed = 10
+
 // none is an error that names what is in a state, and that nobody paused.
 func (e *Engine) none(what string, pipelines pipeline.State, destinations delivery.State) error {
 	e.mu.RLock()
@@ -84,5 +87,8 @@ func (e *Engine) none(what string, pipelines pipeline.State, destinations delive
 		return nil
 	}
 	slices.Sort(names)
+	if more := len(names) - mostNamed; more > 0 { // who asks does so every few seconds, and there may be thousands
+		names = append(names[:mostNamed], fmt.Sprintf("and %d more", more))
+	}
 	return fmt.Errorf("%s %s", strings.Join(names, ", "), what)
 }

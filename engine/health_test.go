@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -19,6 +20,7 @@ import (
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/engine/metrics"
 	"github.com/rounds-engine/rounds/engine/operate"
+	"github.com/rounds-engine/rounds/engine/pipeline"
 	"github.com/rounds-engine/rounds/engine/store"
 	"github.com/rounds-engine/rounds/engine/store/memstore"
 )
@@ -136,5 +138,27 @@ func TestALoopThatEndedIsNotWell(t *testing.T) {
 	e.running = &running{engine: e, pipelines: map[string]*polling{"visits": {pipeline: p}}}
 	if err := e.loopsRun(t.Context()); err == nil || err.Error() != "pipeline visits has ended" {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestAnswersOfHealthNameAFew: of thousands that have not begun yet, it is asked every few seconds.
+func TestAnswersOfHealthNameAFew(t *testing.T) {
+	e := New(Options{Logger: slog.New(slog.DiscardHandler)})
+	r := &running{engine: e, pipelines: map[string]*polling{}}
+	e.running = r
+	for i := range 30 {
+		name := fmt.Sprintf("p%02d", i)
+		p, err := pipeline.New(pipeline.Config{Name: name, Every: 1, Timeout: 1, Parallel: 1, Delivers: make([]pipeline.Deliver, 1), Logger: e.o.Logger})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.pipelines[name] = &polling{pipeline: p}
+		err = e.none("has ended", pipeline.Stopped, "")
+		if want := min(i+1, mostNamed); err == nil || strings.Count(err.Error(), "pipeline p") != want {
+			t.Errorf("of %d it names not %d: %v", i+1, want, err)
+		}
+	}
+	if err := e.none("has ended", pipeline.Stopped, ""); !strings.HasSuffix(err.Error(), "pipeline p09, and 20 more has ended") {
+		t.Error(err)
 	}
 }

@@ -258,6 +258,7 @@ func (r *running) mapAgain(ctx context.Context, d *record.DeadLetter) ([]record.
 	if err != nil {
 		return nil, err
 	}
+	defer p.Release()
 	fetch := d.Cause.Stage == record.StageFetch
 	if fetch && r.offline {
 		return nil, refusal(operate.ErrNotRunning, "what could not be fetched then has to be fetched now, which needs a running engine: start it with rounds run")

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -21,6 +22,7 @@ import (
 	"github.com/rounds-engine/rounds/engine/host"
 	"github.com/rounds-engine/rounds/engine/jsonschema"
 	"github.com/rounds-engine/rounds/engine/script"
+	"github.com/rounds-engine/rounds/engine/script/worker"
 	"github.com/rounds-engine/rounds/scripts"
 	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/schema"
@@ -36,6 +38,8 @@ func (e *Engine) Load(ctx context.Context, path string, values ...config.Value) 
 func (e *Engine) load(
 	ctx context.Context, path string, adapters config.Adapters, values []config.Value,
 ) (*config.Config, config.Files, hcl.Diagnostics) {
+	apart := worker.New(worker.Options{Command: e.o.Worker, Name: "the check of scripts", Logger: slog.New(slog.DiscardHandler)})
+	defer apart.End()
 	e.parsing.Lock()
 	defer e.parsing.Unlock()
 	cfg, files, diags := config.Load(ctx, path, config.Options{
@@ -45,8 +49,15 @@ func (e *Engine) load(
 		Destinations:     destination.Schemas(),
 		CheckDestination: destination.Check,
 		Values:           values,
-		CheckScript: func(dir, path string) error {
-			_, err := script.Compile(path, script.Options{Root: dir})
+		CheckScript: func(dir, path string, isolated bool) error {
+			b, err := script.NewBundle(path, script.Options{Root: dir})
+			switch {
+			case err != nil:
+			case isolated:
+				err = apart.Check(ctx, b)
+			default:
+				_, err = b.Compile()
+			}
 			return err
 		},
 		Schemas: scripts.SchemaNames(),

@@ -75,9 +75,13 @@ func (e *Engine) snapshot(ctx context.Context) (s metrics.Snapshot) {
 			continue
 		}
 		every, _ := time.ParseDuration(p.Every) // made from one
-		s.Pipelines = append(s.Pipelines, metrics.PipelineNow{
+		now := metrics.PipelineNow{
 			Name: p.Name, Source: p.Source, State: p.State, LastGoodPoll: p.LastPoll, NextPoll: p.NextPoll, Every: every,
-		})
+		}
+		if p.Worker != nil {
+			now.Isolated, now.WorkerEnds = true, p.Worker.Ends
+		}
+		s.Pipelines = append(s.Pipelines, now)
 	}
 	for _, d := range status.Destinations {
 		s.Destinations = append(s.Destinations, metrics.DestinationNow{
@@ -85,7 +89,9 @@ func (e *Engine) snapshot(ctx context.Context) (s metrics.Snapshot) {
 		})
 	}
 	for _, p := range e.host.Processes() {
-		s.Adapters = append(s.Adapters, metrics.AdapterNow{Name: p.Adapter.Name, Source: p.Isolated, Up: !p.Since.IsZero(), Restarts: max(p.Starts-1, 0)})
+		s.Adapters = append(s.Adapters, metrics.AdapterNow{
+			Name: p.Adapter.Name, Source: p.Isolated, Up: !p.Since.IsZero(), Restarts: max(p.Starts-1, 0), Memory: p.Memory,
+		})
 	}
 	if r, err := e.current(); err == nil {
 		s.StateBytes, _ = r.state.Size() // 0 where it is not known

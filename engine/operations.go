@@ -42,7 +42,7 @@ func (e *Engine) Offline(ctx context.Context, cfg *config.Config, work func(cont
 	r := newRunning(ctx, e, state)
 	r.offline = true
 	if cfg != nil {
-		r.cfg, r.build = cfg, newBuilder(cfg, e.o.Logger)
+		r.cfg, r.build = cfg, e.builder(cfg)
 	}
 	if err := r.loadPauses(ctx); err != nil {
 		return err
@@ -362,7 +362,7 @@ func (e *Engine) Adapters(context.Context) ([]operate.Adapter, error) {
 	for _, p := range e.host.Processes() {
 		a := operate.Adapter{
 			Name: p.Adapter.Name, Path: p.Adapter.Path, Isolated: p.Isolated, Sources: p.Sources, PID: p.PID, Since: p.Since, Starts: p.Starts,
-			Why: p.Why,
+			Memory: p.Memory, Why: p.Why,
 		}
 		if p.Attached.IsValid() {
 			a.Attached = p.Attached.String()
@@ -459,6 +459,10 @@ func (r *running) pipelineStatus(p *polling, pos store.Position, dead int) opera
 	out := operate.PipelineStatus{
 		Name: p.config.Name, Source: p.config.Source, Feed: p.config.Feed, Every: p.config.Every.String(), State: string(s.State), Why: s.Why,
 		Since: s.Since, LastPoll: pos.Polled, NextPoll: s.Next, Failures: s.Failures, DeadLetters: dead,
+	}
+	if p.worker != nil {
+		w := operate.Worker(p.worker.Status())
+		out.Worker = &w
 	}
 	if pause, paused := r.paused[keyOf(store.Pipeline, p.config.Name)]; paused {
 		out.State, out.Why, out.Since, out.NextPoll = "paused", pause.Why, pause.Since, time.Time{}

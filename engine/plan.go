@@ -165,7 +165,7 @@ func (e *Engine) planOne(
 	ctx context.Context, cfg *config.Config, p config.Pipeline, show bool, state *planned, source pipeline.Source,
 ) (PipelinePlan, error) {
 	probe := &probe{Source: source}
-	c, err := newBuilder(cfg, e.o.Logger).pipeline(p)
+	c, err := e.builder(cfg).pipeline(p)
 	if err != nil {
 		return PipelinePlan{}, err
 	}

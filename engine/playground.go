@@ -107,12 +107,15 @@ func (r *running) try(ctx context.Context, out *operate.TriedContent, d config.D
 	r.engine.mu.RLock()
 	cfg := r.cfg
 	r.engine.mu.RUnlock()
-	b := newBuilder(cfg, r.engine.o.Logger)
+	b := r.engine.builder(cfg)
 	b.text = text
 	c, err := b.named(out.Pipeline)
 	if err != nil {
 		fail(err)
 		return
+	}
+	if c.Release != nil {
+		defer c.Release()
 	}
 	c.Delivers = slices.DeleteFunc(c.Delivers, func(x pipeline.Deliver) bool { return x.Name != d.Name })
 	p, err := pipeline.New(c)

@@ -28,7 +28,7 @@ type Recording struct {
 // they come to its mappings, with everything replaced that may tell whose they are. No state is opened, nothing is mapped or
 // delivered, and nothing is acknowledged to the source. With an error there may be records all the same.
 func (e *Engine) Record(ctx context.Context, cfg *config.Config, name string, n int, since time.Time) (out Recording, err error) {
-	c, err := newBuilder(cfg, e.o.Logger).named(name)
+	c, err := e.builder(cfg).named(name)
 	if err != nil {
 		return out, err
 	}

@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"runtime/debug"
 	"slices"
 	"sync"
 
@@ -20,6 +22,7 @@ import (
 	"github.com/rounds-engine/rounds/engine/host"
 	"github.com/rounds-engine/rounds/engine/pipeline"
 	"github.com/rounds-engine/rounds/engine/record"
+	"github.com/rounds-engine/rounds/engine/script/worker"
 	"github.com/rounds-engine/rounds/engine/store"
 	"github.com/rounds-engine/rounds/engine/store/badgerstore"
 )
@@ -31,6 +34,7 @@ type running struct {
 	state  *badgerstore.Store
 	ctx    context.Context // of all loops
 	hurry  *hurry
+	large  chan struct{} // takes the pipelines that work on large answers
 
 	read     func(context.Context) (*config.Config, error)
 	offline  bool       // nothing runs, and nothing is to be started
@@ -53,6 +57,7 @@ type polling struct {
 	config      config.Pipeline
 	fingerprint [sha256.Size]byte
 	pipeline    *pipeline.Pipeline
+	worker      *worker.Worker // of its mappings; nil: they are not isolated
 	source      *opened
 	stop        func() // ends the loop and waits for that; nil: there is none
 }
@@ -73,7 +78,7 @@ type opened struct {
 
 func newRunning(ctx context.Context, e *Engine, state *badgerstore.Store) *running {
 	return &running{
-		engine: e, state: state, ctx: ctx, hurry: new(hurry),
+		engine: e, state: state, ctx: ctx, hurry: new(hurry), large: make(chan struct{}, largeAtOnce()),
 		pipelines: map[string]*polling{}, destinations: map[string]*delivering{}, sources: map[string]*opened{},
 		meter: alert.NewMeter(), stopAlerts: func() {},
 	}
@@ -149,14 +154,24 @@ func (r *running) apply(ctx context.Context, cfg *config.Config) error {
 	r.cfg, r.build, r.rules, r.pipelines, r.destinations, r.sources = c.cfg, c.build, c.rules, c.pipelines, c.destinations, c.sources
 	r.engine.mu.Unlock()
 	r.engine.host.EndUnused()
+	if len(c.pipelines) >= crowd && os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(crowdedGC)
+	}
 	r.start()
 	return nil
 }
 
+// What thousands of pipelines keep while they wait says nothing of how much their polls throw away: from a crowd on, garbage may grow to
+// less than what is kept, and not to as much again, before it is collected. Whoever sets GOGC knows better.
+const (
+	crowd     = 1000
+	crowdedGC = 30 // percent
+)
+
 // compare makes what the configuration asks for and does not run yet, and starts nothing.
 func (r *running) compare(cfg *config.Config) (c *change, err error) {
 	c = &change{
-		cfg: cfg, build: newBuilder(cfg, r.engine.o.Logger),
+		cfg: cfg, build: r.engine.builder(cfg),
 		pipelines: map[string]*polling{}, destinations: map[string]*delivering{}, sources: map[string]*opened{},
 	}
 	defer func() {
@@ -237,11 +252,12 @@ func sameSource(a, b config.Source) bool {
 
 // makePipeline makes a pipeline but for its source, which may not be open yet.
 func (r *running) makePipeline(b *builder, p *polling) error {
-	c, err := b.pipeline(p.config)
+	p.worker = b.worker(p.config)
+	c, err := b.pipelineIn(p.config, p.worker)
 	if err != nil {
 		return err
 	}
-	c.Claim, c.Limits, c.Names, c.Hurry = r.state.Claim, r.state.Limits(), r.names(), r.hurry
+	c.Claim, c.Limits, c.Names, c.Hurry, c.Large = r.state.Claim, r.state.Limits(), r.names(), r.hurry, r.large
 	c.Meter, c.Tracer = r.engine.pipelineMeter(c.Name, c.SourceName, c.Delivers), r.engine.tracer
 	c.Meter = pipelineMeter{c.Meter, r.meter.Pipeline(c.Name, c.SourceName)}
 	p.pipeline, err = pipeline.New(c)

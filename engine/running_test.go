@@ -6,6 +6,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
 	"slices"
 	"testing"
@@ -96,4 +97,35 @@ func TestOverduePollsComeOneAfterAnother(t *testing.T) {
 		time.Sleep(time.Hour)
 		turn(2*time.Hour, time.Hour, true)
 	})
+}
+
+// TestASourceThatRunsAsItStandsIsNotValidatedAgain: its adapter is asked of what differs only. This one can't be started, which is an error.
+func TestASourceThatRunsAsItStandsIsNotValidatedAgain(t *testing.T) {
+	e := New(Options{Logger: slog.New(slog.DiscardHandler)})
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	a, data := config.Adapter{Name: "none"}, []byte(`{"base_url":"https://a.example"}`)
+	if err := (described{e.host, e.runs()}).Validate(t.Context(), a, data); err == nil {
+		t.Error("nothing runs, and nobody was asked")
+	}
+	e.running = &running{sources: map[string]*opened{"none.a": {config: config.Source{Adapter: a, Name: "a", Config: data}}}}
+	if err := (described{e.host, e.runs()}).Validate(t.Context(), a, data); err != nil {
+		t.Errorf("it runs, and its adapter was asked: %v", err)
+	}
+	for what, x := range map[string]struct {
+		adapter config.Adapter
+		data    string
+	}{
+		"another configuration": {a, `{"base_url":"https://b.example"}`},
+		"another adapter":       {config.Adapter{Name: "nome"}, string(data)},
+		"another program":       {config.Adapter{Name: "none", Path: "/nowhere"}, string(data)},
+		"another sum":           {config.Adapter{Name: "none", SHA256: "00"}, string(data)},
+	} {
+		if err := (described{e.host, e.runs()}).Validate(t.Context(), x.adapter, []byte(x.data)); err == nil {
+			t.Errorf("%s: nobody was asked", what)
+		}
+	}
 }

@@ -24,7 +24,7 @@ var TrialTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // Trial makes a trial of a pipeline: of the deliver block of that name, or of all of them if it is empty.
 func (e *Engine) Trial(cfg *config.Config, name, deliver string) (*Trial, error) {
-	c, err := newBuilder(cfg, e.o.Logger).named(name)
+	c, err := e.builder(cfg).named(name)
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +54,9 @@ func noPipeline(cfg *config.Config, name string) error {
 	}
 	return fmt.Errorf("the configuration has no pipeline %q; it has: %s", name, strings.Join(names, ", "))
 }
+
+// Close ends what an isolated pipeline's mappings ran in.
+func (t *Trial) Close() { t.pipeline.Release() }
 
 // Map gives what each deliver block makes of a record in a file's form.
 func (t *Trial) Map(ctx context.Context, file []byte) ([]pipeline.Outcome, error) {

@@ -118,9 +118,23 @@ func (c *Client) Open(ctx context.Context, o Opening) (*Opened, error) {
 // Catalog is what the source offers.
 func (o *Opened) Catalog() Catalog { return o.catalog }
 
+type modestKey struct{}
+
+// Modest gives a context with which Poll and Fetch fail, by ErrTooLarge, rather than read an answer of more than ModestAnswer bytes.
+func Modest(ctx context.Context) context.Context { return context.WithValue(ctx, modestKey{}, true) }
+
+func isModest(ctx context.Context) bool { return ctx.Value(modestKey{}) != nil }
+
+func answerLimit(ctx context.Context) (o []grpc.CallOption) {
+	if isModest(ctx) {
+		o = append(o, grpc.MaxCallRecvMsgSize(ModestAnswer))
+	}
+	return o
+}
+
 // Poll is Source.Poll.
 func (o *Opened) Poll(ctx context.Context, q Query) (Page, error) {
-	r, err := o.c.rpc.Poll(ctx, queryToWire(o.handle, q))
+	r, err := o.c.rpc.Poll(ctx, queryToWire(o.handle, q), answerLimit(ctx)...)
 	if err != nil {
 		return Page{}, statusFromWire(ctx, "Poll", err)
 	}
@@ -129,7 +143,7 @@ func (o *Opened) Poll(ctx context.Context, q Query) (Page, error) {
 
 // Fetch is Source.Fetch. A Result for each ref, in order, is made sure of.
 func (o *Opened) Fetch(ctx context.Context, refs []Ref) ([]Result, error) {
-	r, err := o.c.rpc.Fetch(ctx, &pb.FetchRequest{Handle: o.handle, Refs: refsToWire(refs)})
+	r, err := o.c.rpc.Fetch(ctx, &pb.FetchRequest{Handle: o.handle, Refs: refsToWire(refs)}, answerLimit(ctx)...)
 	if err != nil {
 		return nil, statusFromWire(ctx, "Fetch", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -62,6 +63,13 @@ type server struct {
 	sources map[uint64]*served
 }
 
+// What hundreds of sources keep while they wait says nothing of how much their calls throw away: from a crowd on, garbage may grow to less
+// than what is kept, and not to as much again, before it is collected.
+const (
+	crowd     = 500
+	crowdedGC = 30 // percent
+)
+
 // served is a source between the begin of Open and the begin of Close.
 type served struct {
 	source Source // nil until it is opened
@@ -104,6 +112,9 @@ func (s *server) Open(ctx context.Context, r *pb.OpenRequest) (_ *pb.OpenRespons
 	taken := s.sources[handle] != nil
 	if !taken {
 		s.sources[handle] = opening
+	}
+	if len(s.sources) == crowd {
+		debug.SetGCPercent(crowdedGC)
 	}
 	s.mu.Unlock()
 	if taken {

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"reflect"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -374,5 +375,21 @@ func TestLogLinesAreTheEnginesForm(t *testing.T) {
 	}
 	if strings.Contains(out.String(), "canary") {
 		t.Errorf("a foreign error's text is logged: %s", out.String())
+	}
+}
+
+// TestACrowdOfSourcesKeepsLessGarbage: the garbage of calls is not to grow with what sources keep.
+func TestACrowdOfSourcesKeepsLessGarbage(t *testing.T) {
+	before := debug.SetGCPercent(100)
+	t.Cleanup(func() { debug.SetGCPercent(before) })
+	c := connect(t, new(bytes.Buffer), nil, func(context.Context, testConfig, Env) (Source, error) { return &testSource{}, nil })
+	for i := range crowd {
+		if got := debug.SetGCPercent(100); got != 100 {
+			t.Fatalf("with %d sources garbage may grow to %d %%", i, got)
+		}
+		opened(t, c, Opening{})
+	}
+	if got := debug.SetGCPercent(100); got != crowdedGC {
+		t.Errorf("with %d sources garbage may grow to %d %%, want %d %%", crowd, got, crowdedGC)
 	}
 }

@@ -27,8 +27,18 @@ import (
 // MaxMessage bounds a call and its answer, in bytes.
 const MaxMessage = 256 << 20
 
-// maxErrorText bounds an error's text, which travels in a header.
-const maxErrorText = 2000
+// ModestAnswer bounds the answer to a call whose context is Modest.
+const ModestAnswer = 16 << 20
+
+// ErrTooLarge is in the chain of an error of Client about a call or an answer that is too large to be made or read.
+var ErrTooLarge = errors.New("larger than allowed")
+
+// maxText bounds the text of an error, which travels in a header, of a remark, and of a name that is shown. maxNotes bounds the remarks
+// of a page. An adapter that was written without this package may send more.
+const (
+	maxText  = 2000
+	maxNotes = 20
+)
 
 // ErrNoAnswer is in the chain of an error of Client that the connection made and not the adapter.
 var ErrNoAnswer = errors.New("no answer from the adapter")
@@ -43,11 +53,7 @@ func errorToWire(err error) *pb.Error {
 	if e == nil { // the trap of a nil pointer in an interface
 		e = Permanent("the adapter returned a nil *sdk.Error where it should return nil")
 	}
-	text := e.Text
-	if len(text) > maxErrorText {
-		text = text[:maxErrorText] + "…"
-	}
-	return &pb.Error{Code: string(e.Code), Text: valid(text), After: durationToWire(e.After), Path: valid(e.Path)}
+	return &pb.Error{Code: string(e.Code), Text: cut(e.Text), After: durationToWire(e.After), Path: valid(e.Path)}
 }
 
 func errorFromWire(e *pb.Error) error {
@@ -61,7 +67,7 @@ func errorFromWire(e *pb.Error) error {
 	default:
 		code = CodeRetryable
 	}
-	return &Error{Code: code, Text: e.GetText(), After: e.GetAfter().AsDuration(), Path: e.GetPath()}
+	return &Error{Code: code, Text: cut(e.GetText()), After: e.GetAfter().AsDuration(), Path: cut(e.GetPath())}
 }
 
 // statusToWire is the form of an error that a call returns.
@@ -99,7 +105,11 @@ func statusFromWire(ctx context.Context, call string, err error) error {
 		}
 		return Retryable("%s: canceled", call).Because(errors.Join(ErrNoAnswer, context.Canceled))
 	case codes.ResourceExhausted:
-		return Permanent("%s: the call or its answer is larger than %d MiB; ask for less at a time", call, MaxMessage>>20)
+		most := MaxMessage
+		if isModest(ctx) {
+			most = ModestAnswer
+		}
+		return Permanent("%s: the call or its answer is larger than %d MiB; ask for less at a time", call, most>>20).Because(ErrTooLarge)
 	case codes.Unimplemented:
 		return Permanent("%s: the adapter does not know this call", call)
 	case codes.Internal:
@@ -176,8 +186,8 @@ func pageFromWire(r *pb.PollResponse) Page {
 	for i, c := range r.GetChanges() {
 		p.Changes[i] = changeFromWire(c)
 	}
-	for _, n := range r.GetNotes() {
-		p.Notes = append(p.Notes, Note{Code: n.GetCode(), Text: n.GetText()})
+	for _, n := range r.GetNotes()[:min(len(r.GetNotes()), maxNotes)] {
+		p.Notes = append(p.Notes, Note{Code: cut(n.GetCode()), Text: cut(n.GetText())})
 	}
 	return p
 }
@@ -228,6 +238,9 @@ func changeFromWire(w *pb.Change) Change {
 	}
 	if op := w.GetOp(); op > 0 && int(op) < len(ops) {
 		c.Op = ops[op]
+	}
+	if c.Err == nil && !isTime(w.GetTime()) {
+		c.Err = Permanent("the adapter gave a time that there is not")
 	}
 	c.Data, c.Err = dataFromWire(w.GetData(), c.Err)
 	return c
@@ -370,22 +383,22 @@ func catalogFromWire(offered []*pb.Feed, fetchable []*pb.Resource) (Catalog, err
 		switch feed.Class {
 		case Timestamp, Sequence, Scan, Queue:
 		default:
-			return c, Permanent("the adapter's catalog gives feed %q a class that there is not", feed.Name)
+			return c, Permanent("the adapter's catalog gives feed %q a class that there is not", cut(feed.Name))
 		}
 		switch feed.Version {
 		case Exact, Coarse, None:
 		default:
-			return c, Permanent("the adapter's catalog gives feed %q a kind of version that there is not", feed.Name)
+			return c, Permanent("the adapter's catalog gives feed %q a kind of version that there is not", cut(feed.Name))
 		}
 		if feed.Name == "" || feeds[feed.Name] {
-			return c, Permanent("the adapter's catalog has a feed without a name, or two of one name: %q", feed.Name)
+			return c, Permanent("the adapter's catalog has a feed without a name, or two of one name: %q", cut(feed.Name))
 		}
 		feeds[feed.Name] = true
 		c.Feeds = append(c.Feeds, feed)
 	}
 	for _, r := range fetchable {
 		if r.GetName() == "" || resources[r.GetName()] {
-			return c, Permanent("the adapter's catalog has a resource without a name, or two of one name: %q", r.GetName())
+			return c, Permanent("the adapter's catalog has a resource without a name, or two of one name: %q", cut(r.GetName()))
 		}
 		resources[r.GetName()] = true
 		c.Resources = append(c.Resources, Resource{Name: r.GetName(), Batch: int(r.GetBatch()), Why: r.GetWhy()})
@@ -437,10 +450,16 @@ func timeToWire(t time.Time) *timestamppb.Timestamp {
 }
 
 func timeFromWire(t *timestamppb.Timestamp) time.Time {
-	if t == nil {
+	if t == nil || !isTime(t) {
 		return time.Time{}
 	}
 	return t.AsTime()
+}
+
+// isTime says whether a time is one. Typing errors, such as the year 20225, are.
+func isTime(t *timestamppb.Timestamp) bool {
+	const most = 1 << 42 // seconds: 139,000 years
+	return t.GetSeconds() >= -most && t.GetSeconds() <= most && t.GetNanos() >= 0 && t.GetNanos() < 1e9
 }
 
 func durationToWire(d time.Duration) *durationpb.Duration {
@@ -452,6 +471,14 @@ func durationToWire(d time.Duration) *durationpb.Duration {
 
 // valid makes text UTF-8, the only one that the wire carries.
 func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+// cut is text that is short enough to be shown.
+func cut(s string) string {
+	if len(s) > maxText {
+		s = s[:maxText] + "…"
+	}
+	return valid(s)
+}
 
 // configError turns what is wrong with a configuration into an error of the contract.
 func configError(err error) error {

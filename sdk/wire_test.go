@@ -19,6 +19,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "github.com/rounds-engine/rounds/sdk/proto"
 	"github.com/rounds-engine/rounds/sdk/schema"
@@ -165,10 +167,35 @@ func TestANilPointerReturnedAsAnErrorIsStillAnError(t *testing.T) {
 
 func TestAnErrorsTextIsBounded(t *testing.T) {
 	got := errorToWire(Permanent("%s", strings.Repeat("ä", 1e6)+"\xff"))
-	if n := len(got.GetText()); n > maxErrorText+10 {
+	if n := len(got.GetText()); n > maxText+10 {
 		t.Errorf("%d bytes", n)
 	}
 	carried(t, got)
+}
+
+// TestWhatAnAdapterSaysIsBounded, of one that was written without this package.
+func TestWhatAnAdapterSaysIsBounded(t *testing.T) {
+	long := strings.Repeat("ä", 1e6)
+	if e := Safe(errorFromWire(&pb.Error{Text: long, Path: long})); len(e.Text) > maxText+10 || len(e.Path) > maxText+10 {
+		t.Errorf("a text of %d bytes and a path of %d", len(e.Text), len(e.Path))
+	}
+	r := &pb.PollResponse{Now: &timestamppb.Timestamp{Seconds: 1 << 60}, Wait: &durationpb.Duration{Seconds: 1 << 60}, Changes: []*pb.Change{
+		{Ref: &pb.Ref{Id: "1"}, Time: &timestamppb.Timestamp{Seconds: 1 << 60}}, {Ref: &pb.Ref{Id: "2"}, Time: &timestamppb.Timestamp{Nanos: -1}}, nil,
+	}}
+	for range 1000 {
+		r.Notes = append(r.Notes, &pb.Note{Code: long, Text: long})
+	}
+	p := pageFromWire(r)
+	if len(p.Notes) != maxNotes || len(p.Notes[0].Code) > maxText+10 || len(p.Notes[0].Text) > maxText+10 {
+		t.Errorf("%d notes, of %d and %d bytes", len(p.Notes), len(p.Notes[0].Code), len(p.Notes[0].Text))
+	}
+	if !p.Now.IsZero() || p.Wait <= 0 || p.Changes[0].Err == nil || p.Changes[1].Err == nil || !p.Changes[0].Time.IsZero() || p.Changes[2].Err != nil {
+		t.Errorf("now %v, wait %v, changes %v", p.Now, p.Wait, p.Changes)
+	}
+	_, err := catalogFromWire([]*pb.Feed{{Name: long, Class: long}}, nil)
+	if err == nil || len(err.Error()) > 3*maxText {
+		t.Errorf("a catalog's error has %d bytes", len(err.Error()))
+	}
 }
 
 func TestTransportErrorsHaveATextOfTheirOwn(t *testing.T) {

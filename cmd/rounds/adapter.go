@@ -82,11 +82,14 @@ func newAdapterListCommand() *cobra.Command {
 					return writeJSON(c.OutOrStdout(), list)
 				}
 				t := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-				fmt.Fprint(t, "ADAPTER\tPID\tRUNNING SINCE\tSTARTS\tSOURCES\tISOLATED FOR\tPROGRAM\tWHY NOT\n")
+				fmt.Fprint(t, "ADAPTER\tPID\tMEMORY\tRUNNING SINCE\tSTARTS\tSOURCES\tISOLATED FOR\tPROGRAM\tWHY NOT\n")
 				for _, a := range list {
-					pid, path := "-", a.Path
+					pid, memory, path := "-", "-", a.Path
 					if a.PID != 0 {
 						pid = strconv.Itoa(a.PID)
+					}
+					if a.Memory > 0 {
+						memory = fmt.Sprint(a.Memory>>20, " MiB")
 					}
 					switch {
 					case a.Attached != "":
@@ -94,7 +97,7 @@ func newAdapterListCommand() *cobra.Command {
 					case path == "":
 						path = "bundled"
 					}
-					fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", a.Name, pid, ago(time.Now(), a.Since), a.Starts, a.Sources, a.Isolated, path, a.Why)
+					fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", a.Name, pid, memory, ago(time.Now(), a.Since), a.Starts, a.Sources, a.Isolated, path, a.Why)
 				}
 				return t.Flush()
 			})

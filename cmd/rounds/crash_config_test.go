@@ -148,7 +148,7 @@ pipeline "#queue#" {
     feed    = source.athenahealth.#clinic#.feed.appointments
     every   = "1s"
     overlap = "10s"
-    start   = "now"
+    start   = "beginning"
   }
   deliver "tell" {
     to       = destination.webhook.#main#

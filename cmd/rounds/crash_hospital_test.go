@@ -56,10 +56,14 @@ type ehrs struct {
 	records *openmrs.Server
 	clinic  *athenahealth.Server
 
-	under    atomic.Int64 // calls that are being answered
+	under atomic.Int64 // calls that are being answered
+
+	dice    sync.Mutex // of what follows, which the EHRs ask for with their own locks held
+	failure *rand.Rand
+	faulty  bool
+
 	mu       sync.Mutex
 	random   *rand.Rand
-	faulty   bool
 	n        int // numbers all that is made up
 	happened map[string]chronicle
 	visits   []string                   // the events in the order of their numbers, those that are not visible yet as ""
@@ -89,7 +93,7 @@ const eventsPage = 10
 func newEHRs(t *testing.T, seed uint64) *ehrs {
 	t.Helper()
 	h := &ehrs{
-		random: rand.New(rand.NewPCG(seed, 3)), faulty: true, happened: map[string]chronicle{}, saving: map[string]bool{},
+		random: rand.New(rand.NewPCG(seed, 3)), failure: rand.New(rand.NewPCG(seed, 4)), faulty: true, happened: map[string]chronicle{}, saving: map[string]bool{},
 		slots: map[string]json.RawMessage{}, patients: map[string]*inpatient{},
 	}
 	for _, feed := range []string{ofAppointments, ofSlots, ofEvents, ofQueue, ofOrders, ofPatients} {
@@ -111,6 +115,7 @@ func newEHRs(t *testing.T, seed uint64) *ehrs {
 	for i := range 12 {
 		h.patients[fmt.Sprint("P", i)] = &inpatient{id: fmt.Sprint("P", i)}
 	}
+	h.clinic.Subscribe("appointments")
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for range 40 {
@@ -143,9 +148,9 @@ func (h *ehrs) serve(t *testing.T) (env []string) {
 
 // fails says so of one call in n.
 func (h *ehrs) fails(n int) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.faulty && h.random.IntN(n) == 0
+	h.dice.Lock()
+	defer h.dice.Unlock()
+	return h.faulty && h.failure.IntN(n) == 0
 }
 
 func (h *ehrs) failing(api http.Handler) http.Handler {
@@ -163,9 +168,9 @@ func (h *ehrs) failing(api http.Handler) http.Handler {
 
 // setFaulty says whether the EHRs have their bad habits.
 func (h *ehrs) setFaulty(faulty bool) {
-	h.mu.Lock()
+	h.dice.Lock()
 	h.faulty = faulty
-	h.mu.Unlock()
+	h.dice.Unlock()
 	h.sample.SetFaults(sampleehr.Faults{})
 	if faulty {
 		h.sample.SetFaults(sampleehr.Faults{ServerErrors: 0.03, Resets: 0.03, Ties: 3, Late: 3 * time.Second, Drift: 2})

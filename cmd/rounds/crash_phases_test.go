@@ -38,11 +38,13 @@ var phases = map[string]func(*crash) bool{
 func phaseNames() []string { return slices.Sorted(maps.Keys(phases)) }
 
 // upTo waits for a random part of a time.
-func (c *crash) upTo(most time.Duration) { time.Sleep(time.Duration(c.random.Int64N(int64(most) + 1))) }
+func (c *crash) upTo(most time.Duration) {
+	time.Sleep(time.Duration(c.random.Int64N(max(int64(most), 0) + 1)))
+}
 
 // soon waits until something holds, and says whether it did in time.
 func soon(limit time.Duration, holds func() bool) bool {
-	for deadline := time.Now().Add(limit); !holds(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(limit); !holds(); time.Sleep(200 * time.Microsecond) {
 		if time.Now().After(deadline) {
 			return false
 		}
@@ -67,12 +69,22 @@ func (c *crash) inItsStart() bool {
 	return !c.running()
 }
 
-// inAnUpgrade: when it has begun to take over a state of the first format, and does not run yet.
+// inAnUpgrade: when it has opened a state of the first format, before it raises the format or after, and does not run yet.
 func (c *crash) inAnUpgrade() bool {
-	taken := soon(20*time.Second, func() bool { return c.p.log.holds("is of an older format and is taken over") })
-	c.upTo([]time.Duration{0, 0, 2 * time.Millisecond}[c.random.IntN(3)]) // it runs soon
+	opened, most := "tables opened in", 10*time.Millisecond // as Badger says
+	if c.random.IntN(2) == 0 {
+		opened, most = "is of an older format and is taken over", 0
+	}
+	hit := soon(20*time.Second, func() bool { return c.p.log.holds(opened) })
+	c.upTo(most)
 	c.kill()
-	return taken && !c.running()
+	if c.running() || !hit {
+		return false
+	}
+	if c.p.log.holds("is taken over") {
+		c.raised++
+	}
+	return true
 }
 
 // anAdapter: one that runs, whose sources have to be opened again by another process.
@@ -122,7 +134,7 @@ func (c *crash) inAReload(edit func(t *testing.T)) bool {
 		done <- err
 	}()
 	soon(5*time.Second, func() bool { return c.p.log.holds("is read again") })
-	c.upTo([]time.Duration{0, 10 * time.Millisecond, 100 * time.Millisecond}[c.random.IntN(3)])
+	c.upTo([]time.Duration{0, 10 * time.Millisecond, 50 * time.Millisecond}[c.random.IntN(3)])
 	c.kill()
 	if err := <-done; err == nil || !errors.Is(err, operate.ErrNotRunning) {
 		return false // it was done before, or it could not be made
@@ -130,23 +142,27 @@ func (c *crash) inAReload(edit func(t *testing.T)) bool {
 	return c.p.log.holds("is read again") && !c.p.log.holds("was read again")
 }
 
-// inACompaction: when new tables stand and the manifest may not name them yet.
+// inACompaction: when some of its tables stand. A start makes one of the log that the kill before left; a compaction makes many at once.
 func (c *crash) inACompaction() bool {
-	c.upAndRunning()
-	tables := func() []string {
-		all, err := filepath.Glob(filepath.Join(c.state(), "*.sst"))
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		return all
+	began := func() bool {
+		return len(slices.DeleteFunc(c.stateTables(), func(name string) bool { return slices.Contains(c.tables, name) })) > 1
 	}
-	before, unfinished := tables(), c.prophet.unfinished.Load()
-	soon(2*time.Second, func() bool {
-		return slices.ContainsFunc(tables(), func(name string) bool { return !slices.Contains(before, name) })
-	})
+	if !soon(30*time.Second, func() bool { return c.running() || began() }) {
+		c.t.Error("the engine does not start")
+	}
+	unfinished := c.prophet.unfinished.Load()
+	soon(1500*time.Millisecond, began)
 	c.kill()
 	c.wait()
 	return c.prophet.unfinished.Load() > unfinished
+}
+
+func (c *crash) stateTables() []string {
+	tables, err := filepath.Glob(filepath.Join(c.state(), "*.sst"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return tables
 }
 
 // wait waits until all states were looked at.

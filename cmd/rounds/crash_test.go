@@ -85,13 +85,14 @@ type crash struct {
 	p        *process
 	phase    string        // that it was started for
 	began    time.Time     // its start
+	tables   []string      // of the state, then
 	starting time.Duration // how long a start takes, about
-	orphans  []int         // adapters of killed engines
-	looking  chan func()   // at states, beside the next run
+	orphans  []orphan
+	looking  chan func() // at states, beside the next run
 	looked   chan struct{}
 	hits     map[string]int // by phase
 	misses   int
-	restarts int // kills of adapters only, after which they were started again
+	raised   int // upgrades in which it had begun to raise the format
 }
 
 // TestInvariants1To4HoldWhenTheProcessesAreKilled kills engines, adapters, backups and restores at random instants, each in a phase that it
@@ -119,7 +120,6 @@ func TestInvariants1To4HoldWhenTheProcessesAreKilled(t *testing.T) {
 	}
 	c.start("upgrade")
 	c.strike("upgrade", plan[0])
-	c.p.eventually(30*time.Second, "subscribed", func() bool { return c.hospital.clinic.Subscriptions() > 0 })
 	ctx, stop := context.WithCancel(t.Context())
 	living := make(chan error, 1)
 	go func() { living <- c.hospital.live(ctx) }()
@@ -145,6 +145,7 @@ func newCrash(t *testing.T, seed uint64) *crash {
 	c.hospital.setFaulty(true)
 	c.inbox.setFaulty(true)
 	c.prophet = newProphet(t, c.hospital, c.inbox, c.firstFormat())
+	c.prophet.smallPages = c.config.page < 100
 	go func() {
 		for look := range c.looking {
 			look()
@@ -179,7 +180,7 @@ func (c *crash) firstFormat() map[string]bool {
 		c.t.Fatal(err)
 	}
 	noise := rand.NewChaCha8([32]byte{})
-	for i := range 60 {
+	for i := range 40 {
 		b := store.Batch{Base: feed.Position().Commit}
 		for j := range 10 {
 			row := store.Row{Ref: sdk.Ref{Kind: "ballast", ID: fmt.Sprint(i, "-", j)}, Generation: 1, Snapshot: make([]byte, 20<<10)}
@@ -243,6 +244,7 @@ func (c *crash) start(phase string) {
 		c.relabel()
 	}
 	c.run++
+	c.tables = c.stateTables()
 	c.phase, c.began = phase, time.Now()
 	c.p = startRun(c.t, c.config.dir, append(slices.Clone(c.env), fmt.Sprint("RUN=", c.run)))
 }
@@ -261,7 +263,10 @@ func (c *crash) upAndRunning() {
 // kill kills the engine, and has a copy of its state looked at. The next engine gets the state as the kill left it.
 func (c *crash) kill() {
 	c.t.Helper()
-	c.orphans = append(c.orphans, children(c.t, c.p.cmd.Process.Pid)...)
+	_ = c.p.cmd.Process.Signal(syscall.SIGSTOP) // now, and not after a look at all processes; it may have ended
+	for _, pid := range children(c.t, c.p.cmd.Process.Pid) {
+		c.orphans = append(c.orphans, orphan{pid, begunAt(pid)})
+	}
 	c.p.kill()
 	c.lookAtState()
 }
@@ -301,20 +306,18 @@ func (c *crash) copyState(to string) {
 // strike kills in a phase, until the phase was hit, and starts the next engine for another.
 func (c *crash) strike(phase, next string) {
 	c.t.Helper()
-	if (phase == "start" || phase == "upgrade") && c.phase != phase { // the one before left the engine alive
+	if (phase == "start" || phase == "upgrade" || phase == "compact") && c.phase != phase { // the one before left the engine alive
 		c.kill()
 		c.start(phase)
 	}
 	for tries := 0; ; tries++ {
-		t0 := time.Now()
 		hit := phases[phase](c)
-		c.t.Log("DBG", phase, hit, time.Since(t0), c.starting)
 		if hit {
 			c.hits[phase]++
 		} else {
 			c.misses++
 		}
-		again := !hit && tries < 9
+		again := !hit && tries < 20
 		if c.p.cmd.ProcessState != nil { // it was the engine that was killed
 			c.start(map[bool]string{true: phase, false: next}[again])
 		}
@@ -344,7 +347,26 @@ func (c *crash) end() {
 	}
 	close(c.looking)
 	<-c.looked
-	eventually(c.t, 10*time.Second, "all adapters of killed engines ended", func() bool { return !slices.ContainsFunc(c.orphans, alive) })
+	left := func(o orphan) bool { return o.begun != "" && begunAt(o.pid) == o.begun }
+	if !soon(10*time.Second, func() bool { return !slices.ContainsFunc(c.orphans, left) }) {
+		c.t.Error("adapters of killed engines go on")
+	}
+}
+
+// orphan is an adapter of a killed engine: by its number, which another process may get, and by the time when it began.
+type orphan struct {
+	pid   int
+	begun string
+}
+
+// begunAt tells, as the kernel does, when a process began; "": there is none.
+func begunAt(pid int) string {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return ""
+	}
+	fields := strings.Fields(string(data)[strings.LastIndexByte(string(data), ')')+1:])
+	return fields[19]
 }
 
 func (c *crash) report(kills int) {
@@ -367,7 +389,8 @@ func (c *crash) report(kills int) {
 			versions += len(v)
 		}
 	}
-	t.Logf("%d kills by phase %v, %d missed their phase; %d engines, %d of their states had tables that no manifest names", kills+1, c.hits, c.misses, c.run, p.unfinished.Load())
-	t.Logf("%d versions, %d notifications; %d repeated, %d were under way at the kills, at most %v at one; %d requests refused", versions, len(p.inbox.order), repeated,
-		p.underWay, p.mostAtOnce, p.inbox.refused)
+	t.Logf("%d kills by phase %v, %d missed their phase; %d engines; of the upgrades %d had begun to raise the format", kills+1, c.hits, c.misses,
+		c.run, c.raised)
+	t.Logf("%d versions, %d notifications; %d repeated, %d were under way at the kills, at most %v at one; %d requests refused; %d messages told again", versions, len(p.inbox.order), repeated,
+		p.underWay, p.mostAtOnce, p.inbox.refused, p.doubts)
 }

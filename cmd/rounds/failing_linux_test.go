@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -45,9 +44,7 @@ func TestAnEngineWhoseStateTakesNoMoreWritesEnds(t *testing.T) {
 	if code := p.wait(time.Minute); code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
-	if log := p.log.String(); !strings.Contains(log, "the state takes no more writes; the engine ends, to be started again") {
-		t.Error("the log does not say why it ended")
-	}
+	says(t, p.log.String(), "the state takes no more writes; the engine ends, to be started again", "too many open files")
 	p = startRun(t, dir, c.env())
 	// What was accepted and not acknowledged at the end comes again, and counts twice.
 	p.eventually(2*time.Minute, "all arrived", func() bool { return c.Accepted() >= appointments && settled(c, nil) })

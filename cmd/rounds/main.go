@@ -94,7 +94,7 @@ Exit codes: 0 done, 1 failed (mistakes in the configuration included), 2 mistake
 	root.AddCommand(newInitCommand(), newRunCommand(), newPlanCommand(), newValidateCommand(), newStatusCommand(),
 		newPauseCommand(), newResumeCommand(), newPollCommand(), newStateCommand(), newReloadCommand(), newDeadCommand(), newHistoryCommand(), newReplayCommand(), newWebCommand(),
 		newBackupCommand(), newRestoreCommand(), newCheckCommand(), newMapCommand(), newTestCommand(),
-		newRecordCommand(), newFmtCommand(), newDemoCommand(), newAdapterCommand(), newVersionCommand())
+		newRecordCommand(), newFmtCommand(), newDemoCommand(), newAdapterCommand(), newWorkerCommand(), newVersionCommand())
 	return root
 }
 

@@ -75,6 +75,7 @@ func (m *mapper) show(ctx context.Context, e *engine.Engine) error {
 	if err != nil {
 		return err
 	}
+	defer trial.Close()
 	file, err := os.ReadFile(m.record)
 	if err != nil {
 		return err

@@ -27,12 +27,15 @@ import (
 	"github.com/rounds-engine/rounds/sdk"
 )
 
+// serveAdapter is what these tests are when an engine of theirs starts them.
+var serveAdapter = serveLedger
+
 // binary is the built command: these tests run what users run, in processes of their own.
 var binary string
 
 func TestMain(m *testing.M) {
 	if os.Getenv(sdk.CookieVariable) == sdk.CookieValue || os.Getenv(sdk.DebugVariable) != "" { // these tests, or an engine of them, started it
-		serveLedger()
+		serveAdapter()
 		return
 	}
 	os.Exit(func() int {
@@ -125,16 +128,26 @@ func startRun(t *testing.T, dir string, env []string, args ...string) *process {
 
 func start(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
+	return launch(t, exec.Command(binary, args...), env, (*exec.Cmd).Start)
+}
+
+// launch starts a command, whose outputs are kept where they go nowhere else.
+func launch(t *testing.T, cmd *exec.Cmd, env []string, start func(*exec.Cmd) error) *process {
+	t.Helper()
 	// Not t.TempDir, whose path holds the test's name: sockets have short paths.
 	temp, err := os.MkdirTemp("", "rt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, stdout: &output{}, log: &output{}, temp: temp, ended: make(chan struct{})}
-	p.cmd = exec.Command(binary, args...)
+	p := &process{t: t, cmd: cmd, stdout: &output{}, log: &output{}, temp: temp, ended: make(chan struct{})}
 	p.cmd.Env = append(append(os.Environ(), "TMPDIR="+temp), env...)
-	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.log
-	if err := p.cmd.Start(); err != nil {
+	if cmd.Stdout == nil {
+		cmd.Stdout = p.stdout
+	}
+	if cmd.Stderr == nil {
+		cmd.Stderr = p.log
+	}
+	if err := start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	go func() {

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rounds-engine/rounds/engine"
+	"github.com/rounds-engine/rounds/engine/child"
 	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/engine/metrics"
 	"github.com/rounds-engine/rounds/engine/operate"
@@ -41,9 +43,14 @@ SIGHUP, or when rounds reload asks for it, it reads the configuration again: wha
 that has a mistake changes nothing.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			// Whoever reads the log or the standard output may end. Without this, the next line would end the engine, by SIGPIPE.
+			signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 			log, err := logs.logger(c.ErrOrStderr())
 			if err != nil {
 				return err
+			}
+			if all := child.AllMemory(); all > 0 && os.Getenv("GOMEMLIMIT") == "" {
+				debug.SetMemoryLimit(all / 2) // garbage alone takes no more
 			}
 			e, err := newEngine(log, state, max(grace, 1), attach) // a grace of 0 is none at all, not the engine's default
 			if err != nil {
@@ -170,7 +177,7 @@ func newEngine(log *slog.Logger, state stateFlags, grace time.Duration, attach a
 		return nil, err
 	}
 	return engine.New(engine.Options{
-		StateDir: state.dir, StateKey: key, Bundled: []string{self, "adapter", "serve"}, Adapters: bundledNames(), Grace: grace, Logger: log,
+		StateDir: state.dir, StateKey: key, Bundled: []string{self, "adapter", "serve"}, Adapters: bundledNames(), Worker: []string{self, workerCommand}, Grace: grace, Logger: log,
 		Version: version, Attach: attach,
 	}), nil
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -30,7 +29,6 @@ type clinics struct {
 	mu      sync.Mutex
 	polls   [][]time.Time // by pipeline: when each was asked
 	arrived []map[int]int // by pipeline: how often the change of a number arrived
-	conns   int           // that were opened
 }
 
 // size is how many and how much there is.
@@ -49,15 +47,7 @@ func newClinics(t *testing.T, s size) *clinics {
 	mux.HandleFunc("GET /ehr/{source}/feed/{feed}", c.list)
 	mux.HandleFunc("GET /ehr/{source}/patient/{id}", c.patient)
 	mux.HandleFunc("POST /notify", c.accept)
-	c.Server = httptest.NewUnstartedServer(mux)
-	c.Config.ConnState = func(_ net.Conn, s http.ConnState) {
-		if s == http.StateNew {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.conns++
-		}
-	}
-	c.Start()
+	c.Server = httptest.NewServer(mux)
 	t.Cleanup(c.Close)
 	return c
 }
@@ -187,12 +177,6 @@ func (c *clinics) unpolled(since time.Time) (n int) {
 		}
 	}
 	return n
-}
-
-func (c *clinics) connections() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.conns
 }
 
 // lost counts the changes of which nothing arrived although a later one of the same feed, made before an instant, did; and those that

@@ -27,16 +27,17 @@ type bounds struct {
 // TestManyPipelinesOnOneEngine: thousands of sources, all of one adapter's process, with thousands of pipelines. The form for CI is small,
 // and shares its cores with other tests.
 func TestManyPipelinesOnOneEngine(t *testing.T) {
-	c := size{Sources: 100, Pipelines: 250, Every: 5 * time.Second, Period: 4 * time.Second}
+	s := size{Sources: 50, Pipelines: 120, Every: 3 * time.Second, Period: 5 * time.Second}
 	most := bounds{start: 15 * time.Second, reload: 5 * time.Second, late: 2 * time.Second, memory: 250 << 20}
-	if os.Getenv("ROUNDS_LONG") != "" {
-		c = size{Sources: 2000, Pipelines: 5000, Every: time.Minute, Period: 50 * time.Second}
+	long := os.Getenv("ROUNDS_LONG") != ""
+	if long {
+		s = size{Sources: 2000, Pipelines: 5000, Every: time.Minute, Period: 50 * time.Second}
 		most = bounds{start: 20 * time.Second, reload: time.Second, late: 500 * time.Millisecond, memory: 600 << 20}
 	} else {
 		t.Parallel()
 		t.Log("the long form: ROUNDS_LONG=1 go test -count=1 -v -timeout 30m -run TestManyPipelinesOnOneEngine ./cmd/rounds")
 	}
-	m := &atScale{T: t, clinics: newClinics(t, c), most: most}
+	m := &atScale{T: t, clinics: newClinics(t, s), most: most}
 	m.dir = write(t, m.config("web {\n  listen = \"127.0.0.1:0\"\n}\n"))
 	m.timed("validate", func() {
 		if code, _, stderr := rounds(t, nil, "validate", m.dir); code != 0 || stderr != "" {
@@ -45,29 +46,29 @@ func TestManyPipelinesOnOneEngine(t *testing.T) {
 	})
 
 	m.starts("first start")
-	m.allPolled("first polls", m.began)
-	sleepUntil(time.Now().Add(c.Every)) // what follows is regular
-	m.watch(c.Every*2, "at rest", func() {})
-	m.watch(c.Every*2, "while looked at", m.look)
-	m.watch(c.Every*2, "around a reload", m.reload)
-	m.memory()
+	m.allPolled()
+	sleepUntil(time.Now().Add(s.Every)) // what follows is regular
+	if long {
+		m.watch(2*s.Every, "at rest", func() {})
+		m.memory("so far")
+		m.watch(s.Every, "while looked at", m.look)
+	} else {
+		m.look()
+	}
+	m.watch(s.Every, "around a reload", m.reload)
+	m.memory("so far")
 	m.timed("stop", func() { m.stop() })
 
-	m.starts("second start, at once")
-	m.allPolled("polls after it", m.began)
-	sleepUntil(time.Now().Add(c.Every))
-	m.watch(c.Every*2, "after it", func() {})
-	m.memory()
+	sleepUntil(time.Now().Add(s.Every)) // so that all are overdue
+	m.starts("second start, all polls overdue")
+	m.allPolled()
+	sleepUntil(time.Now().Add(s.Every))
+	m.watch(s.Every, "at rest again", func() {})
+	m.memory("after the second start")
 	m.stop()
-	sleepUntil(time.Now().Add(c.Every)) // so that all are overdue
-	m.starts("third start, all polls overdue")
-	m.allPolled("polls after it", m.began)
-	sleepUntil(time.Now().Add(c.Every))
-	m.memory()
-	m.stop()
-	arrived, lost, repeated := m.lost(time.Now().Add(-2 * c.Every))
+	arrived, lost, repeated := m.lost(time.Now().Add(-2 * s.Every))
 	m.says("%d notifications arrived; %d lost, %d repeated", arrived, lost, repeated)
-	if arrived < c.Pipelines || lost > 0 || repeated > 0 {
+	if arrived < s.Pipelines || lost > 0 || repeated > 0 {
 		t.Errorf("%d notifications arrived, %d are missing between others, %d came twice", arrived, lost, repeated)
 	}
 }
@@ -114,10 +115,15 @@ func (m *atScale) starts(what string) {
 		return address != nil
 	})
 	m.url = address[1]
-	m.eventually(5*time.Minute, "ready", func() bool {
-		code, _ := m.get("/readyz")
-		return code == http.StatusOK
-	})
+	for {
+		if code, _ := m.get("/readyz"); code == http.StatusOK {
+			break
+		}
+		if time.Since(m.began) > 5*time.Minute {
+			m.Fatalf("%s: not ready", what)
+		}
+		time.Sleep(100 * time.Millisecond) // each question looks at all pipelines
+	}
 	took := time.Since(m.began)
 	m.says("%s: all pipelines run after %v, %v of CPU", what, took.Round(time.Millisecond), m.cpu())
 	if took > m.most.start {
@@ -139,11 +145,15 @@ func (m *atScale) get(path string) (int, []byte) {
 	return answer.StatusCode, body
 }
 
-// allPolled waits until each pipeline was polled since an instant.
-func (m *atScale) allPolled(what string, since time.Time) {
+// allPolled waits until each pipeline was polled since the start: that takes no longer than they are to wait between polls.
+func (m *atScale) allPolled() {
 	m.Helper()
-	m.eventually(10*time.Minute, "all polled", func() bool { return m.unpolled(since) == 0 })
-	m.says("%s: all were polled within %v of the start, %v of CPU", what, time.Since(since).Round(time.Millisecond), m.cpu())
+	m.eventually(10*time.Minute, "all polled", func() bool { return m.unpolled(m.began) == 0 })
+	took := time.Since(m.began)
+	m.says("all were polled within %v of the start, %v of CPU", took.Round(time.Millisecond), m.cpu())
+	if took > m.most.start+m.Every {
+		m.Errorf("the first polls took %v", took)
+	}
 }
 
 // watch does something a third into a while, and looks at all polls of that while. It gives how late they were.
@@ -196,23 +206,19 @@ func (m *atScale) look() {
 // reload changes one pipeline.
 func (m *atScale) reload() {
 	m.Helper()
-	connections := m.connections()
 	adapters := children(m.T, m.cmd.Process.Pid)
-	of := m.Pipelines / 2
-	for _, name := range []string{"clinics000.hcl"} {
-		text, err := os.ReadFile(filepath.Join(m.dir, name))
-		if err != nil {
-			m.Fatal(err)
-		}
-		of = 7
-		pipeline := fmt.Sprintf("pipeline %q", m.name(of))
-		before, after, found := strings.Cut(string(text), pipeline)
-		if !found {
-			m.Fatal("there is no such pipeline")
-		}
-		after = strings.Replace(after, "order_by = change.id", "order_by = change.data.Patient", 1)
-		overwrite(m.T, m.dir, name, before+pipeline+after)
+	const of, name = 7, "clinics000.hcl"
+	text, err := os.ReadFile(filepath.Join(m.dir, name))
+	if err != nil {
+		m.Fatal(err)
 	}
+	pipeline := fmt.Sprintf("pipeline %q", m.name(of))
+	before, after, found := strings.Cut(string(text), pipeline)
+	if !found {
+		m.Fatal("there is no such pipeline")
+	}
+	after = strings.Replace(after, "order_by = change.id", "order_by = change.data.Patient", 1)
+	overwrite(m.T, m.dir, name, before+pipeline+after)
 	cpu := m.cpu()
 	var got reloaded
 	took := m.timed("reload of one pipeline", func() { got = asked[reloaded](m.T, m.dir, 0, "reload") })
@@ -223,8 +229,8 @@ func (m *atScale) reload() {
 	if !slices.Equal(got.Restarted, []string{"pipeline." + m.name(of)}) || len(got.Started)+len(got.Stopped) > 0 {
 		m.Errorf("the reload did %+v", got)
 	}
-	if now := children(m.T, m.cmd.Process.Pid); !slices.Equal(now, adapters) || m.connections() > connections+1 {
-		m.Errorf("the reload disturbed others: adapters %v and then %v, %d connections and then %d", adapters, now, connections, m.connections())
+	if now := children(m.T, m.cmd.Process.Pid); !slices.Equal(now, adapters) {
+		m.Errorf("the reload disturbed the adapter: %v, and then %v", adapters, now)
 	}
 }
 
@@ -253,7 +259,7 @@ func (m *atScale) processes() []int {
 }
 
 // memory holds the peaks of all processes against the bound.
-func (m *atScale) memory() {
+func (m *atScale) memory(when string) {
 	m.Helper()
 	var sum int64
 	for i, pid := range m.processes() {
@@ -271,9 +277,9 @@ func (m *atScale) memory() {
 		}
 		peak := of("VmHWM")
 		sum += peak
-		m.says("memory of process %d: peak %d MiB, now %d MiB", i, peak>>20, of("VmRSS")>>20)
+		m.says("memory "+when+", of process %d: peak %d MiB, now %d MiB", i, peak>>20, of("VmRSS")>>20)
 	}
-	m.says("memory of all, at their peaks: %d MiB", sum>>20)
+	m.says("memory "+when+", of all at their peaks: %d MiB", sum>>20)
 	if sum > m.most.memory {
 		m.Errorf("the processes took %d MiB, more than %d MiB", sum>>20, m.most.memory>>20)
 	}

@@ -157,6 +157,7 @@ func (t *tester) block(ctx context.Context, b block, names []string) error {
 		t.fail(b.String(), err.Error())
 		return nil
 	}
+	defer trial.Close()
 	failed := 0
 	for _, name := range names {
 		why, err := t.one(ctx, trial, filepath.Join(t.dir, b.pipeline, b.deliver, name))

@@ -173,9 +173,6 @@ func ehrClock(ahead time.Duration) func(*upstream) {
 	return func(u *upstream) { u.ahead.Store(int64(ahead)) }
 }
 
-// ehrRevokes makes the token that is in use invalid.
-func ehrRevokes(u *upstream) { u.tokens.Add(1) }
-
 // ehrGivesShortTokens has tokens live for two seconds.
 func ehrGivesShortTokens(_ *testing.T, u *upstream) { u.life = `, "expires_in": 2` }
 

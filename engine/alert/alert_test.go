@@ -421,3 +421,18 @@ func TestAPipelineThatIsMadeAndNotStartedChangesNoAge(t *testing.T) {
 		}
 	}, alert.Rule{Name: "late", Condition: alert.PollOlderThan, Limit: 1800})
 }
+
+// TestAClockThatWasSetBackSilencesNoAlert: what waits since before is dated in the future.
+func TestAClockThatWasSetBackSilencesNoAlert(t *testing.T) {
+	simulate(t, func(r *rig) {
+		stop := r.start()
+		r.set(func(p *alert.PipelineNow, d *alert.DestinationNow) {
+			p.LastPoll, d.Oldest = time.Now().AddDate(1, 0, 0), time.Now().AddDate(1, 0, 0)
+		})
+		pass(9 * time.Minute)
+		r.expect(oncall)
+		pass(2 * time.Minute)
+		r.expect(oncall, "polled pipeline.visits firing", fired)
+		stop()
+	}, waiting, alert.Rule{Name: "polled", Condition: alert.PollOlderThan, Limit: 600})
+}

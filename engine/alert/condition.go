@@ -86,7 +86,7 @@ func (l *Loop) measure(now time.Time, r *Rule, s subject) measured {
 // says nothing of the EHR or the receiver.
 func older(now, since, started time.Time, limit float64) measured {
 	age, running := now.Sub(since).Seconds(), now.Sub(started).Seconds()
-	if since.IsZero() {
+	if since.IsZero() || age < 0 { // the clock was set back since
 		return measured{value: running, above: running > limit}
 	}
 	return measured{age, min(age, running) > limit, age <= limit}

@@ -62,7 +62,7 @@ func (l *loader) alerts() {
 		}
 		if script, at := take(o, "map", ""); script != "" {
 			a.Script = absolute(l.dir, script)
-			l.script(at, script, a.Script)
+			l.script(at, script, a.Script, false)
 		} else if at != o.header {
 			l.errorf(at, "Missing script", "The name of the script is empty.")
 		}

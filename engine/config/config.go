@@ -42,6 +42,7 @@ type Adapter struct {
 	Name   string
 	Path   string // absolute; empty: bundled
 	SHA256 string // lower-case hex; empty: not verified
+	Memory int64  // MiB that a process of it may take; 0: the default
 }
 
 // Source is one configured use of an adapter.
@@ -84,6 +85,7 @@ type Pipeline struct {
 	Expand     *Expand // nil: what the feed lists are the changes
 	// KeepPrevious keeps each record as it was committed, for the next mapping of it.
 	KeepPrevious bool
+	Isolate      bool // mappings run in a process of their own
 	Fetches      []Fetch
 	Delivers     []Deliver
 }
@@ -142,9 +144,9 @@ type Options struct {
 	Destinations map[string]schema.Schema // by type
 	// CheckDestination checks the block of a destination beyond its schema; as Adapters.Validate. May be nil.
 	CheckDestination func(kind string, config []byte) error
-	// CheckScript compiles a mapping, whose imports may not leave dir. The error's text says where in the script and is
-	// shown; it holds no values. May be nil.
-	CheckScript func(dir, path string) error
+	// CheckScript compiles a mapping, whose imports may not leave dir; an isolated one runs nowhere but in a process of its own. The
+	// error's text says where in the script and is shown; it holds no values. May be nil.
+	CheckScript func(dir, path string, isolated bool) error
 	// Parsed has the files of the reading before and takes those of this one; nil: all are parsed.
 	Parsed *Parsed
 	// Schemas are the names of the shipped schemas, and CheckSchema compiles a schema as CheckScript does a script. May be nil.

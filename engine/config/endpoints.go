@@ -20,20 +20,29 @@ func (l *loader) adapters() {
 		l.used[name] = a
 		o, ok := l.decode(block, adapterSchema)
 		a.places = o.places()
-		if slices.Contains(l.opts.Bundled, name) {
-			l.errorf(block.LabelRanges[0], "Reserved name", "The adapter %q is bundled with rounds. Give yours another name, or remove the block.", name)
-			ok = false
-		}
 		path, at := take(o, "path", "")
-		if ok && path == "" {
-			l.errorf(at, "Wrong value", "The path of the adapter is empty.")
+		sum, sumAt := take(o, "sha256", "")
+		switch bundled := slices.Contains(l.opts.Bundled, name); {
+		case bundled && (path != "" || sum != ""):
+			l.errorf(block.LabelRanges[0], "Reserved name",
+				"The adapter %q is bundled with rounds, so its block has neither path nor sha256. Give yours another name, or remove them.", name)
+			ok = false
+		case ok && path == "" && !bundled:
+			l.errorf(at, "Missing path", "The adapter %q is not bundled with rounds: path says where its program is.", name)
 			ok = false
 		}
-		a.Path = absolute(l.dir, path)
-		sum, at := take(o, "sha256", "")
+		limit, limitAt := take(o, "memory_limit", int64(0))
+		if _, given := a.places["memory_limit"]; given && (limit < leastMemory || limit > mostMemory) {
+			l.errorf(limitAt, "Wrong value", "memory_limit is in MiB, from %d to %d.", leastMemory, mostMemory)
+			ok = false
+		}
+		a.Memory = limit
+		if path != "" {
+			a.Path = absolute(l.dir, path)
+		}
 		a.SHA256 = strings.ToLower(sum)
 		if raw, err := hex.DecodeString(sum); err != nil || len(raw) != 32 && sum != "" {
-			l.errorf(at, "Wrong value", "A SHA-256 has 64 hexadecimal digits, as sha256sum prints it.")
+			l.errorf(sumAt, "Wrong value", "A SHA-256 has 64 hexadecimal digits, as sha256sum prints it.")
 			ok = false
 		}
 		if !ok {

@@ -38,7 +38,7 @@ func Load(ctx context.Context, path string, o Options) (*Config, Files, hcl.Diag
 	l := &loader{
 		ctx: ctx, opts: o, config: &Config{}, files: Files{}, broken: map[string]bool{}, unsure: map[string]bool{}, hidden: map[string][]hcl.Range{},
 		shown:  map[string][]hcl.Range{},
-		blocks: map[string]*hclsyntax.Block{}, scripts: map[string]error{}, schemas: map[string]error{}, used: map[string]*adapter{},
+		blocks: map[string]*hclsyntax.Block{}, scripts: map[checked]error{}, schemas: map[string]error{}, used: map[string]*adapter{},
 		queues:  map[string]string{},
 		localOf: map[string]*hclsyntax.Attribute{}, valuesOf: map[string][]hclsyntax.Expression{},
 	}
@@ -79,7 +79,7 @@ type loader struct {
 	blocks     map[string]*hclsyntax.Block // by type and name: "source.rest.clinic"
 	used       map[string]*adapter         // by name
 	feeds      map[string]*object          // sources that could be read, by ID
-	scripts    map[string]error            // what the check of a script found, by path
+	scripts    map[checked]error           // what the check of a script found
 	schemas    map[string]error            // the same of a schema, by path or by the name of a shipped one
 	queues     map[string]string           // which pipeline polls a feed of which only one can
 	expands    bool                        // the pipeline that is read has an expand block

@@ -155,7 +155,7 @@ func options(secrets string) config.Options {
 			}
 			return nil
 		},
-		CheckScript: func(_, path string) error {
+		CheckScript: func(_, path string, _ bool) error {
 			if filepath.Base(path) == "broken.js" {
 				return errors.New("broken.js:1:16: Unexpected end of file")
 			}

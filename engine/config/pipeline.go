@@ -24,6 +24,7 @@ func (l *loader) pipelines() {
 		before := len(l.diags)
 		p := Pipeline{Name: block.Labels[0]}
 		p.KeepPrevious, _ = take(o, "keep_previous", false)
+		p.Isolate, _ = take(o, "isolate", false)
 		for _, poll := range o.blocks["poll"] {
 			l.poll(poll, &p)
 		}
@@ -37,7 +38,7 @@ func (l *loader) pipelines() {
 		}
 		l.cycles(p.Fetches, o.blocks["fetch"])
 		for _, deliver := range o.blocks["deliver"] {
-			p.Delivers = append(p.Delivers, l.deliver(deliver, labels))
+			p.Delivers = append(p.Delivers, l.deliver(deliver, labels, p.Isolate))
 		}
 		if ok && len(l.diags) == before {
 			l.config.Pipelines = append(l.config.Pipelines, p)
@@ -175,14 +176,14 @@ func (l *loader) fetch(o *object, source string, labels []string) Fetch {
 	return f
 }
 
-func (l *loader) deliver(o *object, labels []string) Deliver {
+func (l *loader) deliver(o *object, labels []string, isolated bool) Deliver {
 	d := Deliver{Name: o.labels[0]}
 	if to, given := o.attributes["to"]; given {
 		d.Destination = l.destinationReference(to.expr)
 	}
 	if script, at := take(o, "map", ""); script != "" {
 		d.Script = absolute(l.dir, script)
-		l.script(at, script, d.Script)
+		l.script(at, script, d.Script, isolated)
 	} else if at != o.header {
 		l.errorf(at, "Missing script", "The name of the script is empty.")
 	}
@@ -200,16 +201,23 @@ func (l *loader) deliver(o *object, labels []string) Deliver {
 	return d
 }
 
+// checked is a script that was checked.
+type checked struct {
+	path     string
+	isolated bool
+}
+
 // script checks that a script is there and compiles.
-func (l *loader) script(at hcl.Range, name, path string) {
-	problem, known := l.scripts[path]
+func (l *loader) script(at hcl.Range, name, path string, isolated bool) {
+	this := checked{path, isolated}
+	problem, known := l.scripts[this]
 	if !known {
 		hint := func() string { return meant(filepath.Base(path), filesIn(filepath.Dir(path))) }
 		if !l.file(at, "script", name, path, hint) || l.opts.CheckScript == nil {
 			return
 		}
-		problem = l.opts.CheckScript(l.dir, path)
-		l.scripts[path] = problem
+		problem = l.opts.CheckScript(l.dir, path, isolated)
+		l.scripts[this] = problem
 	}
 	if problem != nil {
 		l.errorf(at, "Invalid script", "%s", sentence(problem.Error()))

@@ -32,6 +32,8 @@ const (
 	leastToken  = 16
 	leastOver   = time.Minute
 	mostOver    = 24 * time.Hour
+	leastMemory = 64
+	mostMemory  = 1 << 20
 )
 
 // Schemas describes the blocks that are the engine's own, by name. Those of a source and a destination hold the attributes that all
@@ -43,9 +45,12 @@ func Schemas() map[string]schema.Schema {
 }
 
 var adapterSchema = schema.Schema{Attributes: []schema.Attribute{
-	{Name: "path", Type: schema.String, Required: true, Doc: "The adapter's program."},
+	{Name: "path", Type: schema.String, Doc: "The adapter's program. Not for adapters that are bundled, and needed for all others."},
 	{Name: "sha256", Type: schema.String,
 		Doc: "Its SHA-256 in hexadecimal digits, as sha256sum prints it. A program with another one is not started."},
+	{Name: "memory_limit", Type: schema.Integer,
+		Doc: "MiB of memory that each process of the adapter may take, at least 64; one that takes more is ended and started again. On Linux " +
+			"only. Without it: half of what there is, on the machine or in its container or service."},
 }}
 
 var sourceAttributes = []schema.Attribute{
@@ -65,6 +70,9 @@ var pipelineSchema = schema.Schema{Attributes: []schema.Attribute{
 	{Name: "keep_previous", Type: schema.Bool,
 		Doc: "Keeps each record, the change and what was fetched, as it was committed, so that the next mapping of it has context.previous " +
 			"and context.changed. It takes room in the state."},
+	{Name: "isolate", Type: schema.Bool,
+		Doc: "The pipeline's scripts run in a process of their own, with at most 256 MiB of memory. Whatever they do, the engine and other " +
+			"pipelines go on."},
 }, Blocks: []schema.Block{
 	{Name: "poll", Required: true, Doc: "The feed and how often it is asked.", Body: pollSchema},
 	{Name: "expand", Labels: []string{"name"}, Doc: "Children of what the feed lists, which become the changes.", Body: expandSchema},

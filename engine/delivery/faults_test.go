@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/rounds-engine/rounds/engine/delivery"
+	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/engine/store"
 )
 
@@ -327,5 +329,119 @@ func TestAFlappingReceiverDoesNotFloodTheLog(t *testing.T) {
 		if n := b.lines("\n"); n > 2*20+2 {
 			t.Errorf("%d lines in twenty minutes", n)
 		}
+	})
+}
+
+// TestResumeEndsThePauseThatAReceiverAskedFor: it asked for years by mistake, and a person knows better.
+func TestResumeEndsThePauseThatAReceiverAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		b.to.answer = func(_ context.Context, n delivery.Notification) error {
+			if n.Attempt == 1 {
+				return unavailable(1000 * time.Hour)
+			}
+			return nil
+		}
+		b.box.add(patient(1), 2)
+		b.start()
+		time.Sleep(10 * time.Minute)
+		if n := b.to.sent(); n != 1 {
+			t.Fatalf("%d were sent in spite of the pause that was asked for", n)
+		}
+		b.loop.Resume()
+		synctest.Wait()
+		if n := len(b.to.got()); n != 1 {
+			t.Errorf("%d were delivered after a person resumed, want the one that waited", n)
+		}
+		b.stop()
+	})
+}
+
+// TestAStoredPauseIsNoLongerThanItWasMeant: the clock was set back, by years, between the attempt and the restart.
+func TestAStoredPauseIsNoLongerThanItWasMeant(t *testing.T) {
+	const meant = 5 * time.Minute
+	for _, c := range []struct {
+		back  time.Duration
+		tried bool // when the attempt was made is known
+		most  time.Duration
+	}{
+		{0, true, meant}, {0, false, meant},
+		{time.Hour, true, meant}, {24 * time.Hour, true, meant}, {10 * 365 * 24 * time.Hour, true, meant},
+		{10 * 365 * 24 * time.Hour, false, time.Hour},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, nil)
+			b.box.add(patient(1), 3)
+			at := time.Now().Add(c.back)
+			first := &b.box.lanes["appointments/"+patient(1)][0]
+			if first.NextAttempt = at.Add(meant); c.tried {
+				first.Tried(record.Try{At: at, Code: "http_503"})
+			}
+			b.start()
+			time.Sleep(c.most - time.Second)
+			if n := b.to.sent(); n > 0 {
+				t.Errorf("%d were sent before their time, after the clock went back by %s", n, c.back)
+			}
+			time.Sleep(2 * time.Second)
+			if n := len(b.to.got()); n != 3 {
+				t.Errorf("%d of 3 were delivered after the clock went back by %s", n, c.back)
+			}
+			b.stop()
+		})
+	}
+}
+
+// TestTheTimeOfAStoredPauseIsNotTheWallClocks: that may be set while it is waited for.
+func TestTheTimeOfAStoredPauseIsNotTheWallClocks(t *testing.T) {
+	now := time.Now()
+	for _, pause := range []time.Duration{time.Minute, 100 * time.Hour} {
+		turn := delivery.Turn(&record.Entry{NextAttempt: now.Add(pause).Round(0)}, now)
+		if !strings.Contains(turn.String(), " m=+") {
+			t.Errorf("a pause of %s ends at %s, by the wall clock", pause, turn)
+		}
+	}
+}
+
+// TestAnOutageOfHoursLosesNothing: the receiver is down for eight hours while changes come, over a restart, and then works.
+func TestAnOutageOfHoursLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		var up atomic.Bool
+		down := func(context.Context, delivery.Notification) error {
+			if !up.Load() {
+				return &record.SendError{Code: "network", Text: "connection refused"}
+			}
+			return nil
+		}
+		b.to.answer = down
+		const hours, each = 8, 50
+		b.start()
+		for hour := range hours {
+			for i := range each {
+				b.box.add(patient(i%20), 1)
+				b.box.hint()
+				time.Sleep(time.Hour / each)
+			}
+			if hour == hours/2 {
+				b.stop()
+				again := newBench(t, nil)
+				again.box, again.to.answer = b.box, down
+				again.loop = delivery.New(delivery.Config{Name: "webhook.scheduling", Attach: b.box.Attach, Destination: again.to})
+				b = again
+				b.start()
+			}
+		}
+		if st := b.loop.Status(); st.State != delivery.BackingOff || st.Why != "connection refused" {
+			t.Errorf("after hours of an outage the status is %+v", st)
+		}
+		if n := b.to.sent(); n < hours/2*12 || n > 200 {
+			t.Errorf("%d attempts in %d hours of an outage", n, hours/2)
+		}
+		up.Store(true)
+		time.Sleep(6 * time.Minute)
+		if got := b.to.got(); len(got) != hours*each || b.box.left() != 0 {
+			t.Errorf("%d of %d were delivered within minutes, %d are left", len(got), hours*each, b.box.left())
+		}
+		b.stop()
 	})
 }

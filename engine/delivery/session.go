@@ -346,9 +346,13 @@ func (s *session) drop(ln *lane) {
 	delete(s.lanes, ln.name)
 }
 
-// release lets the held lanes go.
+// release lets the held lanes go, and those that wait for their next attempt: a person says that it will succeed.
 func (s *session) release() {
 	s.loop.log.Info("resumed", "lanes", s.held)
+	now := time.Now()
+	for _, ln := range s.waiting { // all alike are still a heap
+		ln.next = now
+	}
 	for _, ln := range s.lanes {
 		if ln.place == onHold {
 			s.drop(ln)

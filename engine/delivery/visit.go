@@ -41,7 +41,7 @@ func (s *session) visit(ctx, work context.Context, ln *lane, probe bool) result 
 		now := time.Now()
 		if !ln.tried && e.NextAttempt.After(now) {
 			ln.tried = true
-			return result{lane: ln, end: later, next: earliest(e.NextAttempt, now.Add(maxAfter))}
+			return result{lane: ln, end: later, next: turn(e, now)}
 		}
 		if ctx.Err() != nil || s.isLost() || i > 0 && now.Sub(begun) > visitTime {
 			return result{lane: ln, end: more}
@@ -339,9 +339,13 @@ func (l *Loop) measure(entries []record.Entry) {
 	l.size.Store((3*l.size.Load() + int64(sum/len(entries))) / 4)
 }
 
-func earliest(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
+// turn is when the time of an attempt comes that was stored. It goes by the clock that nobody sets, which now has and what was stored
+// has not. Where the clock was set back since the attempt before, the stored time is far away: no more than the pause that was meant
+// is waited for, and no more than a pause may be.
+func turn(e *record.Entry, now time.Time) time.Time {
+	pause := min(e.NextAttempt.Sub(now), maxAfter)
+	if n := len(e.Tries); n > 0 {
+		pause = min(pause, e.NextAttempt.Sub(e.Tries[n-1].At))
 	}
-	return b
+	return now.Add(pause)
 }

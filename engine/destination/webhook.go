@@ -199,7 +199,7 @@ func (c *webhookConfig) open() Destination {
 		MaxIdleConnsPerHost:    1 << 10,
 		IdleConnTimeout:        50 * time.Second,
 		DisableCompression:     true,
-		MaxResponseHeaderBytes: 64 << 10,
+		MaxResponseHeaderBytes: maxHeaders,
 		Protocols:              &http1,
 	}
 	return w

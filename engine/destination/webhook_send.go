@@ -23,9 +23,10 @@ import (
 )
 
 const (
-	maxDetail = 2 << 10     // bytes of an answer that are kept
-	maxAnswer = 64 << 10    // bytes that are read so that the connection can be used again
-	tidyTime  = time.Second // how long that may take
+	maxHeaders = 64 << 10    // bytes of an answer's headers
+	maxDetail  = 2 << 10     // bytes of an answer that are kept
+	maxAnswer  = 64 << 10    // bytes that are read so that the connection can be used again
+	tidyTime   = time.Second // how long that may take
 )
 
 // webhook POSTs. It uses the transport without a client, which would follow redirects.

@@ -6,6 +6,7 @@
 package host_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -68,6 +69,13 @@ func beAdapter(name string) {
 			HandshakeConfig:  plugin.HandshakeConfig{MagicCookieKey: sdk.CookieVariable, MagicCookieValue: sdk.CookieValue},
 			VersionedPlugins: map[int]plugin.PluginSet{1: {"adapter": noPlugin{}}},
 		})
+	case "eats": // before it says hello
+		eaten := make([][]byte, 0, 100)
+		for range cap(eaten) {
+			eaten = append(eaten, bytes.Repeat([]byte("x"), 10<<20))
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(time.Hour)
 	case "badconfig":
 		type config struct {
 			C chan int `hcl:"c"`
@@ -95,6 +103,9 @@ type testConfig struct {
 }
 
 func (c testConfig) Validate() error {
+	if c.Zone == "Hades" {
+		time.Sleep(time.Hour)
+	}
 	if c.Zone == "Mars" {
 		return sdk.Misconfigured("zone", "there is no such zone")
 	}

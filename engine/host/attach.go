@@ -40,6 +40,7 @@ func (a *attached) Close() error {
 func (a *attached) kill()                 { _ = a.Close() } // it fails when it is closed
 func (a *attached) over() <-chan struct{} { return a.ended }
 func (a *attached) status() string        { return "its connection ended" }
+func (a *attached) memory() int64         { return 0 }
 func (a *attached) report() []any         { return []any{"attached", a.at} }
 
 // attach begins a life of an adapter that is attached. One that was there before is waited for: its author is building it anew.

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/rounds-engine/rounds/engine/child"
 	"github.com/rounds-engine/rounds/sdk"
 )
 
@@ -71,6 +72,14 @@ func (h *Host) command(a Adapter) (path string, arguments []string, err error) {
 	return path, nil, err
 }
 
+// memory gives the bytes that a process of an adapter may take; 0: any.
+func (h *Host) memory(a Adapter) int64 {
+	if a.Memory > 0 {
+		return a.Memory << 20
+	}
+	return child.AllMemory() / 2
+}
+
 // verify compares a file with the hash that the configuration gives.
 func verify(a Adapter, path string) error {
 	want := strings.ToLower(strings.TrimPrefix(a.SHA256, "sha256:"))
@@ -87,8 +96,8 @@ func verify(a Adapter, path string) error {
 		return sdk.Retryable("adapter %s: %s can't be read for its sha256: %s", a.Name, path, startReason(err))
 	}
 	if found := hex.EncodeToString(hash.Sum(nil)); found != want {
-		return sdk.Retryable("adapter %s: %s is not the file that the configuration means: its sha256 is %s, expected is %s",
-			a.Name, path, found, want)
+		return sdk.Retryable("adapter %s: %s is not the file that the configuration means: its sha256 is %s, expected is %s; "+
+			"put the right file back, or, if it was replaced on purpose, the new sha256 into the configuration", a.Name, path, found, want)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/rounds-engine/rounds/engine/child"
 	"github.com/rounds-engine/rounds/sdk/handshake"
 )
 
@@ -36,12 +37,12 @@ func Remind(h *Host, every time.Duration) { h.t.remind = every }
 var Backoff = backoff
 
 // Crashed gives the functions of the last crash in a program's stderr.
-var Crashed = crashed
+var Crashed = child.Crashed
 
 // NewRing makes a ring; bytes gives what it holds.
 func NewRing() (write func([]byte) (int, error), bytes func() []byte) {
-	r := new(ring)
-	return r.Write, r.bytes
+	r := new(child.Tail)
+	return r.Write, r.Bytes
 }
 
 // Bridge reads what an adapter writes to stdout first and to stderr, as the host does; token is a secret.
@@ -49,11 +50,11 @@ func Bridge(log io.Writer, token string, output []byte) {
 	p := newProcess(New(Options{Logger: slog.New(slog.NewJSONHandler(log, nil))}), key{})
 	p.secrets.add([]string{token})
 	p.bridge(output)
-	crashed(output)
+	child.Crashed(output)
 	var g handshake.Greeting
 	_, _ = g.Write(output)
 	_ = g.Problem()
 }
 
 // WithoutParentDeathSignal is how it is on systems that have no such signal.
-func WithoutParentDeathSignal() { parentDeathSignal = 0 }
+func WithoutParentDeathSignal() { child.ParentDeathSignal = 0 }

@@ -23,6 +23,7 @@ type Adapter struct {
 	Name   string
 	Path   string // of an external program; empty: bundled with the engine
 	SHA256 string // of the file at Path, hexadecimal; empty: not checked
+	Memory int64  // MiB that a process of it may take; 0: half of what there is
 }
 
 // State keeps what adapters save, by the name of the source.
@@ -163,6 +164,8 @@ func (h *Host) Describe(ctx context.Context, a Adapter) (d Description, err erro
 	if err != nil {
 		return d, err
 	}
+	ctx, cancel := i.bounded(ctx)
+	defer cancel()
 	err = i.call(func() error {
 		d.Info, d.Schema, err = i.client.Describe(ctx)
 		return err
@@ -178,6 +181,8 @@ func (h *Host) Validate(ctx context.Context, a Adapter, config []byte) error {
 		return err
 	}
 	p.secrets.add(sensitive(i.schema, config))
+	ctx, cancel := i.bounded(ctx)
+	defer cancel()
 	return p.secrets.inError(i.call(func() error { return i.client.Validate(ctx, config) }))
 }
 
@@ -190,7 +195,7 @@ func (h *Host) Stderr(a Adapter) []byte {
 	if p == nil {
 		return nil
 	}
-	return p.stderr.bytes()
+	return p.stderr.Bytes()
 }
 
 // Close ends all processes and waits until they have ended. Sources that are open are not closed in the adapter: close them

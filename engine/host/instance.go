@@ -41,6 +41,7 @@ type life interface {
 	over() <-chan struct{} // closed when it has ended
 	status() string        // how it has ended
 	report() []any         // attributes for the log when it has ended
+	memory() int64         // bytes that it takes; 0: not known
 }
 
 // instance is one life of a process.
@@ -68,7 +69,8 @@ func launch(p *process) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	prog := &program{path: path, arguments: arguments, level: p.level, environment: p.environment, raw: p.raw, bridge: p.bridge}
+	output := newPaced(p.raw)
+	prog := &program{path: path, arguments: arguments, limit: p.host.memory(p.key.adapter), level: p.level, environment: p.environment, raw: output, bridge: p.bridge}
 	mutual, certificate, err := handshake.Identity()
 	if err != nil {
 		return nil, sdk.Retryable("adapter %s: no certificate for the connection to it can be made", p.key.adapter.Name).Because(err)
@@ -86,8 +88,8 @@ func launch(p *process) (*instance, error) {
 		SkipHostEnv:     true,
 		TLSConfig:       mutual,
 		StartTimeout:    p.host.t.start,
-		SyncStdout:      p.raw, // what an adapter prints is no more fit for a log than its stderr
-		SyncStderr:      p.raw,
+		SyncStdout:      output, // what an adapter prints is no more fit for a log than its stderr
+		SyncStderr:      output,
 		GRPCDialOptions: append(dialOptions(), p.dial...),
 		// Not Managed: go-plugin never forgets a managed client, one for each restart. Host.Close ends all.
 		Logger: hclog.NewNullLogger(),
@@ -102,6 +104,9 @@ func launch(p *process) (*instance, error) {
 	}
 	prog.kill()
 	client.Kill()
+	if prog.sockets != "" {
+		_ = os.RemoveAll(prog.sockets) // go-plugin leaves it of a program that could not be started
+	}
 	if err == nil {
 		err = errClosed
 	}
@@ -218,6 +223,14 @@ func (i *instance) call(do func() error) error {
 		}
 	}
 	return err
+}
+
+// bounded is the context of a call that nobody else gives a deadline: of one that is answered offline. Who debugs has all the time.
+func (i *instance) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if i.attached {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, i.t.start)
 }
 
 // giveUp ends the instance; another one has to be begun.

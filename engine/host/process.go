@@ -12,8 +12,10 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 
+	"github.com/rounds-engine/rounds/engine/child"
 	"github.com/rounds-engine/rounds/sdk"
 )
 
@@ -40,7 +42,8 @@ type process struct {
 	at          netip.AddrPort // where it is attached; not valid: it is started
 	logger      *slog.Logger
 	level       string // of what the adapter is to log
-	stderr      ring
+	stderr      child.Tail
+	logs        logs
 	raw         io.Writer         // gets what the adapter writes
 	dial        []grpc.DialOption // further ones
 	environment []string          // further variables
@@ -69,6 +72,7 @@ type start struct {
 func newProcess(h *Host, k key) *process {
 	p := &process{host: h, key: k, at: h.o.Attach[k.adapter.Name], logger: h.o.Logger.With("adapter", k.adapter.Name)}
 	p.raw, p.level = &p.stderr, levelOf(p.logger)
+	p.logs.pace = rate.NewLimiter(logPerSecond, logBurst)
 	if k.source != "" {
 		p.logger = p.logger.With("isolated", k.source)
 	}
@@ -176,7 +180,7 @@ func (p *process) follow(i *instance) {
 		return
 	}
 	attributes := append(i.life.report(), "cause", i.cause(), "lived", lived.Round(time.Millisecond), "again_in", next.Round(time.Millisecond))
-	if functions := crashed(p.stderr.bytes()); functions != "" {
+	if functions := child.Crashed(p.stderr.Bytes()); functions != "" {
 		attributes = append(attributes, "in", functions)
 	}
 	p.logger.Error("the adapter ended by itself", attributes...)

@@ -178,6 +178,32 @@ func TestAnAdapterThatAnswersNoCallIsGivenUpAfterThree(t *testing.T) {
 	})
 }
 
+// TestWhatIsAnsweredOfflineIsAnsweredInTime: nobody else gives these calls a deadline, and a start or a reload would wait for ever.
+func TestWhatIsAnsweredOfflineIsAnsweredInTime(t *testing.T) {
+	h, _, _ := newHost(t)
+	host.Hurry(h, 3*time.Second, time.Minute, time.Minute)
+	err := h.Validate(t.Context(), test, []byte(`{"zone": "Hades"}`))
+	if err == nil || !strings.Contains(err.Error(), "Validate: deadline exceeded") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestAnAdapterThatTakesTooMuchMemoryIsEnded, from its start on, and says what was too much.
+func TestAnAdapterThatTakesTooMuchMemoryIsEnded(t *testing.T) {
+	h, _, _ := newHost(t)
+	_, err := h.Describe(t.Context(), host.Adapter{Name: "eats", Memory: 300})
+	if err == nil || !strings.Contains(err.Error(), " MiB of memory and may take 300 (memory_limit)") {
+		t.Errorf("got %v", err)
+	}
+	modest := h.Open(host.Adapter{Name: "test", Memory: 300}, "test.one", []byte(`{}`), false)
+	if !strings.Contains(ask(t, modest, "environment"), "GOMEMLIMIT=283115520") {
+		t.Error("Go's collector is not told of the limit")
+	}
+	eventually(t, "its memory is known", func() bool {
+		return slices.ContainsFunc(h.Processes(), func(p host.Process) bool { return p.Memory > 1<<20 && p.Memory < 300<<20 })
+	})
+}
+
 // TestWithoutAPlaceForItsSocketNoAdapterStarts, and who waits for it is told why.
 func TestWithoutAPlaceForItsSocketNoAdapterStarts(t *testing.T) {
 	long := filepath.Join(t.TempDir(), strings.Repeat("long", 30))
@@ -356,7 +382,8 @@ func TestWhatCantBeStartedSaysWhy(t *testing.T) {
 		"no interpreter": {host.Adapter{Path: file("lost", "#!/no/such/interpreter\n", 0o755)},
 			"% can't be started: the file, or the interpreter or loader that it names, does not exist"},
 		"wrong hash": {host.Adapter{Path: talks, SHA256: wrong},
-			"% is not the file that the configuration means: its sha256 is " + right + ", expected is " + wrong},
+			"% is not the file that the configuration means: its sha256 is " + right + ", expected is " + wrong +
+				"; put the right file back, or, if it was replaced on purpose, the new sha256 into the configuration"},
 		"half a hash": {host.Adapter{Path: talks, SHA256: "abcd"}, "its sha256 must be 64 hexadecimal digits"},
 		"right hash, no adapter": {host.Adapter{Path: talks, SHA256: "sha256:" + strings.ToUpper(right)},
 			"% is not an adapter: its first output is not an adapter's handshake"},
@@ -367,6 +394,7 @@ func TestWhatCantBeStartedSaysWhy(t *testing.T) {
 			"% speaks version 2 of the adapter protocol, this engine speaks 1: use an adapter and an engine of the same version"},
 		"not gRPC":      {host.Adapter{Name: "netrpc"}, "% said hello, and then no connection came about: it does not speak gRPC: the fifth field of its handshake line must be grpc"},
 		"configuration": {host.Adapter{Name: "badconfig"}, "% is not an adapter, or failed at its start: it ended without a handshake (exit status 1, 0 lines on stderr)"},
+		"endless line":  {host.Adapter{Path: file("endless", "#!/bin/sh\nexec tr '\\0' x < /dev/zero\n", 0o755)}, "% is not an adapter: its first output is not an adapter's handshake"},
 		"start timeout": {host.Adapter{Name: "silent"}, "% did not start in time: no handshake within 3s"},
 	} {
 		t.Run(name, func(t *testing.T) {

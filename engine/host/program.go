@@ -10,19 +10,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-plugin/runner"
 
+	"github.com/rounds-engine/rounds/engine/child"
 	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/handshake"
 )
@@ -31,6 +29,7 @@ import (
 type program struct {
 	path        string
 	arguments   []string
+	limit       int64                  // bytes of memory that it may take; 0: nobody looks
 	level       string                 // of what the adapter is to log
 	environment []string               // beside what is passed
 	pluginEnv   []string               // the variables that go-plugin sets
@@ -41,14 +40,16 @@ type program struct {
 	pid       int
 	stdout    *os.File
 	greeting  handshake.Greeting
-	unbridged atomic.Int64  // lines of stderr
-	exited    chan struct{} // closed when it has ended; nil until it was started
-	drained   chan struct{} // closed when its stderr is read, soon after that; nil until it was started
+	unbridged atomic.Int64    // lines of stderr
+	taken     atomic.Int64    // bytes of memory, at the last look
+	exited    <-chan struct{} // closed when it has ended; nil until it was started
+	drained   chan struct{}   // closed when its stderr is read, soon after that; nil until it was started
 
 	mu       sync.Mutex
+	child    *child.Process // nil until it was started
 	startErr error
-	state    string
 	killed   bool
+	heavy    int64 // bytes that it had taken when it was ended for that; 0: it was not
 }
 
 var _ runner.Runner = (*program)(nil)
@@ -58,57 +59,27 @@ func (p *program) Start(context.Context) error {
 	if runtime.GOOS != "windows" && len(p.sockets)+socketName > maxSocketPath {
 		return p.failed(errLongPath)
 	}
-	stdout, stdoutW, err := os.Pipe()
+	env := append(environment(os.Environ()), sdk.LogLevelVariable+"="+p.level)
+	if p.limit > 0 { // Go's collector works harder before there is too much garbage
+		env = append(env, fmt.Sprintf("GOMEMLIMIT=%d", p.limit/10*9))
+	}
+	started, err := child.Start(child.Command{
+		Path: p.path, Arguments: p.arguments, Environment: append(append(env, p.environment...), p.pluginEnv...),
+	})
 	if err != nil {
 		return p.failed(err)
 	}
-	stderr, stderrW, err := os.Pipe()
-	if err != nil {
-		_, _ = stdout.Close(), stdoutW.Close()
-		return p.failed(err)
-	}
-	cmd := exec.Command(p.path, p.arguments...)
-	cmd.Env = append(environment(os.Environ()), sdk.LogLevelVariable+"="+p.level)
-	cmd.Env = append(append(cmd.Env, p.environment...), p.pluginEnv...)
-	cmd.Stdout, cmd.Stderr = stdoutW, stderrW
-	isolate(cmd)
-	p.stdout = stdout
-	exited, started := make(chan struct{}), make(chan error)
-	go func() {
-		// Linux sends the signal that ends a child with its parent when the thread dies that started it: so this one stays.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		_, _ = stdoutW.Close(), stderrW.Close() // the child has its own; the other end sees the end of file with it
-		if err != nil {
-			started <- err
-			return
-		}
-		p.pid = cmd.Process.Pid
-		sacrifice(p.pid)
-		p.mu.Lock()
-		p.exited = exited
-		p.mu.Unlock()
-		started <- nil
-		reap(cmd)
-		p.mu.Lock()
-		p.state = cmd.ProcessState.String()
-		p.mu.Unlock()
-		// Something that left the group could hold the pipes for ever.
-		time.AfterFunc(time.Second, func() { _, _ = stdout.Close(), stderr.Close() })
-		close(exited)
-	}()
-	if err := <-started; err != nil {
-		_, _ = stdout.Close(), stderr.Close()
-		return p.failed(err)
-	}
-	p.drained = make(chan struct{})
-	go p.readStderr(stderr)
+	p.pid, p.stdout, p.drained = started.PID, started.Stdout, make(chan struct{})
+	go p.readStderr(started.Stderr)
 	p.mu.Lock()
+	p.child, p.exited = started, started.Exited()
 	killed := p.killed
 	p.mu.Unlock()
 	if killed {
-		killGroup(p.pid)
+		started.Kill()
+	}
+	if p.limit > 0 {
+		go p.weigh(started)
 	}
 	return nil
 }
@@ -124,17 +95,42 @@ func (p *program) failed(err error) error {
 func (p *program) kill() {
 	p.mu.Lock()
 	p.killed = true
-	exited := p.exited
+	started := p.child
 	p.mu.Unlock()
-	if exited == nil {
-		return
-	}
-	select {
-	case <-exited:
-	default:
-		killGroup(p.pid)
+	if started != nil {
+		started.Kill()
 	}
 }
+
+// weigh ends a program that takes more memory than it may. The next look comes before the room that is left could be filled.
+func (p *program) weigh(started *child.Process) {
+	for {
+		used, known := started.Memory()
+		if !known {
+			return // it has ended, or the system tells nothing
+		}
+		p.taken.Store(used)
+		if used > p.limit {
+			p.mu.Lock()
+			p.heavy = used
+			p.mu.Unlock()
+			p.kill()
+			return
+		}
+		room := time.Duration(float64(p.limit-used) / fastestFill * float64(time.Second))
+		select {
+		case <-started.Exited():
+			return
+		case <-time.After(min(max(room, 20*time.Millisecond), time.Second)):
+		}
+	}
+}
+
+// fastestFill is how many bytes of memory a program takes a second at most, as far as one can tell.
+const fastestFill = 4 << 30
+
+// memory implements life.
+func (p *program) memory() int64 { return p.taken.Load() }
 
 // over implements life. The program was started.
 func (p *program) over() <-chan struct{} {
@@ -150,7 +146,10 @@ func (p *program) report() []any { return []any{"pid", p.pid, "stderr_lines", p.
 func (p *program) status() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.state
+	if p.heavy > 0 {
+		return fmt.Sprintf("it took %d MiB of memory and may take %d (memory_limit)", p.heavy>>20, p.limit>>20)
+	}
+	return p.child.State()
 }
 
 // ending says how the program ended, and how its author can see what it wrote to stderr, which may hold anything.
@@ -284,18 +283,8 @@ func (p *program) whyMute(c *tls.Config) string {
 }
 
 func startReason(err error) string {
-	var number syscall.Errno
-	switch {
-	case errors.Is(err, errLongPath):
+	if errors.Is(err, errLongPath) {
 		return err.Error()
-	case errors.Is(err, fs.ErrNotExist):
-		return "the file, or the interpreter or loader that it names, does not exist"
-	case errors.Is(err, fs.ErrPermission):
-		return "it is not executable for this user"
-	case errors.Is(err, syscall.ENOEXEC):
-		return "it is not a program for this system"
-	case errors.As(err, &number):
-		return number.Error()
 	}
-	return "the system refused"
+	return child.Reason(err)
 }

@@ -70,21 +70,38 @@ func (s *Source) Catalog(ctx context.Context) (sdk.Catalog, error) {
 	return open.Catalog(), nil
 }
 
-// Feed gives one feed of the catalog.
+// Feed gives one feed of the catalog. A source that has none of that name is opened again when it is used next: what it offers may
+// depend on what the EHR said when it was opened.
 func (s *Source) Feed(ctx context.Context, name string) (sdk.Feed, error) {
-	catalog, err := s.Catalog(ctx)
+	open, _, err := s.ready(ctx)
 	if err != nil {
 		return sdk.Feed{}, err
 	}
 	var names []string
-	for _, f := range catalog.Feeds {
+	for _, f := range open.Catalog().Feeds {
 		if f.Name == name {
 			return f, nil
 		}
 		names = append(names, f.Name)
 	}
+	s.reopen(ctx, open)
 	slices.Sort(names)
 	return sdk.Feed{}, sdk.Permanent("source %s has no feed %q; it has: %s", s.name, name, strings.Join(names, ", "))
+}
+
+// reopen closes what is open, so that the next call opens it again.
+func (s *Source) reopen(ctx context.Context, open *sdk.Opened) {
+	s.mu.Lock()
+	same := s.open == open && !s.closed
+	if same {
+		s.at, s.open = nil, nil
+	}
+	s.mu.Unlock()
+	if same {
+		ctx, cancel := context.WithTimeout(ctx, s.process.host.t.stop)
+		defer cancel()
+		_ = open.Close(ctx) // it is closed when its last call has ended, or its process
+	}
 }
 
 // Poll reads one page of a feed.

@@ -17,6 +17,7 @@ type Process struct {
 	Sources  int            // open, or to be opened when they are first used
 	Attached netip.AddrPort // where a person debugs it; not valid: it is the engine's own
 	PID      int            // 0: it does not run, or is attached
+	Memory   int64          // bytes that it takes; 0: not known
 	Since    time.Time      // begin of its life; zero: it does not run
 	Starts   int            // lives that were begun
 	Ends     int            // in a row, of lives that were short
@@ -42,7 +43,7 @@ func (h *Host) Processes() []Process {
 			list[i].Why = p.lastEnd.Error()
 		}
 		if a := p.alive; a != nil && !a.hasEnded() {
-			list[i].PID, list[i].Since = a.pid, a.begun
+			list[i].PID, list[i].Since, list[i].Memory = a.pid, a.begun, a.life.memory()
 		}
 		p.mu.Unlock()
 	}

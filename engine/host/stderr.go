@@ -7,41 +7,40 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/rounds-engine/rounds/sdk"
 )
 
 const (
 	maxLine = 64 << 10 // of stderr; a longer one is not for the log
-	maxRing = 64 << 10
+
+	outputPerSecond = 4 << 20  // bytes that are read
+	logPerSecond    = 64 << 10 // of that, bytes that are logged,
+	logBurst        = 4 << 20  // after so many at once
 )
 
-// ring keeps the last bytes that were written to it.
-type ring struct {
-	mu   sync.Mutex
-	data []byte
+// paced takes what an adapter writes only so fast: one that floods it waits, and takes no processor of the engine's.
+type paced struct {
+	to   io.Writer
+	pace *rate.Limiter
 }
 
-func (r *ring) Write(b []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.data = append(r.data, b[max(0, len(b)-maxRing):]...)
-	if len(r.data) > 2*maxRing { // seldom, so that most writes move nothing
-		r.data = append(r.data[:0], r.data[len(r.data)-maxRing:]...)
+func newPaced(to io.Writer) *paced { return &paced{to, rate.NewLimiter(outputPerSecond, maxLine)} }
+
+func (p *paced) Write(b []byte) (int, error) {
+	for part := range slices.Chunk(b, maxLine) {
+		_ = p.pace.WaitN(context.Background(), len(part)) // it fails for more than the burst only
 	}
-	return len(b), nil
-}
-
-func (r *ring) bytes() []byte {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone(r.data[max(0, len(r.data)-maxRing):])
+	return p.to.Write(b)
 }
 
 // bridge logs a line of stderr that has the form of hclog: that of sdk's logger, and of adapters in other languages. Anything
@@ -60,7 +59,11 @@ func (p *process) bridge(line []byte) bool {
 	if !ok {
 		return false
 	}
-	level, _ := members["@level"].(string)
+	text, _ := members["@level"].(string)
+	level := levelNamed(text)
+	if !p.logger.Enabled(context.Background(), level) || p.logs.full(len(line), p.logger) {
+		return true
+	}
 	for _, known := range []string{"@message", "@level", "@timestamp"} {
 		delete(members, known)
 	}
@@ -68,8 +71,31 @@ func (p *process) bridge(line []byte) bool {
 		members = own
 	}
 	message = p.secrets.in(message)
-	p.logger.LogAttrs(context.Background(), levelNamed(level), message, p.attributes(members)...) //nolint:sloglint // the adapter's
+	p.logger.LogAttrs(context.Background(), level, message, p.attributes(members)...) //nolint:sloglint // the adapter's
 	return true
+}
+
+// logs bounds what an adapter writes into the log: one that logs in a loop must not fill the disk of the engine.
+type logs struct {
+	pace *rate.Limiter
+	mu   sync.Mutex
+	left int       // lines that were left out and not told of
+	told time.Time // when that was done last
+}
+
+// full says that a line of so many bytes is one too many.
+func (l *logs) full(size int, logger *slog.Logger) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	full := !l.pace.AllowN(time.Now(), size)
+	if full {
+		l.left++
+	}
+	if l.left > 0 && time.Since(l.told) >= time.Minute {
+		logger.Warn("the adapter logs more than is taken; lines were left out", "lines", l.left)
+		l.left, l.told = 0, time.Now()
+	}
+	return full
 }
 
 func (p *process) attributes(members map[string]any) []slog.Attr {
@@ -112,27 +138,4 @@ func levelNamed(name string) slog.Level {
 		return slog.LevelInfo
 	}
 	return level
-}
-
-// function is a line of a stack that the Go runtime prints when a program crashes, up to the arguments.
-var function = regexp.MustCompile(`^([A-Za-z0-9_./*()\[\]·-]+)\([^()]*\)$`)
-
-// crashed gives the innermost functions of the last crash that a program reported, "" if there was none: what may be logged
-// of it, since the reason may quote a record.
-func crashed(stderr []byte) string {
-	at := bytes.LastIndex(stderr, []byte(" [running]:\n"))
-	if at < 0 {
-		return ""
-	}
-	var functions []string
-	for line := range strings.Lines(string(stderr[at+len(" [running]:\n"):])) {
-		line = strings.TrimSuffix(line, "\n")
-		if line == "" || len(functions) == 5 {
-			break
-		}
-		if m := function.FindStringSubmatch(line); m != nil && !strings.HasPrefix(m[1], "runtime.") && m[1] != "panic" {
-			functions = append(functions, m[1])
-		}
-	}
-	return strings.Join(functions, " < ")
 }

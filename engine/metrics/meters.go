@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/sdk"
 )
@@ -18,82 +16,82 @@ import (
 type Pipeline struct {
 	v                   *vectors
 	name, source        string
-	pollTook, fetchTook prometheus.Observer
-	pollCalls, pollWait prometheus.Counter
+	pollTook, fetchTook *series
+	pollCalls, pollWait *series
 }
 
 // Pipeline makes the meter of a pipeline with these deliver blocks. What it counts goes on where an earlier one of this name ended.
 func (m *Metrics) Pipeline(name, source string, delivers ...string) *Pipeline {
 	p := &Pipeline{
 		v: &m.v, name: name, source: source,
-		pollTook:  m.v.pollTook.WithLabelValues(name, source),
-		pollCalls: m.v.pollCalls.WithLabelValues(name, source),
-		pollWait:  m.v.pollWait.WithLabelValues(name, source),
-		fetchTook: m.v.fetchTook.WithLabelValues(name, source),
+		pollTook:  m.v.pollTook.of(name, source),
+		pollCalls: m.v.pollCalls.of(name, source),
+		pollWait:  m.v.pollWait.of(name, source),
+		fetchTook: m.v.fetchTook.of(name, source),
 	}
 	// A rate needs a first value: what has not happened yet is 0.
 	for _, code := range []sdk.Code{"", sdk.CodeRetryable, sdk.CodeUnauthorized, sdk.CodeForbidden, sdk.CodeMisconfigured} {
-		m.v.polls.WithLabelValues(name, source, codeOf(code))
+		m.v.polls.of(name, source, codeOf(code))
 	}
 	for _, deliver := range delivers {
 		for _, outcome := range []string{"mapped", "filtered", "failed", "timed_out", "abandoned", "refused"} {
-			m.v.mappings.WithLabelValues(name, deliver, outcome)
+			m.v.mappings.of(name, deliver, outcome)
 		}
 	}
-	m.v.changes.WithLabelValues(name, source, "new")
+	m.v.changes.of(name, source, "new")
 	for _, stage := range []record.Stage{record.StagePoll, record.StageFetch, record.StageMap, record.StageCommit, record.StageDeliver} {
-		m.v.deadLetters.WithLabelValues(name, string(stage))
+		m.v.deadLetters.of(name, string(stage))
 	}
 	return p
 }
 
 // Polled counts one page that was asked for.
 func (p *Pipeline) Polled(took time.Duration, calls int, wait time.Duration, code sdk.Code) {
-	p.v.polls.WithLabelValues(p.name, p.source, codeOf(code)).Inc()
-	p.pollTook.Observe(took.Seconds())
-	p.pollCalls.Add(float64(max(calls, 0))) // an adapter says so
-	p.pollWait.Add(max(wait.Seconds(), 0))
+	p.v.polls.of(p.name, p.source, codeOf(code)).inc()
+	p.pollTook.observe(took.Seconds())
+	p.pollCalls.add(float64(max(calls, 0))) // an adapter says so
+	p.pollWait.add(max(wait.Seconds(), 0))
 }
 
 // Changes counts n changes that were judged.
 func (p *Pipeline) Changes(outcome string, n int) {
-	p.v.changes.WithLabelValues(p.name, p.source, outcome).Add(float64(n))
+	p.v.changes.of(p.name, p.source, outcome).add(float64(n))
 }
 
 // Called counts one call that fetched.
-func (p *Pipeline) Called(took time.Duration) { p.fetchTook.Observe(took.Seconds()) }
+func (p *Pipeline) Called(took time.Duration) { p.fetchTook.observe(took.Seconds()) }
 
 // Fetched counts n records that were asked for.
 func (p *Pipeline) Fetched(resource string, code sdk.Code, n int) {
-	p.v.fetches.WithLabelValues(p.name, p.source, resource, codeOf(code)).Add(float64(n))
+	p.v.fetches.of(p.name, p.source, resource, codeOf(code)).add(float64(n))
 }
 
 // Unwanted counts a record for which a filter did not hold.
-func (p *Pipeline) Unwanted(deliver string) { p.v.unwanted.WithLabelValues(p.name, deliver).Inc() }
+func (p *Pipeline) Unwanted(deliver string) { p.v.unwanted.of(p.name, deliver).inc() }
 
 // Mapped counts a call of a mapping.
 func (p *Pipeline) Mapped(deliver, outcome string, took time.Duration) {
-	p.v.mappings.WithLabelValues(p.name, deliver, outcome).Inc()
-	p.v.mapTook.WithLabelValues(p.name, deliver).Observe(took.Seconds())
+	p.v.mappings.of(p.name, deliver, outcome).inc()
+	p.v.mapTook.of(p.name, deliver).observe(took.Seconds())
 }
 
 // Committed counts a commit.
 func (p *Pipeline) Committed(took time.Duration, err error) {
 	if err != nil {
-		p.v.commitFailures.Inc()
+		p.v.commitFailures.inc()
 		return
 	}
-	p.v.commitTook.Observe(took.Seconds())
+	p.v.commitTook.observe(took.Seconds())
 }
 
 // Notification counts a notification that was committed.
 func (p *Pipeline) Notification(deliver, destination string) {
-	p.v.notifications.WithLabelValues(p.name, deliver, destination).Inc()
+	p.v.notifications.of(p.name, deliver, destination).inc()
 }
 
 // DeadLetter counts a dead letter that was committed.
 func (p *Pipeline) DeadLetter(stage record.Stage) {
-	p.v.deadLetters.WithLabelValues(p.name, string(stage)).Inc()
+	p.v.deadLetters.of(p.name, string(stage)).inc()
 }
 
 // codeOf is an adapter's code as a label. An adapter is a program of others and may say anything.
@@ -112,8 +110,8 @@ func codeOf(c sdk.Code) string {
 type Destination struct {
 	v            *vectors
 	name         string
-	attemptTook  prometheus.Observer
-	deliveryTook prometheus.Observer
+	attemptTook  *series
+	deliveryTook *series
 
 	mu    sync.Mutex
 	codes map[string]bool
@@ -126,16 +124,16 @@ const maxCodes = 32
 func (m *Metrics) Destination(name string) *Destination {
 	d := &Destination{
 		v: &m.v, name: name, codes: map[string]bool{},
-		attemptTook:  m.v.attemptTook.WithLabelValues(name),
-		deliveryTook: m.v.deliveryTook.WithLabelValues(name),
+		attemptTook:  m.v.attemptTook.of(name),
+		deliveryTook: m.v.deliveryTook.of(name),
 	}
-	m.v.attempts.WithLabelValues(name, "accepted", "ok")
+	m.v.attempts.of(name, "accepted", "ok")
 	return d
 }
 
 // Attempted counts one attempt.
 func (d *Destination) Attempted(took time.Duration, failure *record.SendError) {
-	d.attemptTook.Observe(took.Seconds())
+	d.attemptTook.observe(took.Seconds())
 	outcome, code := "accepted", "ok"
 	if failure != nil {
 		code = d.class(failure.Code)
@@ -148,21 +146,21 @@ func (d *Destination) Attempted(took time.Duration, failure *record.SendError) {
 			outcome = "repeated"
 		}
 	}
-	d.v.attempts.WithLabelValues(d.name, outcome, code).Inc()
+	d.v.attempts.of(d.name, outcome, code).inc()
 }
 
 // Delivered counts a notification that left the outbox.
 func (d *Destination) Delivered(pipeline string, changed, committed, accepted time.Time) {
-	d.v.delivered.WithLabelValues(pipeline, d.name).Inc()
-	d.deliveryTook.Observe(max(accepted.Sub(committed).Seconds(), 0)) // the clock may have been set
+	d.v.delivered.of(pipeline, d.name).inc()
+	d.deliveryTook.observe(max(accepted.Sub(committed).Seconds(), 0)) // the clock may have been set
 	if !changed.IsZero() {
-		d.v.deliveryLag.WithLabelValues(pipeline, d.name).Observe(max(accepted.Sub(changed).Seconds(), 0)) // the EHR has its own
+		d.v.deliveryLag.of(pipeline, d.name).observe(max(accepted.Sub(changed).Seconds(), 0)) // the EHR has its own
 	}
 }
 
 // DeadLetter counts a notification that was refused.
 func (d *Destination) DeadLetter(pipeline string) {
-	d.v.deadLetters.WithLabelValues(pipeline, string(record.StageDeliver)).Inc()
+	d.v.deadLetters.of(pipeline, string(record.StageDeliver)).inc()
 }
 
 var (

@@ -9,29 +9,36 @@
 package metrics
 
 import (
+	"bufio"
+	"compress/gzip"
+	"io"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/expfmt"
 )
 
-// Metrics are the metrics of one engine, in a registry of their own.
+// Metrics are the metrics of one engine.
 type Metrics struct {
-	registry *prometheus.Registry
+	runtime  *prometheus.Registry            // those of Go and of the process
+	families []*family                       // all others that are counted
 	now      atomic.Pointer[func() Snapshot] // nil: nothing is known yet
 	v        vectors
+	asked    chan struct{} // scrapes under way
 }
+
+// maxScrapes is how many scrapes are answered at a time.
+const maxScrapes = 4
 
 // vectors are what the meters count into.
 type vectors struct {
-	polls, pollCalls, pollWait, changes, fetches, mappings, unwanted, notifications, deadLetters, attempts, delivered *prometheus.CounterVec
-	pollTook, fetchTook, mapTook, attemptTook, deliveryTook, deliveryLag                                              *prometheus.HistogramVec
-	commitTook                                                                                                        prometheus.Histogram
-	commitFailures                                                                                                    prometheus.Counter
+	polls, pollCalls, pollWait, changes, fetches, mappings, unwanted, notifications, deadLetters, attempts, delivered *family
+	pollTook, fetchTook, mapTook, attemptTook, deliveryTook, deliveryLag                                              *family // histograms
+	commitTook, commitFailures                                                                                        *series
 }
 
 // Bounds of the histograms' buckets, in seconds. Few, as there may be a thousand pipelines.
@@ -44,16 +51,15 @@ var (
 
 // New makes the metrics of an engine of a version.
 func New(version string) *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry()}
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
-		m.registry.MustRegister(c)
-		return c
+	m := &Metrics{runtime: prometheus.NewRegistry(), asked: make(chan struct{}, maxScrapes)}
+	of := func(kind, name, help string, bounds []float64, labels ...string) *family {
+		f := newFamily(name, help, kind, bounds, labels...)
+		m.families = append(m.families, f)
+		return f
 	}
-	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
-		m.registry.MustRegister(h)
-		return h
+	counter := func(name, help string, labels ...string) *family { return of("counter", name, help, nil, labels...) }
+	histogram := func(name, help string, bounds []float64, labels ...string) *family {
+		return of("histogram", name, help, bounds, labels...)
 	}
 	m.v = vectors{
 		polls: counter("rounds_pipeline_polls_total",
@@ -90,15 +96,11 @@ func New(version string) *Metrics {
 			"How long after the begin of the poll that brought it a notification was accepted.", ofWaits, "destination"),
 		deliveryLag: histogram("rounds_delivery_lag_seconds",
 			"How long after its record changed, by the clock of the EHR, a notification was accepted.", ofWaits, "pipeline", "destination"),
-		commitTook: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "rounds_commit_duration_seconds",
-			Help: "How long a commit to the state took.", Buckets: ofCommits}),
-		commitFailures: prometheus.NewCounter(prometheus.CounterOpts{Name: "rounds_commit_failures_total", Help: "Commits that failed, or whose outcome is unknown."}),
+		commitTook:     histogram("rounds_commit_duration_seconds", "How long a commit to the state took.", ofCommits).of(),
+		commitFailures: counter("rounds_commit_failures_total", "Commits that failed, or whose outcome is unknown.").of(),
 	}
-	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "rounds_build_info", Help: "1, with what is running as labels.",
-		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}})
-	build.Set(1)
-	m.registry.MustRegister(m.v.commitTook, m.v.commitFailures, build, snapshots{m},
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	of("gauge", "rounds_build_info", "1, with what is running as labels.", nil, "version", "goversion").of(version, runtime.Version()).set(1)
+	m.runtime.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -114,7 +116,41 @@ func (m *Metrics) Watch(f func() Snapshot) {
 
 // Handler answers what Prometheus asks, at any path.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
-		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 4, Timeout: 30 * time.Second,
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case m.asked <- struct{}{}:
+			defer func() { <-m.asked }()
+		default:
+			http.Error(w, "metrics are asked for too often at once", http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		var out io.Writer = w
+		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			w.Header().Set("Content-Encoding", "gzip")
+			z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // a level that there is
+			defer func() { _ = z.Close() }()               // who asked has gone, if it fails
+			out = z
+		}
+		m.write(out)
 	})
+}
+
+// write writes all metrics. Who asked has gone, if it fails.
+func (m *Metrics) write(w io.Writer) {
+	out := bufio.NewWriterSize(w, 64<<10)
+	own, _ := m.runtime.Gather() // what can't be told is left out
+	for _, f := range own {
+		_, _ = expfmt.MetricFamilyToText(out, f)
+	}
+	for _, f := range m.families {
+		f.write(out)
+	}
+	if now := m.now.Load(); now != nil {
+		s := (*now)()
+		for _, f := range s.families() {
+			f.write(out)
+		}
+	}
+	_ = out.Flush()
 }

@@ -55,7 +55,7 @@ func everything() *metrics.Metrics {
 	m.Watch(func() metrics.Snapshot {
 		return metrics.Snapshot{
 			Pipelines: []metrics.PipelineNow{
-				{Name: "visits", Source: "rest.clinic", State: "failing", LastGoodPoll: time.Unix(1000, 5e8), NextPoll: time.Unix(2000, 0), Every: time.Minute},
+				{Name: "visits", Source: "rest.clinic", State: "failing", LastGoodPoll: time.Unix(1000, 5e8), NextPoll: time.Unix(2000, 0), Every: time.Minute, Isolated: true, WorkerEnds: 4},
 				{Name: "fresh", Source: "rest.clinic", State: "claiming"},
 			},
 			Destinations: []metrics.DestinationNow{
@@ -63,7 +63,7 @@ func everything() *metrics.Metrics {
 				{Name: "file.out", State: "delivering", Oldest: time.Unix(900, 0)},
 			},
 			Adapters: []metrics.AdapterNow{
-				{Name: "rest", Up: true, Restarts: 3}, {Name: "rest", Restarts: 1}, {Name: "rest", Source: "rest.alone", Restarts: 2},
+				{Name: "rest", Up: true, Restarts: 3, Memory: 5 << 20}, {Name: "rest", Restarts: 1, Memory: 1 << 20}, {Name: "rest", Source: "rest.alone", Restarts: 2},
 			},
 			DeadLetters: map[string]int{"visits": 5, "gone": 1}, StateBytes: 4096, Loaded: time.Unix(500, 0), Refused: true,
 		}
@@ -104,6 +104,7 @@ func TestWhatHappenedIsWhatPrometheusGets(t *testing.T) {
 		`rounds_pipeline_changes_total{outcome="new",pipeline="visits",source="rest.clinic"} 4`,
 		`rounds_pipeline_fetches_total{code="not_found",pipeline="visits",resource="patient",source="rest.clinic"} 1`,
 		`rounds_pipeline_fetch_duration_seconds_count{pipeline="visits",source="rest.clinic"} 1`,
+		`rounds_pipeline_worker_ends_total{pipeline="visits"} 4`,
 		`rounds_pipeline_unwanted_total{deliver="out",pipeline="visits"} 1`,
 		`rounds_pipeline_mappings_total{deliver="out",outcome="mapped",pipeline="visits"} 1`,
 		`rounds_pipeline_mappings_total{deliver="out",outcome="abandoned",pipeline="visits"} 0`,
@@ -142,6 +143,7 @@ func TestWhatHappenedIsWhatPrometheusGets(t *testing.T) {
 		`rounds_adapter_up{adapter="rest",source=""} 1`,
 		`rounds_adapter_restarts_total{adapter="rest",source=""} 4`,
 		`rounds_adapter_up{adapter="rest",source="rest.alone"} 0`,
+		`rounds_adapter_memory_bytes{adapter="rest",source=""} 6.291456e+06`,
 		`rounds_state_size_bytes 4096`,
 		`rounds_config_last_reload_success_timestamp_seconds 500`,
 		`rounds_config_last_reload_successful 0`,

@@ -116,6 +116,13 @@ type PipelineStatus struct {
 	NextPoll    time.Time `json:"next_poll,omitzero"`
 	Failures    int       `json:"failures"` // polls that failed in a row
 	DeadLetters int       `json:"dead_letters"`
+	Worker      *Worker   `json:"worker,omitempty"` // nil: its mappings are not isolated
+}
+
+// Worker is the process of a pipeline's isolated mappings.
+type Worker struct {
+	PID  int `json:"pid"`  // 0: it does not run; it is started when there is something to map
+	Ends int `json:"ends"` // how often it has ended by itself or had to be, since the pipeline was started
 }
 
 // SourceStatus is one source. State is "open", "not_ready" or "unused".
@@ -338,8 +345,9 @@ type Adapter struct {
 	Path     string    `json:"path,omitempty"` // empty: bundled
 	Isolated string    `json:"isolated,omitempty"`
 	Sources  int       `json:"sources"`
-	Attached string    `json:"attached,omitempty"` // the address at which a person debugs it
-	PID      int       `json:"pid,omitempty"`      // of the engine's own process
+	Attached string    `json:"attached,omitempty"`     // the address at which a person debugs it
+	PID      int       `json:"pid,omitempty"`          // of the engine's own process
+	Memory   int64     `json:"memory_bytes,omitempty"` // that its process takes; 0: not known
 	Since    time.Time `json:"since,omitzero"`
 	Starts   int       `json:"starts"`
 	Why      string    `json:"why,omitempty"` // why it does not run, though it should

@@ -374,10 +374,12 @@ func (w *window) fetchApart(ctx context.Context, refs []sdk.Ref, witnesses []sdk
 func (w *window) fetch(ctx context.Context, refs []sdk.Ref) (_ []sdk.Result, err error) {
 	ctx, span := w.span(ctx, "fetch", attribute.StringSlice("rounds.resources", resources(refs)), attribute.Int("rounds.records", len(refs)))
 	defer func() { end(span, err) }()
-	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
-	defer cancel()
 	began := time.Now()
-	results, err := w.Source.Fetch(ctx, refs)
+	var results []sdk.Result
+	err = w.call(ctx, func(ctx context.Context) (err error) {
+		results, err = w.Source.Fetch(ctx, refs)
+		return err
+	})
 	if !stopped(ctx) {
 		w.answered(refs, results, err, time.Since(began))
 	}
@@ -387,7 +389,9 @@ func (w *window) fetch(ctx context.Context, refs []sdk.Ref) (_ []sdk.Result, err
 	if len(results) != len(refs) {
 		return nil, failf("the adapter gave %d results for %d refs (source %s); this is a defect of the adapter", len(results), len(refs), w.SourceName)
 	}
+	size := 0
 	for i := range results {
+		size += len(results[i].Data)
 		results[i].Ref = refs[i]
 		if r := &results[i]; r.Err == nil && !json.Valid(r.Data) {
 			r.Err = sdk.Permanent("the adapter gave no valid JSON")
@@ -395,6 +399,7 @@ func (w *window) fetch(ctx context.Context, refs []sdk.Ref) (_ []sdk.Result, err
 			r.Err = ofRecord(r.Err)
 		}
 	}
+	w.weigh(size)
 	w.stats.fetched += len(refs)
 	return results, nil
 }

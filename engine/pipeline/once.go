@@ -30,6 +30,7 @@ type Counts struct {
 // Once claims the pipeline, reads one window at once and gives the ownership back: what Run does over and over. The error is
 // one that Run would log, and its text may be shown.
 func (p *Pipeline) Once(ctx context.Context) (c Counts, err error) {
+	defer p.Release()
 	p.feed, err = p.Claim(ctx, p.Name)
 	if err != nil {
 		return c, showable(err)

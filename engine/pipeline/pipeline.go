@@ -135,6 +135,8 @@ type Config struct {
 	KeepPrevious bool
 	Fetches      []Fetch
 	Delivers     []Deliver
+	// Release ends what the mappings hold between calls, such as a process. They may be called again after it. May be nil.
+	Release func()
 
 	Source   Source
 	Claim    func(ctx context.Context, pipeline string) (store.Feed, error)
@@ -142,6 +144,7 @@ type Config struct {
 	Names    record.Names // of records in logs
 	Parallel int          // mappings at a time
 	Hurry    Limiter
+	Large    chan struct{} // of all pipelines: takes as many as may work on large answers at a time; nil: all
 	Logger   *slog.Logger
 	Meter    Meter        // nil: nothing is counted
 	Tracer   trace.Tracer // nil: nothing is traced
@@ -157,6 +160,7 @@ const (
 	maxAttempts  = 5               // of a record that alone can't be fetched, before it becomes a dead letter
 	firstBackOff = time.Second     // after the first failure; doubled after each further one
 	lastBackOff  = 5 * time.Minute // the longest
+	longestRest  = 24 * time.Hour  // that a server is granted at a time; after it it is asked again
 	commitLimit  = time.Minute     // for a commit that began before the stop
 )
 
@@ -168,6 +172,7 @@ type Pipeline struct {
 	feed     store.Feed
 	recover  bool                 // something may have been read that was not committed
 	rest     time.Time            // the server wants no poll before
+	turn     *turn                // to work on large answers
 	worked   []bool               // by step: succeeded for some record since the start
 	failing  []int                // by step: changes that failed in it since one passed it
 	witness  []sdk.Ref            // by fetch: what could be fetched last
@@ -189,13 +194,16 @@ func New(c Config) (*Pipeline, error) {
 	if c.Tracer == nil {
 		c.Tracer = noop.NewTracerProvider().Tracer("")
 	}
+	if c.Release == nil {
+		c.Release = func() {}
+	}
 	levels, err := fetchLevels(c.Fetches)
 	if err != nil {
 		return nil, fmt.Errorf("pipeline %s: %w", c.Name, err)
 	}
 	p := &Pipeline{
 		Config: c, levels: levels, log: c.Logger.With("pipeline", c.Name), attempts: map[sdk.Ref]int{}, kept: newCache(keptCache),
-		remarked: map[string]time.Time{}, watched: &watched{asked: make(chan request)},
+		remarked: map[string]time.Time{}, turn: new(turn), watched: &watched{asked: make(chan request)},
 	}
 	p.is(Stopped, nil)
 	steps := p.mapStep(len(c.Delivers))
@@ -209,6 +217,7 @@ func New(c Config) (*Pipeline, error) {
 // Invariant 8: nothing that happens in here, a panic included, reaches another pipeline.
 func (p *Pipeline) Run(ctx context.Context) {
 	defer p.runs()()
+	defer p.Release()
 	failures := 0
 	for ctx.Err() == nil {
 		p.is(Claiming, nil)
@@ -289,7 +298,7 @@ func (p *Pipeline) own(ctx context.Context, failures *int) error {
 			wait := backOff(*failures)
 			var e *sdk.Error
 			if errors.As(err, &e) {
-				wait = max(wait, e.After)
+				wait = max(wait, min(e.After, longestRest))
 			}
 			wait = max(wait, time.Until(p.rest))
 			p.log.Warn("the poll failed and will be repeated", "error", text(err), "failures", *failures,

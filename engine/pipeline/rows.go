@@ -205,9 +205,17 @@ func (w *window) remembered() int {
 // unidentified begins the id of what has none.
 const unidentified = "unidentified:"
 
-// readable is the change as it goes on. One without an id, which could not be read, gets an id that is the same at each
-// poll: it becomes one dead letter, not one per poll.
+// maxIdentifier bounds what identifies a record, which is a key of the state, and a version.
+const maxIdentifier = 4 << 10
+
+// readable is the change as it goes on. One without an id, which could not be read, or with one that is none, gets an id that is the
+// same at each poll: it becomes one dead letter, not one per poll.
 func (w *window) readable(c sdk.Change) sdk.Change {
+	if len(c.Ref.Kind)+len(c.Ref.ID)+len(c.Ref.Args) > maxIdentifier || len(c.Version) > maxIdentifier {
+		h := sha256.Sum256([]byte(c.Ref.ID + "\x00" + c.Ref.Args))
+		c.Ref, c.Version = sdk.Ref{Kind: w.info.Kind, ID: unidentified + hex.EncodeToString(h[:16])}, ""
+		c.Err = sdk.Permanent("the identifier or the version of the change is longer than %d bytes", maxIdentifier)
+	}
 	if c.Ref.ID == "" {
 		h := sha256.Sum256(c.Data)
 		c.Ref = sdk.Ref{Kind: w.info.Kind, ID: unidentified + hex.EncodeToString(h[:16])}

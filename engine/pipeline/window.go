@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -155,6 +156,7 @@ func (w *window) prime(ctx context.Context) error {
 
 // read polls page after page.
 func (w *window) read(ctx context.Context) error {
+	defer w.yield()
 	expired, passes := 0, 1
 	// One that a stop cut in two did not see what drifted meanwhile.
 	this := &pass{whole: w.feed.Position().Cursor == nil}
@@ -237,6 +239,7 @@ func (w *window) read(ctx context.Context) error {
 		if err := w.ack(ctx, page); err != nil {
 			return err
 		}
+		w.yield()
 		switch {
 		case again && passes == maxPasses:
 			return failf("feed %s brought unseen changes in each of %d readings of one window; its pages shift while they are read", w.Feed, maxPasses)
@@ -284,23 +287,39 @@ func (w *window) lostPlace(ctx context.Context, pos store.Position, failure erro
 func (w *window) poll(ctx context.Context, pos store.Position) (page sdk.Page, err error) {
 	ctx, span := w.span(ctx, "poll")
 	defer func() { end(span, err) }()
-	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
-	defer cancel()
+	if err := w.nextPage(ctx); err != nil {
+		return page, err
+	}
 	query := sdk.Query{
 		Feed: w.Feed, Watermark: pos.Watermark, Cursor: pos.Cursor, Start: sdk.Start{At: pos.Start}, Overlap: w.Overlap, Recover: w.recover,
 	}
 	w.recover = true
 	began := time.Now()
-	page, err = w.Source.Poll(ctx, query)
+	err = w.call(ctx, func(ctx context.Context) (err error) {
+		page, err = w.Source.Poll(ctx, query)
+		query.Recover = true // what is asked for again was given
+		return err
+	})
 	if !stopped(ctx) {
 		w.Meter.Polled(time.Since(began), page.Calls, page.Wait, sdk.CodeOf(err))
 	}
 	span.SetAttributes(attribute.Int("rounds.changes", len(page.Changes)), attribute.Int("rounds.calls", page.Calls))
-	if err != nil {
+	switch {
+	case errors.Is(err, store.ErrFenced):
+		return page, err
+	case err != nil:
 		return page, safe(err)
 	}
+	size := 0
+	for i := range page.Changes {
+		size += len(page.Changes[i].Data)
+	}
+	for i := range page.Included {
+		size += len(page.Included[i].Data)
+	}
+	w.weigh(size)
 	w.polled = time.Now()
-	w.rest = w.polled.Add(page.Wait)
+	w.rest = w.polled.Add(min(page.Wait, longestRest))
 	w.stats.pages++
 	w.stats.calls += page.Calls
 	w.stats.changes += len(page.Changes)
@@ -328,6 +347,9 @@ func (w *window) sound(page sdk.Page, asked map[[sha256.Size]byte]bool) error {
 	switch {
 	case len(page.Cursor) == 0 && len(page.Watermark) == 0:
 		return failf("the adapter gave a last page without a watermark (feed %s of source %s); this is a defect of the adapter", w.Feed, w.SourceName)
+	case len(page.Cursor)+len(page.Watermark) > w.Limits.Bytes/2:
+		return failf("the adapter gave a cursor of %d bytes and a watermark of %d (feed %s of source %s), and the state takes %d of both; "+
+			"this is a defect of the adapter", len(page.Cursor), len(page.Watermark), w.Feed, w.SourceName, w.Limits.Bytes/2)
 	case len(page.Cursor) > 0 && asked[sha256.Sum256(page.Cursor)]:
 		return failf("the server gave the same cursor again (feed %s of source %s); reading on would never end", w.Feed, w.SourceName)
 	}

@@ -6,6 +6,7 @@ package script
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,9 +39,54 @@ const (
 // extensions are tried in this order where an import names none.
 var extensions = []string{".ts", ".js", ".mts", ".mjs", ".json"}
 
-// Compile reads the script at path and all that it imports, checks it and compiles it. The error is an *Error, or several
-// joined, one for each mistake.
+// Source is what a script is compiled from. It is plain data, which may be handed to another process.
+type Source struct {
+	Name      string // of the script's file, relative to the root
+	Code      string // the script and all that it imports, as one program
+	Positions []byte // the source map of Code
+	// Tables are context.tables, and TableDefaults what they have for other keys. They are not changed afterwards.
+	Tables        map[string]map[string]string
+	TableDefaults map[string]string
+}
+
+// Bundle is a script with all that it imports, read and not yet compiled: nothing of it has run.
+type Bundle struct {
+	Source
+	files []string
+	names []string // of all files, the library's too, as errors have them
+	check func([]byte, func(string) bool) *Refusal
+}
+
+// Sum is the same for scripts of the same code, what they import included.
+func (b *Bundle) Sum() [sha256.Size]byte { return sha256.Sum256([]byte(b.Code)) }
+
+// Files are the script and all that it imports, as absolute paths. A change of any of them is a change of the mapping.
+func (b *Bundle) Files() []string { return b.files }
+
+// Accept gives a notification if Options.Check does not refuse it, else the error of that at a place. What is nil was filtered out.
+func (b *Bundle) Accept(body []byte, at Error) ([]byte, error) {
+	if b.check != nil && body != nil {
+		if refusal := b.check(body, b.isAuthors); refusal != nil {
+			at.Text, at.Detail = "returned an object that "+refusal.Text, cut(refusal.Detail, detailLimit)
+			return nil, &at
+		}
+	}
+	return body, nil
+}
+
+// Compile reads the script at path and all that it imports, checks it and compiles it, for which its module is evaluated once. The
+// error is an *Error, or several joined, one for each mistake.
 func Compile(path string, o Options) (*Script, error) {
+	b, err := NewBundle(path, o)
+	if err != nil {
+		return nil, err
+	}
+	return b.Compile()
+}
+
+// NewBundle reads the script at path and all that it imports. It runs nothing of it, so there may be mistakes left that Compile finds.
+// The errors are those of Compile.
+func NewBundle(path string, o Options) (*Bundle, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -51,55 +97,61 @@ func Compile(path string, o Options) (*Script, error) {
 			return nil, err
 		}
 	}
-	s := &Script{name: relative(root, path), tables: tables{o.Tables, o.TableDefaults}, check: o.Check}
-	s.export = position{file: s.name, line: 1, column: 1}
+	s := &Bundle{Source: Source{Name: relative(root, path), Tables: o.Tables, TableDefaults: o.TableDefaults}, check: o.Check}
+	start := s.start()
 	// esbuild follows links in the name of its working directory, and names of files are relative to that.
 	real, err := filepath.EvalSymlinks(root)
 	switch {
 	case err != nil:
-		return nil, s.fail(s.export, "the directory of the script or of the configuration can't be read")
+		return nil, s.fail(start, "the directory of the script or of the configuration can't be read")
 	case !below(root, path):
-		return nil, s.fail(s.export, "the script is outside of the configuration's directory")
+		return nil, s.fail(start, "the script is outside of the configuration's directory")
 	}
-	b := &bundler{root: real, script: filepath.Join(real, filepath.FromSlash(s.name)), text: o.Text}
-	if _, err := b.find(b.script, s.name); err != nil {
-		return nil, s.fail(s.export, err.Error())
+	b := &bundler{root: real, script: filepath.Join(real, filepath.FromSlash(s.Name)), text: o.Text}
+	if _, err := b.find(b.script, s.Name); err != nil {
+		return nil, s.fail(start, err.Error())
 	}
 	code, positions, meta, errs := b.build()
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	if meta.Inputs[s.name].Format != "esm" {
-		return nil, s.fail(s.export, noDefault)
+	if meta.Inputs[s.Name].Format != "esm" {
+		return nil, s.fail(start, noDefault)
 	}
-	s.code, s.positions = code, positions
-	s.parses, s.flattens = strings.Contains(code, "JSON"), strings.Contains(code, "flat")
+	s.Code, s.Positions = code, positions
 	for name := range meta.Inputs {
-		if name != entryName && !strings.HasPrefix(name, libraryName+":") {
+		own, library := strings.CutPrefix(name, libraryName+":")
+		s.names = append(s.names, own)
+		if name != entryName && !library {
 			s.files = append(s.files, filepath.Join(root, filepath.FromSlash(name)))
 		}
 	}
 	slices.Sort(s.files)
-	if err := s.compile(); err != nil {
-		return nil, err
-	}
 	return s, nil
 }
+
+// start is where a script is blamed that has no default export, as far as is known.
+func (s Source) start() position { return position{file: s.Name, line: 1, column: 1} }
 
 const (
 	entryName = "rounds-entry"
 	noDefault = `no default export; a mapping is "export default function ({ change, fetched }, context) { … }"`
 )
 
-// compile makes the program and evaluates the module once, to see what it exports.
-func (s *Script) compile() error {
-	tree, err := goja.Parse(bundleName, s.code, parser.WithDisableSourceMaps)
+// Compile makes the program and evaluates the module once, to see what it exports.
+func (b *Bundle) Compile() (*Script, error) {
+	s := &Script{Bundle: b, export: b.start(), parses: strings.Contains(b.Code, "JSON"), flattens: strings.Contains(b.Code, "flat")}
+	var err error
+	if s.positions, err = sourcemap.Parse("", b.Positions); err != nil {
+		return nil, fmt.Errorf("source map of %s: %w", b.Name, err)
+	}
+	tree, err := goja.Parse(bundleName, s.Code, parser.WithDisableSourceMaps)
 	if err == nil {
 		s.program, err = goja.CompileAST(tree, true)
 	}
 	if err != nil {
 		// esbuild has parsed it before: this is syntax that goja does not have. Messages at this point quote the script only.
-		return s.syntaxError(err)
+		return nil, s.syntaxError(err)
 	}
 	at := s.export
 	err = s.run(context.Background(), time.Now(), 0, func(k *call, export goja.Value) error {
@@ -122,10 +174,11 @@ func (s *Script) compile() error {
 		}
 		return nil
 	})
-	if err == nil {
-		s.export = at
+	if err != nil {
+		return nil, err
 	}
-	return err
+	s.export = at
+	return s, nil
 }
 
 // metafile is what of esbuild's metafile is used here.
@@ -140,7 +193,7 @@ type bundler struct {
 	text   *string // of the script; nil: what its file holds
 }
 
-func (b *bundler) build() (string, *sourcemap.Consumer, metafile, []error) {
+func (b *bundler) build() (code string, positions []byte, meta metafile, errs []error) {
 	result := api.Build(api.BuildOptions{
 		Stdin: &api.StdinOptions{
 			Contents:   "import " + quoted(nativeModule) + "; import map from " + quoted(entryImport) + ";" + exportName + " = map;",
@@ -175,17 +228,9 @@ func (b *bundler) build() (string, *sourcemap.Consumer, metafile, []error) {
 	if len(result.Errors) > 0 {
 		return "", nil, metafile{}, b.errors(result.Errors)
 	}
-	var (
-		code      string
-		positions *sourcemap.Consumer
-		meta      metafile
-	)
 	for _, f := range result.OutputFiles {
 		if strings.HasSuffix(f.Path, ".map") {
-			var err error
-			if positions, err = sourcemap.Parse("", f.Contents); err != nil {
-				return "", nil, metafile{}, []error{fmt.Errorf("source map of %s: %w", b.script, err)}
-			}
+			positions = f.Contents
 		} else {
 			code = string(f.Contents)
 		}

@@ -36,7 +36,7 @@ func (s *Script) run(ctx context.Context, now time.Time, seed uint64, use func(*
 	}
 	if n := s.abandoned.Load(); n >= abandonedLimit {
 		return sdk.Retryable("%s is not called: %d earlier calls have not ended long after their time was up, and each keeps a processor "+
-			"busy; correct the script, and restart the engine to be rid of them", s.name, n)
+			"busy; correct the script, and restart the engine to be rid of them", s.Name, n)
 	}
 	if err := windClock(); err != nil {
 		return err
@@ -84,10 +84,13 @@ func (s *Script) run(ctx context.Context, now time.Time, seed uint64, use func(*
 	}
 	// Where it is can't be seen, as its runtime is still at work. To try again would start another: it has not TimedOut.
 	e := s.fail(s.export, fmt.Sprintf("took longer than the limit of %v; look for a very long array or string, a large BigInt, or for "+
-		"many matches of a regular expression that backtracks; it has not ended yet and keeps a processor busy", TimeLimit))
+		"many matches of a regular expression that backtracks", TimeLimit)+StillBusy)
 	e.Abandoned = true
 	return e
 }
+
+// StillBusy ends the text of an error that is Abandoned.
+const StillBusy = "; it has not ended yet and keeps a processor busy"
 
 // abandonedLimit is how many abandoned calls of a script may run on before it is called no more.
 var abandonedLimit = int32(2 * runtime.GOMAXPROCS(0))

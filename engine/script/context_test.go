@@ -35,11 +35,11 @@ func state(version, data, patient string) *record.Record {
 func mapWith(t *testing.T, s *script.Script, r *record.Record, c script.Context) string {
 	t.Helper()
 	c.Now, c.Attempt = now, 1
-	body, err := s.Map(t.Context(), r, c)
+	body, err := mapBoth(t, s, r, c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(body)
+	return body
 }
 
 func TestPreviousIsTheRecordAsItWas(t *testing.T) {

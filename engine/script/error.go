@@ -39,7 +39,7 @@ type position struct {
 	library      bool // the file is a module of the library "rounds/…"
 }
 
-func (s *Script) fail(at position, text string) *Error {
+func (b *Bundle) fail(at position, text string) *Error {
 	return &Error{File: at.file, Line: at.line, Column: at.column, Text: text}
 }
 
@@ -153,8 +153,8 @@ func (s *Script) author(line, col int) (position, bool) {
 
 // exportPosition finds the default export by its text, which goja keeps as it was generated.
 func (s *Script) exportPosition(text string) position {
-	if offset := strings.Index(s.code, text); offset >= 0 && strings.Count(s.code, text) == 1 {
-		before := s.code[:offset]
+	if offset := strings.Index(s.Code, text); offset >= 0 && strings.Count(s.Code, text) == 1 {
+		before := s.Code[:offset]
 		at, ok := s.author(strings.Count(before, "\n")+1, offset-strings.LastIndexByte(before, '\n'))
 		if ok && !at.library {
 			return at
@@ -224,8 +224,8 @@ func cut(s string, n int) string {
 var word = regexp.MustCompile(`^[A-Za-z_$][A-Za-z0-9_$-]*$`)
 
 // isAuthors reports whether a member's name is written in the script, and so is not content of a record.
-func (s *Script) isAuthors(name string) bool {
-	return word.MatchString(name) && regexp.MustCompile(`(^|[^\w$])`+regexp.QuoteMeta(name)+`($|[^\w$])`).MatchString(s.code)
+func (b *Bundle) isAuthors(name string) bool {
+	return word.MatchString(name) && regexp.MustCompile(`(^|[^\w$])`+regexp.QuoteMeta(name)+`($|[^\w$])`).MatchString(b.Code)
 }
 
 // builtin are the tags of the engine's own kinds of objects, which may be shown.

@@ -12,7 +12,7 @@ import (
 )
 
 // CodeOf is the generated code of a script, with all that it imports.
-func CodeOf(s *Script) string { return s.code }
+func CodeOf(s *Script) string { return s.Code }
 
 // Differences are the paths by which two JSON documents differ.
 func Differences(part string, a, b []byte) []string { return differences(part, a, b) }
@@ -34,3 +34,6 @@ func Hang(ctx context.Context, s *Script, end <-chan struct{}) error {
 		return nil
 	})
 }
+
+// Said are the words that may stand in what a worker says of a call.
+var Said = said

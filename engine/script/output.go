@@ -80,8 +80,15 @@ func (w *writer) path(at *step) string {
 func (w *writer) value(v goja.Value, at *step) {
 	if object, ok := v.(*goja.Object); ok {
 		w.object(object, at)
-		return
+	} else {
+		w.primitive(v, at)
 	}
+	if w.err == nil && len(w.out) > OutputLimit {
+		w.err = w.script.fail(w.script.export, fmt.Sprintf("returned more than the limit of %d MiB", OutputLimit>>20))
+	}
+}
+
+func (w *writer) primitive(v goja.Value, at *step) {
 	switch {
 	case goja.IsNull(v):
 		w.out = append(w.out, "null"...)
@@ -99,9 +106,6 @@ func (w *writer) value(v goja.Value, at *step) {
 			return
 		}
 		w.fail(at, "is "+w.describe(v)+", which JSON can't hold")
-	}
-	if len(w.out) > OutputLimit {
-		w.err = w.script.fail(w.script.export, fmt.Sprintf("returned more than the limit of %d MiB", OutputLimit>>20))
 	}
 }
 

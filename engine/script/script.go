@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package script runs mappings: it compiles an ES module in JavaScript or TypeScript once, and calls its default export for
-// each record.
+// each record. Package worker does the same in a process of its own, for scripts that the engine is to be safe from.
 //
 // Isolation. Each call gets a runtime of its own, made for it and dropped after it (making one costs about a microsecond:
 // goja builds its intrinsics when they are first used). The module is evaluated anew in it. So there is no state that could
@@ -38,7 +38,6 @@ package script
 
 import (
 	"context"
-	"crypto/sha256"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,8 +60,10 @@ const (
 	DepthLimit  = 500     // objects nested in one another in what a script returns
 )
 
-// grace is how long a call that was interrupted is waited for. A regular expression, whose match ends by itself, mostly ends in it.
-var grace = 2 * time.Second
+// Grace is how long a call that was interrupted is waited for. A regular expression, whose match ends by itself, mostly ends in it.
+const Grace = 2 * time.Second
+
+var grace = Grace // but for tests
 
 // A regular expression that backtracks does not see the runtime's interrupt, and goja takes one that timed out for one that
 // did not match: it must end, and must not end before the call's own time is up, which then fails the call. The variable
@@ -125,24 +126,17 @@ type Context struct {
 
 // Script is a compiled mapping, safe for use by many goroutines.
 type Script struct {
-	name      string // of the script's file, relative to the root
+	*Bundle
 	program   *goja.Program
-	code      string // the generated code, which the program was compiled from
 	positions *sourcemap.Consumer
-	parses    bool // JSON may be used
-	flattens  bool // Array.prototype.flat may be used
-	files     []string
-	export    position // of the default export
-	tables    tables
-	check     func([]byte, func(string) bool) *Refusal
+	parses    bool         // JSON may be used
+	flattens  bool         // Array.prototype.flat may be used
+	export    position     // of the default export
 	abandoned atomic.Int32 // calls that were given up and still run
 }
 
-// Sum is the same for scripts of the same code, what they import included.
-func (s *Script) Sum() [sha256.Size]byte { return sha256.Sum256([]byte(s.code)) }
-
-// Files are the script and all that it imports, as absolute paths. A change of any of them is a change of the mapping.
-func (s *Script) Files() []string { return s.files }
+// Place is that of the default export, as an error without a text.
+func (s *Script) Place() Error { return *s.fail(s.export, "") }
 
 // Map calls the mapping for a record. The body is the notification; a nil body without an error says that the mapping
 // filtered the change out by returning null. The error is an *Error when the script or the record is to blame. It is that
@@ -168,12 +162,5 @@ func (s *Script) Map(ctx context.Context, r *record.Record, c Context) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	if s.check != nil && body != nil {
-		if refusal := s.check(body, s.isAuthors); refusal != nil {
-			e := s.fail(s.export, "returned an object that "+refusal.Text)
-			e.Detail = cut(refusal.Detail, detailLimit)
-			return nil, e
-		}
-	}
-	return body, nil
+	return s.Accept(body, s.Place())
 }

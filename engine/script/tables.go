@@ -10,19 +10,13 @@ import (
 	"github.com/dop251/goja"
 )
 
-// tables are the translation tables of a configuration.
-type tables struct {
-	values   map[string]map[string]string
-	defaults map[string]string
-}
-
 // tables makes context.tables. A table stays the map that it is, which all calls share, and is looked up in when the script
 // does; so a large one costs a call nothing.
 func (k *call) tables() goja.Value {
 	made := map[string]goja.Value{}
 	return k.readOnly(&lookup{
 		get: func(name string) goja.Value {
-			values, ok := k.script.tables.values[name]
+			values, ok := k.script.Tables[name]
 			if !ok {
 				return nil
 			}
@@ -31,12 +25,12 @@ func (k *call) tables() goja.Value {
 			}
 			return made[name]
 		},
-		keys: func() []string { return slices.Sorted(maps.Keys(k.script.tables.values)) },
+		keys: func() []string { return slices.Sorted(maps.Keys(k.script.Tables)) },
 	})
 }
 
 func (k *call) table(name string, values map[string]string) goja.Value {
-	fallback, any := k.script.tables.defaults[name]
+	fallback, any := k.script.TableDefaults[name]
 	return k.readOnly(&lookup{
 		get: func(key string) goja.Value {
 			value, ok := values[key]

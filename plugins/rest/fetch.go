@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -56,9 +57,15 @@ func (r resource) describe(name string) sdk.Resource {
 	return d
 }
 
+// mostFetched bounds what the answers for one Fetch hold together, in bytes: they wait in memory for the last of them.
+var mostFetched int64 = sdk.MaxMessage / 2
+
 // Fetch calls once for each distinct ref, or for each batch of them, side by side within the source's limits. What befalls
-// one ref does not touch the others.
+// one ref does not touch the others. When the answers are too large together it fails as a whole, and the engine asks for fewer.
 func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var held atomic.Int64
 	results := make([]sdk.Result, len(refs))
 	first := make(map[sdk.Ref]int, len(refs))
 	batched := map[string][]int{}
@@ -76,6 +83,12 @@ func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 				}
 			}()
 			fetch()
+			for _, i := range some {
+				held.Add(int64(len(results[i].Data)))
+			}
+			if held.Load() > mostFetched && len(refs) > 1 {
+				cancel()
+			}
 			return nil
 		})
 	}
@@ -104,6 +117,9 @@ func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 		}
 	}
 	_ = g.Wait() // each failure is in its own result
+	if held.Load() > mostFetched && len(refs) > 1 {
+		return nil, sdk.Permanent("the answers for %d records are larger than %d MiB together; ask for less at a time", len(refs), mostFetched>>20)
+	}
 	for i, ref := range refs {
 		results[i] = results[first[ref]]
 		results[i].Ref = ref

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rounds-engine/rounds/plugins/rest"
 	"github.com/rounds-engine/rounds/sdk"
 )
 
@@ -109,6 +110,35 @@ func TestAnAnswerWithAnotherIdentifierIsNotTaken(t *testing.T) {
 		if (want == "") != (results[i].Data != nil) {
 			t.Errorf("result %d: %s", i, results[i].Data)
 		}
+	}
+}
+
+// TestAFetchHoldsABoundedAmount: hundreds of records are asked for by one Fetch, and each may be large.
+func TestAFetchHoldsABoundedAmount(t *testing.T) {
+	rest.FetchAtMost(t, 3<<20)
+	api := newAPI(t)
+	api.answer(`{"scan": "` + strings.Repeat("c4n4ry", (1<<20-100)/6) + `"}`)
+	s := api.open(`{"base_url": "` + api.URL + `", "limits": {"concurrency": 2}, "resource": [{"name": "p", "path": "/p/{id}"}]}`)
+	ids := strings.Split("abcdefghijklmnopqrst", "")
+	_, err := s.Fetch(t.Context(), refs("p", ids...))
+	wantError(t, err, sdk.CodePermanent, "the answers for 20 records are larger than 3 MiB together; ask for less at a time")
+	if n := len(api.asked); n > 6 {
+		t.Errorf("%d records of 1 MiB were asked for", n)
+	}
+	for _, some := range [][]string{ids[:3], ids[:1]} {
+		results, err := s.Fetch(t.Context(), refs("p", some...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range results {
+			if r.Err != nil {
+				t.Error(r.Err)
+			}
+		}
+	}
+	rest.FetchAtMost(t, 1)
+	if results, err := s.Fetch(t.Context(), refs("p", "a")); err != nil || results[0].Err != nil {
+		t.Errorf("one alone: %v, %v", err, results[0].Err)
 	}
 }
 

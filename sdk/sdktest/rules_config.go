@@ -86,8 +86,8 @@ func checkConfig(k *kit, o *outcome) {
 		return
 	}
 	o.checked()
-	var good map[string]any
-	if json.Unmarshal(k.main.config, &good) != nil {
+	good, err := members(k.main.config)
+	if err != nil {
 		return // document has looked at it
 	}
 	planted := k.watch.canary + "secret-config"

@@ -28,6 +28,7 @@
 package sdktest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -185,9 +186,16 @@ func document(config any) ([]byte, error) {
 			return nil, fmt.Errorf("the configuration can't be made JSON: %w", err)
 		}
 	}
-	var members map[string]json.RawMessage
-	if json.Unmarshal(doc, &members) != nil || members == nil {
+	if m, err := members(doc); err != nil || m == nil || !json.Valid(doc) {
 		return nil, fmt.Errorf("the configuration is not a JSON object") //nolint:err113 // nobody asks for it
 	}
 	return doc, nil
+}
+
+// members are those of a JSON object, with its numbers as they are written.
+func members(doc []byte) (m map[string]any, err error) {
+	d := json.NewDecoder(bytes.NewReader(doc))
+	d.UseNumber()
+	err = d.Decode(&m)
+	return m, err
 }

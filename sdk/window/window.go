@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
@@ -115,47 +116,61 @@ func (r *Reading) Saw(t time.Time) {
 	}
 }
 
-// SetBack is by how much the server's clock was set back since the window before this one, at most; zero: it was not. What changed
-// since is dated before the watermark, maybe, and has to be asked for from there.
-func (m Mark) SetBack(r Reading) (by time.Duration) {
-	if m.first || r.Local {
-		return 0
+// setBack says whether the server's clock was set back since the window before this one, and from when on what changed since may be dated.
+func (m Mark) setBack(r Reading) (to time.Time, ok bool) {
+	read := m.T
+	if read.IsZero() {
+		read = m.From
 	}
+	if m.first || r.Local || read.IsZero() {
+		return read, false
+	}
+	to = read
 	if m.Ahead != nil && r.Ahead != nil {
-		if less := time.Duration(*m.Ahead-*r.Ahead) * time.Second; less > steady {
-			by = less + steady
+		if less := float64(*m.Ahead) - float64(*r.Ahead); less > steady.Seconds() {
+			to = read.Add(-time.Duration(min(less, 1e9)*float64(time.Second)) - steady)
 		}
 	}
 	// Both clocks may have been set back together. No watermark was after the server's clock when it was made.
-	if early := m.T.Sub(r.Asked); !m.T.IsZero() && early > steady {
-		by = max(by, early+margin)
+	if early := r.Asked.Add(-margin); r.Asked.Add(steady).Before(m.T) && early.Before(to) {
+		to = early
 	}
-	return by
+	return to, to.Before(read)
+}
+
+// SetBack is by how much the server's clock was set back since the window before this one, at most; zero: it was not.
+func (m Mark) SetBack(r Reading) time.Duration {
+	to, ok := m.setBack(r)
+	switch {
+	case !ok:
+		return 0
+	case m.T.IsZero():
+		return m.From.Sub(to)
+	}
+	return m.T.Sub(to)
 }
 
 // After is the watermark after the window. Invariant 1: it moves to the newest change. It moves back only if the server's clock was
 // set back, and then to where the changes since begin.
 func (m Mark) After(r Reading) Mark {
-	by := m.SetBack(r)
+	to, back := m.setBack(r)
 	switch {
 	case m.first && r.Behind > margin && r.Asked.Before(m.From.Add(margin)):
 		// The server's clock is so far behind that the first window did not reach back to what is dated at the start. The next
 		// one does.
 		m.From = m.From.Add(margin - r.Behind)
-	case by > 0 && m.T.IsZero():
-		if !m.From.IsZero() {
-			m.From = m.From.Add(-by)
+	case back:
+		if !m.T.IsZero() {
+			m.T = to
 		}
-	case by > 0:
-		m.T = m.T.Add(-by)
-		if m.From.After(m.T) { // in doubt what is older is told again, or for the first time
-			m.From = m.T
+		if m.From.After(to) { // in doubt what is older is told again, or for the first time
+			m.From = to
 		}
 	case r.Newest.After(m.T):
 		m.T = r.Newest
 	}
-	if ahead := r.Ahead; ahead != nil && (m.Ahead == nil || time.Duration(max(*ahead-*m.Ahead, *m.Ahead-*ahead))*time.Second > steady) {
-		m.Ahead = ahead
+	if r.Ahead != nil && (m.Ahead == nil || math.Abs(float64(*r.Ahead)-float64(*m.Ahead)) > steady.Seconds()) {
+		m.Ahead = r.Ahead
 	}
 	m.first = false
 	return m

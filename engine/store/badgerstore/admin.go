@@ -219,7 +219,7 @@ func (a admin) Retry(ctx context.Context, id string, entries []record.Entry, for
 	var out []outgoing
 	return a.s.do(ctx, &request{size: again.Size(), durable: true,
 		apply: func(t *tx) error {
-			if err := a.s.checkSpace(); err != nil {
+			if err := a.s.forMore(t.room); err != nil {
 				return err
 			}
 			l, seq, err := t.dead(id)

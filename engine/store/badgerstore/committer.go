@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -132,7 +131,17 @@ func (s *Store) commit(requests []*request, whole int) {
 		answer(requests, s.failedError())
 		return
 	}
+	if err := s.present(); err != nil {
+		s.broken(requests, err)
+		return
+	}
+	left := s.look()
+	if err := s.forAny(left); err != nil {
+		answer(requests, err)
+		return
+	}
 	t := s.begin(whole)
+	t.room = left
 	var applied []*request
 	durable := false
 	for _, r := range requests {
@@ -276,25 +285,11 @@ func (s *Store) failedError() error {
 // state is opened again.
 func (s *Store) Failed() <-chan struct{} { return s.dead }
 
+// Why is what failed, once Failed is closed.
+func (s *Store) Why() error { return s.failed }
+
 func answer(requests []*request, err error) {
 	for _, r := range requests {
 		r.done <- err
 	}
-}
-
-// checkSpace refuses a commit when the disk is nearly full: Badger writes by memory maps, and where the disk is full the
-// system kills a process that does so.
-func (s *Store) checkSpace() error {
-	if now := time.Now(); now.Sub(s.spaceAt) > time.Second {
-		free, err := s.opt.FreeSpace(s.dir)
-		if err != nil {
-			return fmt.Errorf("look for free space in %s: %w", s.dir, err)
-		}
-		if free < s.opt.MinFree {
-			return fmt.Errorf("%w: %s has %d MiB free and must keep %d MiB: make room; polling goes on then",
-				store.ErrFull, s.dir, free>>20, s.opt.MinFree>>20)
-		}
-		s.spaceAt = now
-	}
-	return nil
 }

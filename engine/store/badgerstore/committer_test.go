@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -345,10 +347,10 @@ func TestNoCommitWhenTheDiskIsNearlyFull(t *testing.T) {
 	var free atomic.Uint64
 	free.Store(math.MaxUint64)
 	s := open(t, t.TempDir(), badgerstore.Options{FreeSpace: func(string) (uint64, error) { return free.Load(), nil }})
-	free.Store(100 << 20)
+	free.Store(200 << 20)
 	f := claim(t, s)
 	err := f.Commit(t.Context(), batchOf(f, 0, 10, 1, true))
-	if !errors.Is(err, store.ErrFull) || !strings.Contains(err.Error(), "100 MiB free and must keep 256 MiB") {
+	if !errors.Is(err, store.ErrFull) || !strings.Contains(err.Error(), "200 MiB free and must keep 256 MiB") {
 		t.Errorf("%v, want ErrFull and the figures", err)
 	}
 	if p := f.Position(); p.Commit != 0 {
@@ -357,16 +359,89 @@ func TestNoCommitWhenTheDiskIsNearlyFull(t *testing.T) {
 	free.Store(1 << 40)
 	must(t, f.Commit(t.Context(), batchOf(f, 0, 10, 1, true)))
 	o := attach(t, s)
-	free.Store(0) // what waits can still leave
+	free.Store(200 << 20) // what waits can still leave
 	must(t, o.Ack(t.Context(), done(oldest(t, o, 9)...)...))
 	last := oldest(t, o, 1)[0]
 	must(t, o.Bury(t.Context(), last, record.Cause{}, instant))
-	badgerstore.LookAtSpace(s)
 	if err := s.Admin().Retry(t.Context(), last.ID, nil, false); !errors.Is(err, store.ErrFull) {
 		t.Errorf("retry: %v, want ErrFull", err)
 	}
 	free.Store(1 << 40)
 	must(t, s.Admin().Retry(t.Context(), last.ID, nil, false))
+}
+
+// Below half of what commits need nothing at all is written, as the disk of who writes to a full one by a memory map kills the
+// process; and nothing that was opened is closed, which writes too.
+func TestNothingIsWrittenWhenTheDiskIsFull(t *testing.T) {
+	var free atomic.Uint64
+	free.Store(math.MaxUint64)
+	dir := t.TempDir()
+	opt := badgerstore.Options{FreeSpace: func(string) (uint64, error) { return free.Load(), nil }}
+	s, err := badgerstore.Open(dir, opt)
+	must(t, err)
+	fill(t, s, 10)
+	f, o := claim(t, s), attach(t, s)
+	ids := oldest(t, o, 10)
+	free.Store(100 << 20)
+	for what, try := range map[string]func() error{
+		"commit":  func() error { return f.Commit(t.Context(), batchOf(f, 10, 10, 1, true)) },
+		"ack":     func() error { return o.Ack(t.Context(), done(ids[0])...) },
+		"defer":   func() error { return o.Defer(t.Context(), ids[1], store.Attempt{Attempts: 1}) },
+		"bury":    func() error { return o.Bury(t.Context(), ids[2], record.Cause{}, instant) },
+		"claim":   func() error { _, err := s.Claim(t.Context(), "p"); return err },
+		"save":    func() error { return s.SaveState(t.Context(), "rest.a", []byte("x")) },
+		"release": func() error { return f.Release(t.Context()) },
+	} {
+		if err := try(); !errors.Is(err, store.ErrFull) || !strings.Contains(err.Error(), "100 MiB free and must keep 128 MiB: make room") {
+			t.Errorf("%s: %v, want ErrFull and the figures", what, err)
+		}
+	}
+	free.Store(1 << 40)
+	must(t, f.Commit(t.Context(), batchOf(f, 10, 10, 1, true)))
+	must(t, o.Ack(t.Context(), done(ids...)...))
+	must(t, s.Close())
+	free.Store(100 << 20)
+	if _, err := badgerstore.Open(dir, opt); !errors.Is(err, store.ErrFull) {
+		t.Errorf("opened where nothing may be written: %v", err)
+	}
+	free.Store(1 << 40)
+	s = open(t, dir, opt)
+	if n := len(oldest(t, attach(t, s), 100)); n != 10 {
+		t.Errorf("%d wait, want the 10 that were committed last", n)
+	}
+}
+
+// TestAStateWhoseDirectoryIsGoneTakesNoMoreWrites: its files are open, and would take them as if nothing had happened.
+func TestAStateWhoseDirectoryIsGoneTakesNoMoreWrites(t *testing.T) {
+	for name, lose := range map[string]func(dir string) error{
+		"removed": os.RemoveAll,
+		"moved":   func(dir string) error { return os.Rename(dir, dir+".old") },
+		"replaced": func(dir string) error {
+			return errors.Join(os.Rename(dir, dir+".old"), os.CopyFS(dir, os.DirFS(dir+".old")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "state")
+			s, err := badgerstore.Open(dir, badgerstore.Options{})
+			must(t, err)
+			t.Cleanup(func() { _ = s.Close() })
+			fill(t, s, 10)
+			o := attach(t, s)
+			ids := oldest(t, o, 1)
+			must(t, lose(dir))
+			if err := o.Ack(t.Context(), done(ids...)...); !errors.Is(err, badgerstore.ErrGone) {
+				t.Errorf("ack: %v, want ErrGone", err)
+			}
+			select {
+			case <-s.Failed():
+			default:
+				t.Error("the engine is not told")
+			}
+			if !errors.Is(s.Why(), badgerstore.ErrGone) || !strings.Contains(s.Why().Error(), dir) {
+				t.Errorf("why: %v", s.Why())
+			}
+		})
+	}
 }
 
 // A backlog that leaves while the disk is nearly full must not fill it with what is kept of it.
@@ -377,8 +452,7 @@ func TestNoHistoryWhenTheDiskIsNearlyFull(t *testing.T) {
 	fill(t, s, 10)
 	o := attach(t, s)
 	must(t, o.Ack(t.Context(), done(oldest(t, o, 3)...)...))
-	badgerstore.LookAtSpace(s)
-	free.Store(0)
+	free.Store(200 << 20)
 	must(t, o.Ack(t.Context(), done(oldest(t, o, 4)...)...))
 	free.Store(1 << 40)
 	must(t, o.Ack(t.Context(), done(oldest(t, o, 2)...)...))
@@ -458,5 +532,45 @@ func TestInvariant4HoldsBeyondTheIndex(t *testing.T) {
 		if lanes, _, err := o.Lanes(t.Context(), nil, 10); err != nil || len(lanes) > 0 {
 			t.Errorf("%d lanes are left, %v", len(lanes), err)
 		}
+	}
+}
+
+// TestAFailedStateIsReadAndClosedWithoutAPanic: a log is full, and the next can't be begun, as somebody has put a directory in its place.
+func TestAFailedStateIsReadAndClosedWithoutAPanic(t *testing.T) {
+	dir := t.TempDir()
+	s, err := badgerstore.Open(dir, badgerstore.Options{})
+	must(t, err)
+	f := claim(t, s)
+	for id := range 10 { // whatever number is next
+		for _, name := range []string{fmt.Sprintf("%05d.mem", id), fmt.Sprintf("%06d.sst", id)} {
+			if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i := 0; err == nil; i += 100 {
+		if i == 2000 {
+			t.Fatal("every log could be begun")
+		}
+		b := batchOf(f, i, 100, 1, true)
+		for j := range b.Entries {
+			b.Entries[j].Body = noise(20 << 10)
+		}
+		err = f.Commit(t.Context(), b)
+	}
+	select {
+	case <-s.Failed():
+	case <-time.After(10 * time.Second):
+		t.Fatalf("the engine is not told of %v", err)
+	}
+	if _, err := s.LoadState(t.Context(), "rest.a"); err != nil && !errors.Is(err, store.ErrBusy) {
+		t.Errorf("read after the failure: %v, want ErrBusy", err)
+	}
+	begun := time.Now()
+	if err := s.Close(); err != nil && !strings.Contains(err.Error(), "nothing is lost") {
+		t.Errorf("close after the failure: %v", err)
+	}
+	if took := time.Since(begun); took > 20*time.Second {
+		t.Errorf("the close took %s", took)
 	}
 }

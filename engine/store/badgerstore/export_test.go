@@ -7,7 +7,6 @@ import (
 	"context"
 	"runtime"
 	"testing"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -51,9 +50,6 @@ func Parts(t testing.TB, s *Store) int {
 	t.Helper()
 	return Keys(t, s, partKey)
 }
-
-// LookAtSpace lets the next write look for free space. The committer has to be idle.
-func LookAtSpace(s *Store) { s.spaceAt = time.Time{} }
 
 // Keys counts the keys of a kind.
 func Keys(t testing.TB, s *Store, kind byte) (n int) {

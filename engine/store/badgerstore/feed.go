@@ -178,7 +178,7 @@ func (f *feed) Commit(ctx context.Context, b store.Batch) error {
 			if stored.Commit != b.Base {
 				return store.ErrStale
 			}
-			if err := f.s.checkSpace(); err != nil {
+			if err := f.s.forMore(t.room); err != nil {
 				return err
 			}
 			next = stored

@@ -67,7 +67,7 @@ func (a *accepted) read(txn *badger.Txn) (there bool, err error) {
 
 // keep puts an entry among the delivered ones, if such are kept and there is room.
 func (t *tx) keep(a *accepted) {
-	if a.key == nil || t.s.checkSpace() != nil { // what waits has to leave also where nothing more can be kept
+	if a.key == nil || t.s.forMore(t.room) != nil { // what waits has to leave also where nothing more can be kept
 		return
 	}
 	t.set(a.key, a.value)
@@ -185,7 +185,7 @@ func (a admin) Replay(ctx context.Context, all []store.Again) (superseded int, e
 	var out []outgoing
 	err = a.s.do(ctx, &request{size: size, durable: true,
 		apply: func(t *tx) error {
-			if err := a.s.checkSpace(); err != nil {
+			if err := a.s.forMore(t.room); err != nil {
 				return err
 			}
 			out, superseded = out[:0], 0

@@ -69,7 +69,7 @@ func (s *Store) flatten() error {
 	for range memtable/wholeValue + 1 {
 		filler := make([]byte, wholeValue-1)
 		err := s.do(ctx, &request{size: len(filler), apply: func(t *tx) error {
-			if err := s.checkSpace(); err != nil {
+			if err := s.forMore(t.room); err != nil {
 				return err
 			}
 			t.set(keyMeta("filler"), filler)

@@ -13,13 +13,21 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rounds-engine/rounds/engine/store"
 )
 
-// FreeSpace is what this user may still write.
+// minFiles is how many files Badger must still be able to make: logs and tables, while it compacts.
+const minFiles = 64
+
+// FreeSpace is what this user may still write. It is store.ErrFull where bytes are left and no files can be made.
 func FreeSpace(dir string) (uint64, error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
 		return 0, err
+	}
+	if files := int64(s.Ffree); s.Files > 0 && files < minFiles { //nolint:unconvert // the types differ by system
+		return 0, fmt.Errorf("%w: the file system of %s has %d inodes left and must keep %d: delete files there", store.ErrFull, dir, files, minFiles)
 	}
 	return uint64(max(s.Bavail, 0)) * uint64(s.Bsize), nil //nolint:unconvert // the types differ by system
 }

@@ -43,7 +43,8 @@ func openReadOnly(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := newStore(db, dir, o)
+	s := newStore(dir, o)
+	s.uses(db)
 	close(s.stopped) // there is no committer
 	err = s.load()
 	if err == nil && s.secret == nil {

@@ -76,16 +76,20 @@ func checkFree(dir string) error {
 
 // fill writes all keys of a backup into a new database.
 func fill(dir string, stream io.Reader, o Options) (err error) {
+	s := newStore(dir, o)
+	if err := s.forMore(s.look()); err != nil {
+		return err
+	}
 	db, err := openBadger(dir, o)
 	if err != nil {
 		return err
 	}
+	s.uses(db)
 	defer func() {
 		if closed := db.Close(); err == nil && closed != nil {
 			err = fmt.Errorf("close the state in %s: %w", dir, closed)
 		}
 	}()
-	s := newStore(db, dir, o)
 	in := bufio.NewReaderSize(stream, 1<<16)
 	batch, size, secret := db.NewTransaction(true), 0, false
 	defer func() { batch.Discard() }()
@@ -107,7 +111,7 @@ func fill(dir string, stream io.Reader, o Options) (err error) {
 		}
 		secret = secret || string(key) == string(keyMeta("secret"))
 		if n := len(key) + len(value) + 64; size+n > group || size == 0 {
-			if err := s.checkSpace(); err != nil {
+			if err := s.forMore(s.look()); err != nil {
 				return err
 			}
 			if size > 0 {

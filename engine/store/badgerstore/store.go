@@ -4,7 +4,8 @@
 // Package badgerstore keeps the engine's state in an embedded Badger database: the default, for one engine on one machine.
 //
 // All writes pass one goroutine, the committer, which puts what waits (commits of all pipelines, acknowledgements of all
-// destinations) into as few transactions as fit and syncs once for each that holds more than acknowledgements. So numbers
+// destinations) into as few transactions as fit and syncs once for each that holds more than acknowledgements and the times of
+// polls that brought nothing. So numbers
 // of entries are given in the order in which entries become visible, and ownership needs no locks: the directory's lock
 // keeps other processes out, and inside the process a claim is a request to the committer like any other.
 //
@@ -21,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -43,9 +45,6 @@ const (
 	crowdedValue = 4 << 10   // the same in a batch that does not fit one transaction: maxItems of these do
 )
 
-// MinFree is how much free space, in bytes, commits need where nothing else is said.
-const MinFree = 256 << 20
-
 // Options of Open. The zero value is good.
 type Options struct {
 	Logger *slog.Logger // nil: slog.Default()
@@ -65,7 +64,7 @@ type Options struct {
 	Keep time.Duration
 	// KeepBytes bounds what delivered notifications take, as they are stored; the oldest give way, within a minute or so. 0: 1 GiB.
 	KeepBytes int64
-	// MinFree is the free space in bytes under which commits are refused with store.ErrFull. 0: MinFree.
+	// MinFree is the free space in bytes under which commits are refused with store.ErrFull, and below half of it all writes. 0: MinFree.
 	MinFree uint64
 	// FreeSpace tells how many bytes are free for dir. nil: asks the operating system.
 	FreeSpace func(dir string) (uint64, error)
@@ -100,6 +99,7 @@ type Store struct {
 	sync    func() error            // of db; tests make it fail
 	syncLog func(name string) error // of an older log
 	dir     string
+	opened  os.FileInfo // dir, to tell it from another in its place
 	opt     Options
 	limits  store.Limits
 	secret  []byte
@@ -118,11 +118,10 @@ type Store struct {
 	outboxes map[uint32]*outbox
 
 	// Only the committer uses these.
-	last    uint64        // number given last
-	named   string        // log whose name is known to be on disk
-	failed  error         // a write or a sync failed: what is on disk is not known, so nothing more is written
-	dead    chan struct{} // closed then
-	spaceAt time.Time
+	last   uint64        // number given last
+	named  string        // log whose name is known to be on disk
+	failed error         // a write or a sync failed: what is on disk is not known, so nothing more is written
+	dead   chan struct{} // closed then
 
 	work tidying // what maintain goes by
 
@@ -149,11 +148,18 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s := newStore(dir, o)
+	if err := s.forAny(s.look()); err != nil {
+		return nil, fmt.Errorf("the state can't be opened: %w", err)
+	}
+	if s.opened, err = os.Stat(dir); err != nil {
+		return nil, fmt.Errorf("look at the state directory: %w", err)
+	}
 	db, err := openBadger(dir, o)
 	if err != nil {
 		return nil, err
 	}
-	s := newStore(db, dir, o)
+	s.uses(db)
 	err = s.load()
 	if err == nil && s.secret == nil {
 		err = s.beginState(found > 0)
@@ -161,6 +167,7 @@ func Open(dir string, o Options) (*Store, error) {
 	switch {
 	case err != nil || found == format:
 	case found == 0:
+		o.Logger.Info("a new state was made", "directory", dir)
 		err = finishFormat(dir)
 	default:
 		o.Logger.Info("the state is of an older format and is taken over; an older rounds can't open it from now on",
@@ -194,13 +201,12 @@ func withDefaults(o Options) Options {
 	return o
 }
 
-func newStore(db *badger.DB, dir string, o Options) *Store {
+func newStore(dir string, o Options) *Store {
 	s := &Store{
-		db: db, dir: dir, opt: o, limits: lower(o.Limits),
+		dir: dir, opt: o, limits: lower(o.Limits),
 		queue: make(chan *request, 256), stop: make(chan struct{}), stopped: make(chan struct{}), dead: make(chan struct{}),
 		names: newNames(), depths: depths{}, letters: map[uint32]int{}, history: map[uint32]int64{}, feeds: map[uint32]*feed{}, outboxes: map[uint32]*outbox{},
 	}
-	s.sync = func() error { return s.step(Step{Kind: StepSync}, db.Sync) }
 	s.syncLog = func(name string) error {
 		return s.step(Step{Kind: StepSync, Log: name}, func() error { return syncFile(name) })
 	}
@@ -212,6 +218,10 @@ func (s *Store) step(step Step, do func() error) error {
 		return do()
 	}
 	return s.opt.Around(step, do)
+}
+
+func (s *Store) uses(db *badger.DB) {
+	s.db, s.sync = db, func() error { return s.step(Step{Kind: StepSync}, db.Sync) }
 }
 
 // Limits are those of a state with default options.
@@ -369,11 +379,42 @@ func (s *Store) Close() error {
 	clear(s.feeds)
 	clear(s.outboxes)
 	s.mu.Unlock()
-	if err := s.db.Close(); err != nil {
+	if err := s.forAny(s.look()); err != nil && !s.opt.ReadOnly {
+		return fmt.Errorf("the state was not closed, which is as good as after a kill: %w", err) // it would write a table
+	}
+	if err := s.closeDB(); err != nil {
 		return fmt.Errorf("close the state in %s: %w", s.dir, err)
 	}
 	return nil
 }
+
+// closeLimit is how long the database may take to close after a write failed.
+const closeLimit = 5 * time.Second
+
+// closeDB closes the database. After a failure it may try for ever to write what it could not, or panic for what it lacks; then it is left
+// as a kill would leave it.
+func (s *Store) closeDB() error {
+	if s.failed == nil {
+		return s.db.Close()
+	}
+	closed := make(chan error, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				closed <- errNotClosed
+			}
+		}()
+		closed <- s.db.Close()
+	}()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closeLimit):
+		return errNotClosed
+	}
+}
+
+var errNotClosed = errors.New("it could not be written; nothing is lost")
 
 // view runs a read, which sees all commits that have returned.
 func (s *Store) view(ctx context.Context, read func(*badger.Txn) error) error {
@@ -385,8 +426,25 @@ func (s *Store) view(ctx context.Context, read func(*badger.Txn) error) error {
 	if s.closed {
 		return errClosed
 	}
-	if err := s.db.View(read); err != nil {
+	if err := s.read(read); err != nil {
 		return fmt.Errorf("read the state: %w", err)
 	}
 	return nil
+}
+
+// read reads from the database, which panics once it could not begin another log.
+func (s *Store) read(read func(*badger.Txn) error) (err error) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		select {
+		case <-s.dead:
+			err = s.failedError()
+		case <-time.After(time.Second): // the committer has not heard of a failure, so it is another defect
+			panic(p)
+		}
+	}()
+	return s.db.View(read)
 }

@@ -25,6 +25,7 @@ type tx struct {
 	letters map[uint32]int   // changes of the numbers of dead letters, by pipeline
 	history map[uint32]int64 // changes of the bytes of delivered entries, by destination
 	names   []newName
+	room    room // when it was begun
 	wrote   bool
 	err     error
 }

@@ -1,5 +1,6 @@
 pipeline "orders" {
   keep_previous = true
+  isolate       = true
 
   poll {
     feed    = source.rest.clinic.feed.orders

@@ -19,6 +19,11 @@ adapter "odd" {
 adapter "nameless" {
 }
 
+adapter "tiny" {
+  path         = "./pacs"
+  memory_limit = 5
+}
+
 source "absent" "a" {
   url = "https://pacs.example"
 }

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Rounds authors
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package child
 
 import (
 	"os"
@@ -13,15 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// parentDeathSignal ends an adapter at once when the engine dies, even by SIGKILL.
-var parentDeathSignal = syscall.SIGKILL
+// ParentDeathSignal ends a program at once when the engine dies, even by SIGKILL. Tests take it away, as it is on other systems.
+var ParentDeathSignal = syscall.SIGKILL
 
 // isolate puts the program into a group of its own: a Ctrl-C in the terminal is the engine's to handle.
 func isolate(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: parentDeathSignal}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: ParentDeathSignal}
 }
 
-// sacrifice makes the system end an adapter before the engine when memory runs out: an adapter comes back by itself.
+// sacrifice makes the system end a program before the engine when memory runs out: the engine starts it again.
 func sacrifice(pid int) {
 	own := 0
 	if text, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {

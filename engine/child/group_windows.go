@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Rounds authors
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package child
 
 import (
 	"os"

@@ -3,7 +3,7 @@
 
 //go:build unix && !linux
 
-package host
+package child
 
 import (
 	"os/exec"
@@ -11,7 +11,7 @@ import (
 )
 
 // isolate puts the program into a group of its own: a Ctrl-C in the terminal is the engine's to handle. That the program ends
-// with the engine is left to sdk.Serve, which watches its parent.
+// with the engine is left to itself: sdk.Serve watches its parent.
 func isolate(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
 func sacrifice(int) {}
