@@ -246,7 +246,7 @@ func (s *sim) rest() {
 		for s.retry() {
 		}
 	}
-	s.pass(20 * time.Second)
+	s.pass(time.Minute) // a scan that was interrupted infers no deletion, and the next one has to come to its end
 	s.end()
 	state, err := badgerstore.Open(s.disk.dir, badgerstore.Options{Logger: s.log, Keep: s.keep, EncryptionKey: s.key})
 	s.must(err)
