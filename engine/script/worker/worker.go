@@ -190,7 +190,7 @@ func (w *Worker) try(ctx context.Context, b *script.Bundle, m *mapping, alone bo
 	if err != nil {
 		return nil, w.noted(l, err)
 	}
-	w.noted(l, nil)
+	_ = w.noted(l, nil) // which gives what it is given
 	return b.Accept(body, loaded.at)
 }
 
@@ -220,7 +220,7 @@ func (w *Worker) running(ctx context.Context, fresh bool) (*life, error) {
 			case <-ctx.Done():
 				return nil, ctx.Err()
 			}
-		case l != nil && !l.over() && !(fresh && l.used()):
+		case l != nil && !l.over() && (!fresh || !l.used()):
 			w.mu.Unlock()
 			return l, nil
 		case l != nil && !l.over():
