@@ -26,10 +26,10 @@ func FreeSpace(dir string) (uint64, error) {
 	if err := unix.Statfs(dir, &s); err != nil {
 		return 0, err
 	}
-	if files := int64(s.Ffree); s.Files > 0 && files < minFiles { //nolint:unconvert // the types differ by system
+	if files := int64(s.Ffree); s.Files > 0 && files < minFiles {
 		return 0, fmt.Errorf("%w: the file system of %s has %d inodes left and must keep %d: delete files there", store.ErrFull, dir, files, minFiles)
 	}
-	return uint64(max(s.Bavail, 0)) * uint64(s.Bsize), nil //nolint:unconvert // the types differ by system
+	return uint64(max(s.Bavail, 0)) * uint64(s.Bsize), nil
 }
 
 // onDisk is what a file takes on disk: Badger's are sparse.
