@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -62,6 +63,16 @@ func TestMain(m *testing.M) {
 		}
 		return m.Run()
 	}())
+}
+
+// withoutRace skips a test under the race detector, with which the processes take several times the memory and the processor: what such a
+// test measures, or lets dozens of processes do, says nothing then. .ci/run has a step without it.
+func withoutRace(t *testing.T) {
+	t.Helper()
+	info, _ := debug.ReadBuildInfo()
+	if info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		t.Skip("it is run without the race detector")
+	}
 }
 
 // rounds runs the command to its end.

@@ -27,6 +27,7 @@ type bounds struct {
 // TestManyPipelinesOnOneEngine: thousands of sources, all of one adapter's process, with thousands of pipelines. The form for CI is small,
 // and shares its cores with other tests.
 func TestManyPipelinesOnOneEngine(t *testing.T) {
+	withoutRace(t)
 	s := size{Sources: 50, Pipelines: 120, Every: 3 * time.Second, Period: 5 * time.Second}
 	most := bounds{start: 15 * time.Second, reload: 5 * time.Second, late: 2 * time.Second, memory: 250 << 20}
 	long := os.Getenv("ROUNDS_LONG") != ""

@@ -65,6 +65,7 @@ func peak(t *testing.T, pid int) int {
 // TestLargeAndEndlessAnswersTakeBoundedMemory: a page of 50 MB is read; one that never ends, and one that grows without end when it is
 // unpacked, are given up, and told; and what comes when the EHR is well again arrives.
 func TestLargeAndEndlessAnswersTakeBoundedMemory(t *testing.T) {
+	withoutRace(t)
 	t.Parallel()
 	blanks := bytes.Repeat([]byte(" "), 1<<20)
 	var packed bytes.Buffer

@@ -122,7 +122,7 @@ func TestInvariant8ABombEndsTheWorkerAtTheWorst(t *testing.T) {
 					for i := range 3 {
 						n := 3*i + g // 3 is a bomb
 						body, err := w.Map(t.Context(), b, numbered(n), script.Context{Now: time.Now()})
-						for tries := 0; n%7 != 3 && timedOut(err) && tries < 20; tries++ { // a machine under load
+						for tries := 0; (n%7 != 3 || strings.HasPrefix(name, "too much")) && timedOut(err) && tries < 20; tries++ { // a machine under load
 							body, err = w.Map(t.Context(), b, numbered(n), script.Context{Now: time.Now()})
 						}
 						var failed *script.Error
