@@ -34,6 +34,7 @@ type sim struct {
 	*testing.T
 	seed  uint64
 	point point
+	step  int        // number of the step that its kind comes at next
 	rand  *rand.Rand // of the schedule
 	torn  *rand.Rand // of what a loss of power leaves
 	logs  *bytes.Buffer
@@ -104,7 +105,7 @@ var writeKinds = slices.Sorted(maps.Keys(refusals))
 func simulated(t *testing.T, seed uint64, at point) (writes, steps []string, hit string) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sim{
-			T: t, seed: seed, point: at, rand: rand.New(rand.NewPCG(seed, 0)), torn: rand.New(rand.NewPCG(seed, uint64(at.n))),
+			T: t, seed: seed, point: at, step: at.n, rand: rand.New(rand.NewPCG(seed, 0)), torn: rand.New(rand.NewPCG(seed, uint64(at.n))),
 			logs: &bytes.Buffer{}, home: filepath.Join(room(t), "state"), oracle: newOracle(),
 		}
 		s.log = slog.New(slog.NewTextHandler(s.logs, nil))
@@ -179,12 +180,12 @@ func (s *sim) stepped(step badgerstore.Step) (hit bool, kind string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.steps = append(s.steps, strings.Join(what, " "))
-	if len(s.steps) != s.point.n || !slices.Contains(stepKinds, s.point.kind) {
+	if len(s.steps) != s.step || !slices.Contains(stepKinds, s.point.kind) {
 		return false, ""
 	}
 	s.hit = s.steps[len(s.steps)-1]
 	if kind = s.point.kind; kind != failsBefore && kind != failsAfter && s.torn.IntN(3) == 0 {
-		s.point.n += 1 + s.torn.IntN(20) // the next process meets the same, in its opening or soon after
+		s.step += 1 + s.torn.IntN(20) // the next process meets the same, in its opening or soon after
 	}
 	return true, kind
 }
