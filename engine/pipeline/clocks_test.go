@@ -146,7 +146,7 @@ func startNow(t *testing.T, seed uint64) {
 		if s.setAt = start.Add(time.Duration(n(30*60)) * time.Second); s.tells { // one that does not tell it can't be followed
 			s.setBy = []time.Duration{0, 0, time.Hour, -time.Minute, -20 * time.Minute, -3 * time.Hour}[n(6)]
 		}
-		if told := s.upSince.Add(10 * time.Minute); s.skew < -10*time.Minute && s.setAt.Before(told) {
+		if told := s.upSince.Add(10 * time.Minute); s.skew < 0 && s.setAt.Before(told) {
 			s.setAt = told // nobody can know how far behind a clock was that was set before it was first told
 		}
 		r.config.Overlap = []time.Duration{0, time.Minute, 2 * time.Minute}[n(3)]
