@@ -71,7 +71,7 @@ func TestAReloadWithoutItsFilesChangesNothing(t *testing.T) {
 func TestAnEngineThatStoodStillGoesOn(t *testing.T) {
 	t.Parallel()
 	c, dir, env, g := hanging(t)
-	hcl := replaced(t, pipelineHCL, `start   = "now"`, fromTheBeginning, "allow_private = true", "allow_private = true\n  timeout = \"1s\"",
+	hcl := replaced(t, pipelineHCL, `start   = "now"`, fromTheBeginning, "allow_private = true", "allow_private = true\n  timeout = \"5s\"",
 		`every   = "1s"`, "every   = \"1s\"\n    timeout = \"1s\"")
 	overwrite(t, dir, "main.hcl", hcl)
 	p := startRun(t, dir, env)
@@ -81,7 +81,7 @@ func TestAnEngineThatStoodStillGoesOn(t *testing.T) {
 	stood := time.Now()
 	eventually(t, 20*time.Second, "what was on its way arrived", func() bool { return c.Accepted() == 8 })
 	c.moveAll(t)
-	time.Sleep(time.Until(stood.Add(3 * time.Second))) // the fault itself
+	time.Sleep(time.Until(stood.Add(6 * time.Second))) // the fault itself
 	p.signal(syscall.SIGCONT)
 	p.eventually(30*time.Second, "everything arrived", func() bool { return settled(c, nil) })
 	if st := statusOf(t, dir); ofPipeline(t, st, "appointments").State == "claiming" {

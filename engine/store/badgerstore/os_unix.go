@@ -29,7 +29,7 @@ func FreeSpace(dir string) (uint64, error) {
 	if files := int64(s.Ffree); s.Files > 0 && files < minFiles {
 		return 0, fmt.Errorf("%w: the file system of %s has %d inodes left and must keep %d: delete files there", store.ErrFull, dir, files, minFiles)
 	}
-	return uint64(max(s.Bavail, 0)) * uint64(s.Bsize), nil
+	return uint64(max(s.Bavail, 0)) * uint64(s.Bsize), nil //nolint:unconvert // the types differ by system
 }
 
 // onDisk is what a file takes on disk: Badger's are sparse.
