@@ -66,6 +66,65 @@ func TestAReloadWithoutItsFilesChangesNothing(t *testing.T) {
 	}
 }
 
+// TestWhatIsRemovedWhileEntriesWaitIsKept: first the pipeline, then the source and the destination as well, and over a restart. When they are
+// back, what waited arrives, then what changed meanwhile, and nothing twice.
+func TestWhatIsRemovedWhileEntriesWaitIsKept(t *testing.T) {
+	t.Parallel()
+	c, dir, p := smallClinic(t)
+	good := replaced(t, pipelineHCL, `start   = "now"`, fromTheBeginning)
+	without := func(t *testing.T, kept string) {
+		t.Helper()
+		overwrite(t, dir, "main.hcl", kept)
+		command(t, dir, 0, "reload")
+	}
+	waiting := func(n int) func() bool {
+		return func() bool { return ofDestination(t, statusOf(t, dir), "webhook.scheduling").Waiting == n }
+	}
+	c.Receiver.SetFaults(receiver.Faults{Status: 503, Failing: 1})
+	c.moveAll(t)
+	p.eventually(20*time.Second, "the changes wait", waiting(12))
+	const beside = `
+destination "file" "beside" {
+  path = "beside.jsonl"
+}
+`
+	other := strings.NewReplacer(`pipeline "appointments"`, `pipeline "beside"`, "webhook.scheduling", "file.beside", `"beginning"`, `"now"`)
+	source, _, _ := strings.Cut(good, "\ndestination")
+	pipe := other.Replace(good[strings.Index(good, "\npipeline"):])
+	destination := good[strings.Index(good, "\ndestination"):strings.Index(good, "\npipeline")]
+
+	without(t, source+destination+beside+pipe)
+	st := statusOf(t, dir)
+	if to := ofDestination(t, st, "webhook.scheduling"); ofPipeline(t, st, "appointments").State != "orphan" || to.State == "orphan" || to.Waiting != 12 {
+		t.Errorf("without the pipeline the status is %+v", st)
+	}
+	without(t, strings.ReplaceAll(source+beside+pipe, "clinic", "again"))
+	if to := ofDestination(t, statusOf(t, dir), "webhook.scheduling"); to.State != "orphan" || to.Waiting != 12 {
+		t.Errorf("without the destination it is %+v", to)
+	}
+	p.logged("notifications wait for a destination that the configuration does not name")
+	p.stop()
+	c.Receiver.SetFaults(receiver.Faults{})
+	p = startRun(t, dir, c.env())
+	if err := c.Move(c.IDs()[0], time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	p.pollsMore(c, 2)
+	if to := ofDestination(t, statusOf(t, dir), "webhook.scheduling"); to.State != "orphan" || to.Waiting != 12 || c.Accepted() != 12 {
+		t.Errorf("after a restart without it %d arrived, and it is %+v", c.Accepted(), to)
+	}
+	without(t, good)
+	p.eventually(20*time.Second, "everything arrived", func() bool { return settled(c, nil) })
+	p.eventually(20*time.Second, "nothing waits", waiting(0))
+	p.stop()
+	if n := c.Accepted(); n != 25 {
+		t.Errorf("%d notifications, want 12 of the beginning, 12 that waited, and one", n)
+	}
+	if n := oracle(t, c.EHR, c.Received(0), nil); n > 0 {
+		t.Errorf("%d notifications were repeated", n)
+	}
+}
+
 // TestAnEngineThatStoodStillGoesOn: it is stopped by a signal for longer than a delivery, a poll and an answer of its adapter may take, as
 // happens to a machine that is suspended.
 func TestAnEngineThatStoodStillGoesOn(t *testing.T) {
