@@ -47,7 +47,7 @@ func (w *window) work(ctx context.Context, fresh []*item, next *store.Position) 
 		if ahead == nil {
 			ahead = w.enrichAhead(ctx, fresh)
 		}
-		batch := fresh[:min(batchRecords, len(fresh))]
+		batch := fresh[:min(w.perBatch(), len(fresh))]
 		fresh = fresh[len(batch):]
 		err := ahead()
 		ahead = nil
@@ -87,6 +87,9 @@ func (w *window) work(ctx context.Context, fresh []*item, next *store.Position) 
 	return page.waiting
 }
 
+// perBatch is how many records walk together at most: with a notification each, they fit one commit of the store.
+func (p *Pipeline) perBatch() int { return max(min(batchRecords, p.Limits.Items/2), 1) }
+
 // refused says whether the server wants no further calls for now, as by a rate limit.
 func refused(batch []*item) bool {
 	return slices.ContainsFunc(batch, func(it *item) bool { return it.waits != nil && sdk.CodeOf(it.waits) != sdk.CodeRetryable })
@@ -97,7 +100,7 @@ func (w *window) enrichAhead(ctx context.Context, items []*item) (wait func() er
 	done := make(chan error, 1)
 	witness := slices.Clone(w.witness) // the batch that is worked on meanwhile gives others
 	go func() {
-		done <- contain(func() error { return w.enrich(ctx, items[:min(batchRecords, len(items))], witness) })
+		done <- contain(func() error { return w.enrich(ctx, items[:min(w.perBatch(), len(items))], witness) })
 	}()
 	w.ahead = sync.OnceValue(func() error { return <-done })
 	return w.ahead
@@ -107,7 +110,7 @@ func (w *window) enrichAhead(ctx context.Context, items []*item) (wait func() er
 // fail in a step, they tell whether all of the page do.
 func (w *window) spread(rest []*item) []*item {
 	var some []*item
-	for i := 0; i < len(rest); i += (len(rest) + batchRecords - 1) / batchRecords {
+	for i := 0; i < len(rest); i += (len(rest) + w.perBatch() - 1) / w.perBatch() {
 		some = append(some, w.item(rest[i].rec.Change, rest[i].row))
 	}
 	return some

@@ -139,7 +139,7 @@ func (w *window) prime(ctx context.Context) error {
 		if last[row.Ref] != i {
 			continue
 		}
-		if len(b.Rows) > 0 && (len(b.Rows) >= min(w.Limits.Items/2, batchRecords) || b.Size()+store.RowSize(&row) > w.Limits.Bytes/2) {
+		if len(b.Rows) > 0 && (len(b.Rows) >= w.perBatch() || b.Size()+store.RowSize(&row) > w.Limits.Bytes/2) {
 			if err := w.commit(ctx, b); err != nil {
 				return err
 			}
