@@ -233,6 +233,21 @@ func (s *sim) rest() {
 			f.rig.ehr.do(func() { clear(f.listing.hidden) })
 		}
 	}
+	for lives := -1; lives != s.lives && !s.Failed(); {
+		lives = s.lives
+		s.settle()
+		s.pass(time.Minute) // a scan that was interrupted infers no deletion, and the next one has to come to its end
+	}
+	s.end()
+	state, err := badgerstore.Open(s.disk.dir, badgerstore.Options{Logger: s.log, Keep: s.keep, EncryptionKey: s.key})
+	s.must(err)
+	s.judge(state)
+	s.must(state.Close())
+	s.quiet()
+}
+
+// settle lets everything be done that is left to do.
+func (s *sim) settle() {
 	since := time.Now()
 	for n := 0; !s.settledDown(since); n++ {
 		if n == 400 {
@@ -247,13 +262,6 @@ func (s *sim) rest() {
 		for s.retry() {
 		}
 	}
-	s.pass(time.Minute) // a scan that was interrupted infers no deletion, and the next one has to come to its end
-	s.end()
-	state, err := badgerstore.Open(s.disk.dir, badgerstore.Options{Logger: s.log, Keep: s.keep, EncryptionKey: s.key})
-	s.must(err)
-	s.judge(state)
-	s.must(state.Close())
-	s.quiet()
 }
 
 func (s *sim) states() (all []string) {

@@ -104,6 +104,12 @@ func (s *sim) build() {
 	inbox := make("inbox") // reading takes away
 	inbox.queue = inbox.rig.queueing(2 + s.rand.IntN(3))
 	inbox.rig.config.Delivers[0].OrderBy = inData("patient")
+
+	for _, f := range []*feed{visits, audit} { // what is there for long no later window brings again
+		for i := range 6 + s.rand.IntN(8) {
+			s.change(f, "old"+strconv.Itoa(i), time.Now().Add(time.Duration(i-100)*time.Minute))
+		}
+	}
 }
 
 // happen changes one of a few records, or makes a new one, sometimes with a time that is past already.
@@ -117,6 +123,11 @@ func (s *sim) happen() {
 		s.list(f, id)
 		return
 	}
+	s.change(f, id, at)
+}
+
+// change gives a record that is in no listing another state.
+func (s *sim) change(f *feed, id string, at time.Time) {
 	state := strconv.Itoa(len(f.world[id]))
 	if f.rig.ehr.feed.Version == sdk.Coarse {
 		at = at.Truncate(time.Second)
