@@ -83,9 +83,9 @@ func TestWhatIsRemovedWhileEntriesWaitIsKept(t *testing.T) {
 	c.Receiver.SetFaults(receiver.Faults{Status: 503, Failing: 1})
 	c.moveAll(t)
 	p.eventually(20*time.Second, "the changes wait", waiting(12))
-	const beside = `
+	beside := `
 destination "file" "beside" {
-  path = "beside.jsonl"
+  path = "` + filepath.Join(dir, "beside.jsonl") + `"
 }
 `
 	other := strings.NewReplacer(`pipeline "appointments"`, `pipeline "beside"`, "webhook.scheduling", "file.beside", `"beginning"`, `"now"`)

@@ -35,6 +35,8 @@ const canary = "CANARY"
 type ehr struct {
 	feed sdk.Feed
 	size int // changes per page; 0: all
+	// appends says that changes are listed in the order in which they became visible, so that pages do not drift; else by their times.
+	appends bool
 
 	mu      sync.Mutex
 	log     []sdk.Change
@@ -129,7 +131,9 @@ func (e *ehr) page(q sdk.Query) sdk.Page {
 			changes = append(changes, c)
 		}
 	}
-	slices.SortStableFunc(changes, func(a, b sdk.Change) int { return a.Time.Compare(b.Time) })
+	if !e.appends {
+		slices.SortStableFunc(changes, func(a, b sdk.Change) int { return a.Time.Compare(b.Time) })
+	}
 	if q.Cursor == nil {
 		e.asked = time.Now()
 	}

@@ -109,7 +109,7 @@ func (c *campaign) each() {
 		}
 		points = append(points, point{kind, at[c.rand.IntN(len(at))] + 1})
 	}
-	for tries := range 4 {
+	for tries := range 12 {
 		for i, op := range storetest.Ops {
 			if c.met[string(op)] == 0 {
 				pick(c.writes, string(op), writeKinds[(int(c.of%6)+i)%len(writeKinds)])
@@ -121,7 +121,7 @@ func (c *campaign) each() {
 				pick(c.steps, steps[at], stepKinds[i])
 			}
 		}
-		done := len(points) == 0 || tries == 3
+		done := len(points) == 0 || tries == 11
 		c.run(points)
 		if points = nil; done {
 			break

@@ -90,8 +90,8 @@ func (s *sim) build() {
 		visits.rig.config.Delivers[i].OrderBy = inData("patient")
 	}
 
-	audit := make("audit") // every state
-	audit.rig.ehr.feed.History, audit.rig.ehr.feed.Drifts, audit.rig.ehr.size = true, true, 3+s.rand.IntN(4)
+	audit := make("audit") // every state, and no page is read twice
+	audit.rig.ehr.feed.History, audit.rig.ehr.appends, audit.rig.ehr.size = true, true, 4+s.rand.IntN(9)
 	audit.rig.config.Delivers[0].OrderBy = inData("patient")
 
 	wards := make("wards") // no changes at all, only what is there
