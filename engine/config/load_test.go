@@ -535,6 +535,7 @@ func FuzzReadCSV(f *testing.F) {
 			}
 			return
 		}
+		text = strings.TrimLeft(strings.TrimPrefix(text, "\ufeff"), "\r\n") // lines that are empty name nothing
 		_, rows, _ := strings.Cut(text, "\n")
 		if strings.Contains(err.Error(), "CANARY") && strings.Contains(rows, "CANARY") && !strings.Contains(text[:len(text)-len(rows)], "CANARY") {
 			t.Errorf("content is shown: %v", err)

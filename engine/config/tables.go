@@ -125,7 +125,7 @@ func (l *loader) onlyOnce(expr hclsyntax.Expression) bool {
 	return good
 }
 
-// readCSV reads two columns of a CSV file whose first line names them. The error names the line and nothing that stands in it
+// readCSV reads two columns of a CSV file whose first line that is not empty names them. The error names the line and nothing that stands in it
 // but names of columns.
 func readCSV(text, key, value string) (map[string]string, error) {
 	r := csv.NewReader(strings.NewReader(strings.TrimPrefix(text, "\ufeff")))
@@ -135,16 +135,17 @@ func readCSV(text, key, value string) (map[string]string, error) {
 		return nil, errors.New("the file is empty; its first line names the columns")
 	}
 	if err != nil {
-		return nil, lineError(err)
+		return nil, lineError(err, 1)
 	}
 	header = slices.Clone(header)
+	names, _ := r.FieldPos(0) // their line
 	column := func(name string) (int, error) {
 		i := slices.Index(header, name)
 		if i < 0 {
-			return 0, fmt.Errorf("line 1 names no column %q.%s", name, meantOr(name, header, "It names"))
+			return 0, fmt.Errorf("line %d names no column %q.%s", names, name, meantOr(name, header, "It names"))
 		}
 		if slices.Contains(header[i+1:], name) {
-			return 0, fmt.Errorf("line 1 names the column %q more than once", name)
+			return 0, fmt.Errorf("line %d names the column %q more than once", names, name)
 		}
 		return i, nil
 	}
@@ -163,7 +164,7 @@ func readCSV(text, key, value string) (map[string]string, error) {
 			return entries, nil
 		}
 		if err != nil {
-			return nil, lineError(err)
+			return nil, lineError(err, names)
 		}
 		line, _ := r.FieldPos(keyColumn)
 		k := cty.NormalizeString(record[keyColumn]) // as HCL compares texts
@@ -177,13 +178,14 @@ func readCSV(text, key, value string) (map[string]string, error) {
 	}
 }
 
-func lineError(err error) error {
+// lineError tells of an error in a file whose columns are named in a line.
+func lineError(err error, names int) error {
 	e := (*csv.ParseError)(nil)
 	if !errors.As(err, &e) {
 		return errors.New("it can't be read")
 	}
 	if errors.Is(e.Err, csv.ErrFieldCount) {
-		return fmt.Errorf("line %d has another number of fields than line 1", e.Line)
+		return fmt.Errorf("line %d has another number of fields than line %d", e.Line, names)
 	}
 	return fmt.Errorf("line %d has quotes that do not belong there or are not closed", e.Line)
 }
