@@ -392,7 +392,7 @@ func TestOfACrashOnlyFunctionNamesAreTaken(t *testing.T) {
 func FuzzBridge(f *testing.F) {
 	const token = "canary-token"
 	for _, line := range []string{`{"@message":"m canary-token","@level":"warn","@timestamp":"x","a":[{"b":"canary-token"}],"attributes":{"c":null}}`,
-		`{"@message":"m","canary-token":{"canary-token":[{"canary-token":1}]}}`, `{"@message":1,"@level":{}}`, `{"@message":"","attributes":"canary-token"}`, "1|1|unix|/x|grpc|cert", "goroutine 1 [running]:\nmain.f(1)\n"} {
+		`{"@message":"m","canary-token":{"canary-token":[{"canary-token":1}]}}`, `{"@message":"m","a":{"":null},"b":1}`, `{"@message":"m","a":{"b":{}},"c":1}`, `{"@message":1,"@level":{}}`, `{"@message":"","attributes":"canary-token"}`, "1|1|unix|/x|grpc|cert", "goroutine 1 [running]:\nmain.f(1)\n"} {
 		f.Add([]byte(line))
 	}
 	f.Fuzz(func(t *testing.T, output []byte) {

@@ -98,12 +98,21 @@ func (l *logs) full(size int, logger *slog.Logger) bool {
 	return full
 }
 
+// attributes are those of a line. A group without any is left out, and one without a name gets one: slog's JSON is broken after a group of
+// which it leaves out all there is.
 func (p *process) attributes(members map[string]any) []slog.Attr {
 	var attributes []slog.Attr
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		value := slog.AnyValue(p.clean(members[name]))
 		if group, ok := members[name].(map[string]any); ok {
-			value = slog.GroupValue(p.attributes(group)...)
+			of := p.attributes(group)
+			if len(of) == 0 {
+				continue
+			}
+			value = slog.GroupValue(of...)
+		}
+		if name == "" {
+			name = "unnamed"
 		}
 		attributes = append(attributes, slog.Attr{Key: p.secrets.in(name), Value: value})
 	}
