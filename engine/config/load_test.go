@@ -525,6 +525,7 @@ func FuzzLoad(f *testing.F) {
 func FuzzReadCSV(f *testing.F) {
 	f.Add("code,name\nA,a\n\"B\nB\",\"b \"\"b\"\"\"\n")
 	f.Add("\ufeffname;code\r\n")
+	f.Add("\no,m,CANARY\n")
 	f.Add("code,name\nA,CANARY\nA,CANARY\n")
 	f.Add("code,name\nA,\"CANARY\n")
 	f.Fuzz(func(t *testing.T, text string) {
