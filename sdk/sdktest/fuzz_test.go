@@ -30,6 +30,7 @@ func FuzzAConfigurationIsChangedAndStaysOne(f *testing.F) {
 		"feed": [{"name": "f", "urls": ["http://ehr.example", "https://ehr.example/z", 7]}], "any": {"http://k": ["https://ehr.example"]}, "n": 12345678901234567890}`))
 	f.Add([]byte(`{"auth": [], "feed": {}, "base_url": "http://u:p@h/", "order": null}`))
 	f.Add([]byte(`{"auth": null, "feed": [null, 1, "http://x"]}`))
+	f.Add([]byte(`{"base_url": "https://ehr.example/api?` + "\x8c" + `=1#y", "auth": {"kind": "IIIIIIIIIIIIIIIIIIIttp://h:1"}, "n": 1234567890e234567890}`))
 	f.Fuzz(func(t *testing.T, config []byte) {
 		doc, err := document(config)
 		if err != nil {
