@@ -175,7 +175,11 @@ func (p *process) deliver(to string) {
 		},
 	})
 	p.loops[to] = loop
-	p.run("destination "+to, func(ctx context.Context) { _ = loop.Run(ctx) }) // what it leaves behind is looked for in the outbox
+	p.run("destination "+to, func(ctx context.Context) {
+		if loop.Run(ctx) != nil {
+			p.left(to)
+		}
+	})
 }
 
 func (p *process) alerts() {

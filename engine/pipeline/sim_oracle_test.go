@@ -164,6 +164,17 @@ func (s *sim) settled(all []*notice) {
 	}
 }
 
+// left is told that a loop said at its end that it could not acknowledge everything.
+func (s *sim) left(to string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.notices {
+		if n.Destination == to && n.taken > 0 && !n.acked {
+			n.again = true
+		}
+	}
+}
+
 // ended is told of the end of a life: what was taken and is not known to be may come again, and nothing else.
 func (s *sim) ended(power bool) {
 	s.mu.Lock()
