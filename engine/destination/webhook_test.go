@@ -256,6 +256,40 @@ func TestWebhookIsNotHeldUpByAnEndlessAnswer(t *testing.T) {
 	}
 }
 
+// TestWebhookIsNotHeldUpByAConnectionThatIsHandedOver: after 101 the connection is the caller's, and heeds no context any more.
+func TestWebhookIsNotHeldUpByAConnectionThatIsHandedOver(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		io.Copy(io.Discard, c)
+	}()
+	d := open(t, "webhook", map[string]any{"allow_private": true, "url": "http://" + l.Addr().String()})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	sent := make(chan error, 1)
+	go func() { sent <- d.Send(ctx, note("{}")) }()
+	select {
+	case err := <-sent:
+		if e := sendError(t, err); e.Verdict != record.Retry || e.Code != "http_101" {
+			t.Errorf("verdict %d, code %s", e.Verdict, e.Code)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("it still waits, long after its time")
+	}
+	<-closed
+}
+
 func TestWebhookKeepsItsConnections(t *testing.T) {
 	var opened atomic.Int64
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
