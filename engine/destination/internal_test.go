@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -187,6 +188,40 @@ func TestStdoutPrintsOneLineEach(t *testing.T) {
 		t.Errorf("a closed pipe: %v", err)
 	}
 }
+
+// A write that ends in the middle, as on a disk that is full, must not spoil the line of the next.
+func TestStdoutPrintsAWholeLineAfterATornOne(t *testing.T) {
+	var out bytes.Buffer
+	room := 4
+	s := newStdout(writer(func(b []byte) (int, error) {
+		if n := min(len(b), room); n < len(b) {
+			out.Write(b[:n])
+			return n, syscall.ENOSPC
+		}
+		return out.Write(b)
+	}))
+	send := func() error { return s.Send(t.Context(), delivery.Notification{ID: "n", Body: []byte(`{"a":1}`)}) }
+	if err := send(); err == nil || !strings.Contains(err.Error(), "no space") {
+		t.Fatalf("half a line: %v", err)
+	}
+	room = 0
+	if err := send(); err == nil {
+		t.Fatal("nothing was written, and it is accepted")
+	}
+	room = 100
+	for range 2 {
+		if err := send(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := out.String(); got != "{\"a\"\n{\"a\":1}\n{\"a\":1}\n" {
+		t.Errorf("printed %q", got)
+	}
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(b []byte) (int, error) { return w(b) }
 
 func TestFileIsOpenedAnewAfterAFailedWrite(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
