@@ -108,7 +108,6 @@ type Loop struct {
 	flood   throttle
 	resumed chan struct{}
 
-	size              atomic.Int64 // running mean of the size of an entry
 	failing           atomic.Int64 // lanes whose first entry failed and is tried again
 	flying            atomic.Int64
 	waiting           atomic.Int64
