@@ -220,6 +220,7 @@ func (h *handle) Defer(_ context.Context, id store.EntryID, a store.Attempt) err
 		for i := range entries {
 			if entries[i].ID == id.ID {
 				entries[i].Attempts, entries[i].NextAttempt = a.Attempts, a.Next
+				entries[i].Tried(record.Try{At: a.At.Round(0), Code: a.Code})
 			}
 		}
 		h.lanes[id.Lane] = entries

@@ -30,7 +30,7 @@ const (
 //
 // ctx ends the sending of further notifications, work the one that is on its way.
 func (s *session) visit(ctx, work context.Context, ln *lane, probe bool) result {
-	begun, sent, largest := time.Now(), 0, 0
+	l, begun, sent, largest := s.loop, time.Now(), 0, 0
 	for n := firstEntries; n > 0; n = min(visitEntries-sent, max(1, visitBytes/largest)) {
 		entries, err := s.outbox.Head(work, ln.name, n)
 		if err != nil {
@@ -39,14 +39,14 @@ func (s *session) visit(ctx, work context.Context, ln *lane, probe bool) result 
 		for i := range entries {
 			e := &entries[i]
 			now := time.Now()
-			if !ln.tried && e.NextAttempt.After(now) {
+			if !ln.tried && e.NextAttempt.After(now) && !l.liftedSince(e) {
 				ln.tried = true
 				return result{lane: ln, end: later, next: turn(e, now)}
 			}
 			if ctx.Err() != nil || s.isLost() || sent > 0 && now.Sub(begun) > visitTime {
 				return result{lane: ln, end: more}
 			}
-			epoch, ok := s.loop.health.begin(probe && sent == 0)
+			epoch, ok := l.health.begin(probe && sent == 0)
 			if !ok {
 				return result{lane: ln, end: more}
 			}
@@ -324,6 +324,12 @@ func (l *Loop) about(e *record.Entry, cause *record.SendError, attempts int) []a
 		"pipeline", e.Pipeline, "deliver", e.Deliver, "record", l.cfg.Names.Of(e.Pipeline, e.Ref),
 		"code", cause.Code, "error", cause.Text, "attempts", attempts,
 	}
+}
+
+// liftedSince says whether a person resumed after the last attempt, and so waits for no pause after it.
+func (l *Loop) liftedSince(e *record.Entry) bool {
+	n := len(e.Tries)
+	return n > 0 && e.Tries[n-1].At.UnixNano() < l.lifted.Load()
 }
 
 // turn is when the time of an attempt comes that was stored. It goes by the clock that nobody sets, which now has and what was stored
