@@ -4,6 +4,7 @@
 package destination_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -271,6 +272,9 @@ func TestWebhookIsNotHeldUpByAConnectionThatIsHandedOver(t *testing.T) {
 			return
 		}
 		defer c.Close()
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
+			return
+		}
 		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 		io.Copy(io.Discard, c)
 	}()
