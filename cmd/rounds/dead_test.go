@@ -328,7 +328,9 @@ func TestWhatIsRefusedAgainIsRetriedOnce(t *testing.T) {
 		`url = env("NOTIFY_URL")`, "url       = env(\"NOTIFY_URL\")\n  on_reject = \"dead_letter\"")})
 	p := startRun(t, dir, c.env())
 	refused := func(n int) func() bool {
-		return func() bool { return len(c.Received(0)) >= n && len(asked[[]operate.DeadLetter](t, dir, 0, "dead", "list")) == all }
+		return func() bool {
+			return len(c.Received(0)) >= n && len(asked[[]operate.DeadLetter](t, dir, 0, "dead", "list")) == all
+		}
 	}
 	p.eventually(30*time.Second, "all were refused", refused(all))
 	if h := asked[handled](t, dir, 0, "dead", "retry", "--until", "2199-01-01T00:00:00Z"); h.Retried != all {
