@@ -116,7 +116,7 @@ func TestWebhookStatusesHaveTheirVerdicts(t *testing.T) {
 	const private = "MRN-12345"
 	verdicts := map[int]record.Verdict{
 		300: record.Retry, 301: record.Pause, 302: record.Retry, 303: record.Retry, 304: record.Retry, 307: record.Retry, 308: record.Pause,
-		400: record.Reject, 401: record.Pause, 402: record.Reject, 403: record.Pause, 404: record.Pause, 405: record.Reject,
+		400: record.Reject, 401: record.Pause, 402: record.Reject, 403: record.Pause, 404: record.Pause, 405: record.Reject, 407: record.Pause,
 		408: record.Retry, 409: record.Reject, 410: record.Pause, 413: record.Reject, 422: record.Reject, 425: record.Retry, 429: record.Retry,
 		499: record.Reject, 500: record.Retry, 501: record.Retry, 503: record.Retry, 599: record.Retry, 700: record.Retry,
 	}
