@@ -21,6 +21,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/rounds-engine/rounds/engine/delivery"
 )
 
@@ -342,5 +344,34 @@ func TestMLLPLetsGoOfConnectionsThatRest(t *testing.T) {
 				t.Error("it is kept")
 			}
 		})
+	}
+}
+
+// late is a context that is done when it is asked for the second time.
+type late struct {
+	context.Context
+	asked int
+}
+
+func (l *late) Done() <-chan struct{} {
+	done := make(chan struct{})
+	if l.asked++; l.asked > 1 {
+		close(done)
+	}
+	return done
+}
+
+func (l *late) Err() error { return context.DeadlineExceeded }
+
+// TestKafkaCountsWhatIsStoredInTheMomentThatItsTimeIsOver: else it would come again after a stop, and stand in the topic twice.
+func TestKafkaCountsWhatIsStoredInTheMomentThatItsTimeIsOver(t *testing.T) {
+	k := &kafka{pending: map[string]*produced{}, batches: semaphore.NewWeighted(allBatches)}
+	for range 100 {
+		p := &produced{done: make(chan struct{})}
+		close(p.done)
+		k.pending["n"] = p
+		if err := k.produce(&late{Context: t.Context()}, nil, delivery.Notification{ID: "n"}, 1); err != nil || len(k.pending) > 0 {
+			t.Fatalf("%v, and %d are pending", err, len(k.pending))
+		}
 	}
 }

@@ -226,13 +226,17 @@ func (k *kafka) produce(ctx context.Context, client *kgo.Client, n delivery.Noti
 	}
 	select {
 	case <-p.done:
-		if p.err == nil {
-			k.forget(n.ID)
-		}
-		return p.err
 	case <-ctx.Done():
-		return ctx.Err()
+		select {
+		case <-p.done: // as long as both are true, what is stored counts
+		default:
+			return ctx.Err()
+		}
 	}
+	if p.err == nil {
+		k.forget(n.ID)
+	}
+	return p.err
 }
 
 func (k *kafka) forget(id string) {
