@@ -184,7 +184,6 @@ func (e *Engine) Resume(ctx context.Context, t operate.Target) error {
 	if d := r.destinations[t.Name]; t.Kind == operate.Destination && d != nil {
 		if d.stop == nil {
 			r.startDestination(d)
-			return nil
 		}
 		d.loop.Resume()
 	}

@@ -149,8 +149,8 @@ func (e *Engine) Replay(ctx context.Context, o operate.Replay) (*operate.Replaye
 			return nil, err
 		}
 	}
-	if o.Filter.To.IsZero() {
-		o.Filter.To = time.Now() // what is delivered meanwhile, replayed notifications too, is none of it
+	if now := time.Now(); o.Filter.To.IsZero() || o.Filter.To.After(now) {
+		o.Filter.To = now // what is delivered meanwhile, replayed notifications too, is none of it
 	}
 	filter, err := r.filter(ctx, o.Filter)
 	if err != nil {

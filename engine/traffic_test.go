@@ -4,6 +4,7 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -84,5 +85,78 @@ func TestInvariant4AReplayEndsWithTheNewestGeneration(t *testing.T) {
 	done, err = e.Replay(t.Context(), operate.Replay{Force: true})
 	if got := waiting(); err != nil || !slices.Equal(got, []string{"1", "2", "1", "2", "1"}) || *done != (operate.Replayed{Notifications: 3}) {
 		t.Errorf("replayed by force %q, %+v, %v", got, done, err)
+	}
+}
+
+// TestAReplayTakesNothingTwice: what it lets be delivered is not chosen by it once more, whatever the filter says.
+func TestAReplayTakesNothingTwice(t *testing.T) {
+	e, r := stateOnly(t)
+	const all = 3000
+	feed, err := r.state.Claim(t.Context(), "visits")
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := r.state.Attach(t.Context(), "webhook.out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < all; {
+		b := store.Batch{Base: feed.Position().Commit}
+		for ; i < all && len(b.Entries) < 200; i++ {
+			ref := sdk.Ref{Kind: "visit", ID: fmt.Sprint(i)}
+			b.Rows = append(b.Rows, store.Row{Ref: ref, Generation: 1})
+			b.Entries = append(b.Entries, record.Entry{
+				ID: fmt.Sprint(i), Pipeline: "visits", Deliver: "out", Destination: "webhook.out", Key: fmt.Sprint(i % 7), Ref: ref, Generation: 1,
+			})
+		}
+		if err := feed.Commit(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// deliver accepts all that waits, and says how much that was.
+	deliver := func(ctx context.Context) (n int, err error) {
+		lanes, _, err := box.Lanes(ctx, nil, 100)
+		if err != nil {
+			return 0, err
+		}
+		for _, lane := range lanes {
+			head, err := box.Head(ctx, lane, 100)
+			if err != nil {
+				return n, err
+			}
+			var done []store.Done
+			for _, e := range head {
+				done = append(done, store.Done{EntryID: store.EntryID{Lane: lane, Seq: e.Seq, ID: e.ID}, At: time.Now(), Code: "accepted"})
+			}
+			if err := box.Ack(ctx, done...); err != nil {
+				return n, err
+			}
+			n += len(done)
+		}
+		return n, nil
+	}
+	for n := 1; n > 0; {
+		if n, err = deliver(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	delivering, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for delivering.Err() == nil {
+			if _, err := deliver(delivering); err != nil && delivering.Err() == nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	done, err := e.Replay(ctx, operate.Replay{Filter: operate.Filter{To: time.Now().Add(time.Hour)}})
+	stop()
+	<-ended
+	if err != nil || *done != (operate.Replayed{Notifications: all}) {
+		t.Errorf("replayed %+v, %v; %d were delivered", done, err, all)
 	}
 }

@@ -142,6 +142,9 @@ var badReceivers = map[string]func(w http.ResponseWriter, r *http.Request){
 	},
 	"garbled": func(w http.ResponseWriter, _ *http.Request) { hijack(w, "HTTP/1.1 2x"+canaryAnswer+"\r\n\r\n") },
 	"closing": func(w http.ResponseWriter, _ *http.Request) { hijack(w, "") },
+	"endless": func(w http.ResponseWriter, _ *http.Request) { // it goes on where its answer has ended
+		hijack(w, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}"+canaryAnswer+canaryName)
+	},
 }
 
 const canarySourceHCL = `

@@ -246,8 +246,8 @@ func (s *someDead) run(c *cobra.Command, ids []string, from *configuration, do f
 	if err != nil {
 		return err
 	}
-	if f.To.IsZero() {
-		f.To = time.Now() // what comes to nothing again meanwhile is not taken up again
+	if now := time.Now(); f.To.IsZero() || f.To.After(now) {
+		f.To = now // what comes to nothing again meanwhile is not taken up again
 	}
 	return operating(c, s.state, from, func(ctx context.Context, e operate.Engine) error {
 		h := &handled{Failed: map[string]string{}}

@@ -317,3 +317,28 @@ func TestWhatIsShownOfARecordSteersNoTerminal(t *testing.T) {
 	}
 	p.stop()
 }
+
+// TestWhatIsRefusedAgainIsRetriedOnce: it is a new dead letter, which the same command does not take up, whatever time it was given.
+func TestWhatIsRefusedAgainIsRetriedOnce(t *testing.T) {
+	t.Parallel()
+	const all = 250 // some pages of dead letters
+	c := newClinic(t, sampleehr.Options{Load: sampleehr.Load{Appointments: all, Patients: all}}, receiver.Options{})
+	c.Receiver.SetFaults(receiver.Faults{Status: 422, Failing: 1})
+	dir := write(t, map[string]string{"mapping.js": tellAll, "main.hcl": replaced(t, pipelineHCL, `start   = "now"`, fromTheBeginning,
+		`url = env("NOTIFY_URL")`, "url       = env(\"NOTIFY_URL\")\n  on_reject = \"dead_letter\"")})
+	p := startRun(t, dir, c.env())
+	refused := func(n int) func() bool {
+		return func() bool {
+			return len(c.Received(0)) >= n && len(asked[[]operate.DeadLetter](t, dir, 0, "dead", "list")) == all
+		}
+	}
+	p.eventually(30*time.Second, "all were refused", refused(all))
+	if h := asked[handled](t, dir, 0, "dead", "retry", "--until", "2199-01-01T00:00:00Z"); h.Retried != all {
+		t.Errorf("%d were retried of %d", h.Retried, all)
+	}
+	p.eventually(30*time.Second, "all were refused again", refused(2*all))
+	if n := len(c.Received(0)); n != 2*all {
+		t.Errorf("%d requests, want %d", n, 2*all)
+	}
+	p.stop()
+}

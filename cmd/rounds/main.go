@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -31,6 +32,9 @@ const (
 func main() {
 	// One zone for logs wherever the process runs.
 	time.Local = time.UTC
+	// What we log goes by slog. Libraries use this one, and quote what they were sent: net/http does so with what a server says behind the end of
+	// its answer. Invariant 6.
+	log.SetOutput(io.Discard)
 	noCoreDump()
 	if os.Getenv(sdk.CookieVariable) == "" { // an adapter hides itself when it gets a secret: until then the engine sets it up
 		hideMemory()

@@ -107,8 +107,8 @@ type Loop struct {
 	storing news // failures of the store
 	flood   throttle
 	resumed chan struct{}
+	lifted  atomic.Int64 // when a person resumed last, in nanoseconds since 1970
 
-	size              atomic.Int64 // running mean of the size of an entry
 	failing           atomic.Int64 // lanes whose first entry failed and is tried again
 	flying            atomic.Int64
 	waiting           atomic.Int64
@@ -180,8 +180,9 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 }
 
-// Resume lifts a pause, a back-off and the hold of all held lanes.
+// Resume lifts a pause, a back-off, the hold of all held lanes, and the pauses after all attempts so far. It may come before Run.
 func (l *Loop) Resume() {
+	l.lifted.Store(time.Now().UnixNano())
 	l.health.resume()
 	select {
 	case l.resumed <- struct{}{}:

@@ -32,6 +32,7 @@ type outbox struct {
 	dead    []record.Cause
 	calls   map[string]int
 	attach  int
+	largest int // bytes that one look at a lane gave at most
 	wake    chan struct{}
 	lost    chan struct{}
 	release int
@@ -174,6 +175,11 @@ func (h *handle) Head(_ context.Context, lane string, n int) (entries []record.E
 	err = h.change("head", func() error {
 		all := h.lanes[lane]
 		entries = slices.Clone(all[:min(n, len(all))])
+		size := 0
+		for i := range entries {
+			size += store.EntrySize(&entries[i])
+		}
+		h.largest = max(h.largest, size)
 		return nil
 	})
 	return entries, err
@@ -214,6 +220,7 @@ func (h *handle) Defer(_ context.Context, id store.EntryID, a store.Attempt) err
 		for i := range entries {
 			if entries[i].ID == id.ID {
 				entries[i].Attempts, entries[i].NextAttempt = a.Attempts, a.Next
+				entries[i].Tried(record.Try{At: a.At.Round(0), Code: a.Code})
 			}
 		}
 		h.lanes[id.Lane] = entries

@@ -357,6 +357,40 @@ func TestResumeEndsThePauseThatAReceiverAskedFor(t *testing.T) {
 	})
 }
 
+// TestResumeEndsPausesThatAreKeptInTheState: those of a loop that was stopped, as a person pauses a destination, and of lanes that nobody
+// remembers.
+func TestResumeEndsPausesThatAreKeptInTheState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		b.to.answer = func(context.Context, delivery.Notification) error { return unavailable(time.Hour) }
+		b.box.add(patient(1), 2)
+		b.start()
+		time.Sleep(10 * time.Minute)
+		b.stop()
+
+		second := newBench(t, nil)
+		second.box = b.box
+		second.loop = delivery.New(delivery.Config{Name: "x", Attach: b.box.Attach, Destination: second.to})
+		second.to.answer = func(_ context.Context, n delivery.Notification) error {
+			if n.Attempt == 2 {
+				return unavailable(0) // the pause after this one is a new one
+			}
+			return nil
+		}
+		second.start()
+		second.loop.Resume()
+		time.Sleep(100 * time.Millisecond)
+		if n := second.to.sent(); n != 1 {
+			t.Errorf("%d were sent after a person resumed, want the one that waited", n)
+		}
+		time.Sleep(2 * time.Second)
+		if n := len(second.to.got()); n != 2 {
+			t.Errorf("%d were delivered, want both", n)
+		}
+		second.stop()
+	})
+}
+
 // TestAStoredPauseIsNoLongerThanItWasMeant: the clock was set back, by years, between the attempt and the restart.
 func TestAStoredPauseIsNoLongerThanItWasMeant(t *testing.T) {
 	const meant = 5 * time.Minute

@@ -260,7 +260,13 @@ func (s *session) fromSweep(ctx context.Context, now time.Time) (*lane, error) {
 			s.lookAt = now.Add(look)
 		}
 		begun := time.Now()
-		names, next, err := s.outbox.Lanes(ctx, s.token, page)
+		var names []string
+		var next []byte
+		// A panic ends no session: what is on its way is this one's, and the next would send it again beside it. Invariant 4.
+		err := s.loop.contained(func() (err error) {
+			names, next, err = s.outbox.Lanes(ctx, s.token, page)
+			return err
+		})
 		if err != nil {
 			s.sweeping, s.dirty = false, true
 			return nil, err

@@ -18,7 +18,8 @@ import (
 
 const (
 	visitEntries = 16          // notifications of a lane per visit, at most
-	visitBytes   = 1 << 20     // and about this much of them in memory
+	firstEntries = 2           // as many are read before it is known how large they are; mostly there are no more
+	visitBytes   = 1 << 20     // and then about this much of them at a time
 	visitTime    = time.Second // a slow lane makes room after
 	storeTimeout = 10 * time.Second
 	maxDetail    = 2 << 10
@@ -29,36 +30,37 @@ const (
 //
 // ctx ends the sending of further notifications, work the one that is on its way.
 func (s *session) visit(ctx, work context.Context, ln *lane, probe bool) result {
-	n := s.loop.batch()
-	entries, err := s.outbox.Head(work, ln.name, n)
-	if err != nil {
-		return result{lane: ln, end: broken, err: err}
+	l, begun, sent, largest := s.loop, time.Now(), 0, 0
+	for n := firstEntries; n > 0; n = min(visitEntries-sent, max(1, visitBytes/largest)) {
+		entries, err := s.outbox.Head(work, ln.name, n)
+		if err != nil {
+			return result{lane: ln, end: broken, err: err}
+		}
+		for i := range entries {
+			e := &entries[i]
+			now := time.Now()
+			if !ln.tried && e.NextAttempt.After(now) && !l.liftedSince(e) {
+				ln.tried = true
+				return result{lane: ln, end: later, next: turn(e, now)}
+			}
+			if ctx.Err() != nil || s.isLost() || sent > 0 && now.Sub(begun) > visitTime {
+				return result{lane: ln, end: more}
+			}
+			epoch, ok := l.health.begin(probe && sent == 0)
+			if !ok {
+				return result{lane: ln, end: more}
+			}
+			if r, gone := s.deliver(work, ln, e, epoch); !gone {
+				return r
+			}
+			ln.tried, ln.attempts = false, 0
+			sent, largest = sent+1, max(largest, store.EntrySize(e))
+		}
+		if len(entries) < n {
+			return result{lane: ln, end: drained}
+		}
 	}
-	s.loop.measure(entries)
-	begun := time.Now()
-	for i := range entries {
-		e := &entries[i]
-		now := time.Now()
-		if !ln.tried && e.NextAttempt.After(now) {
-			ln.tried = true
-			return result{lane: ln, end: later, next: turn(e, now)}
-		}
-		if ctx.Err() != nil || s.isLost() || i > 0 && now.Sub(begun) > visitTime {
-			return result{lane: ln, end: more}
-		}
-		epoch, ok := s.loop.health.begin(probe && i == 0)
-		if !ok {
-			return result{lane: ln, end: more}
-		}
-		if r, gone := s.deliver(work, ln, e, epoch); !gone {
-			return r
-		}
-		ln.tried, ln.attempts = false, 0
-	}
-	if len(entries) == n {
-		return result{lane: ln, end: more}
-	}
-	return result{lane: ln, end: drained}
+	return result{lane: ln, end: more}
 }
 
 // deliver makes one attempt and writes down its outcome. It reports whether the entry left the outbox. Invariant 3: it
@@ -103,6 +105,7 @@ func (s *session) deliver(work context.Context, ln *lane, e *record.Entry, epoch
 			return result{}, true
 		}
 		l.health.refused(cause.Text)
+		l.recovers(ln) // what it failed with before is over; else nobody would be told when that begins again
 		r = result{lane: ln, end: hold}
 		r.err = s.remember(work, ln, id, failed)
 		if attrs := l.refusal(e, cause, attempts); attrs != nil {
@@ -165,7 +168,7 @@ func (s *session) bury(
 func (s *session) settle(work context.Context, write func(context.Context) error) error {
 	for n := 1; ; n++ {
 		c, cancel := context.WithTimeout(context.WithoutCancel(work), storeTimeout)
-		err := write(c)
+		err := s.loop.contained(func() error { return write(c) }) // after a panic, too, it is written again and not sent again
 		cancel()
 		if err == nil {
 			s.loop.storeWorks()
@@ -323,20 +326,10 @@ func (l *Loop) about(e *record.Entry, cause *record.SendError, attempts int) []a
 	}
 }
 
-// batch is how many entries to read at a time: bodies may be large, and every lane in flight holds its own.
-func (l *Loop) batch() int {
-	return int(min(visitEntries, max(1, visitBytes/max(1, l.size.Load()))))
-}
-
-func (l *Loop) measure(entries []record.Entry) {
-	if len(entries) == 0 {
-		return
-	}
-	sum := 0
-	for i := range entries {
-		sum += store.EntrySize(&entries[i])
-	}
-	l.size.Store((3*l.size.Load() + int64(sum/len(entries))) / 4)
+// liftedSince says whether a person resumed after the last attempt, and so waits for no pause after it.
+func (l *Loop) liftedSince(e *record.Entry) bool {
+	n := len(e.Tries)
+	return n > 0 && e.Tries[n-1].At.UnixNano() < l.lifted.Load()
 }
 
 // turn is when the time of an attempt comes that was stored. It goes by the clock that nobody sets, which now has and what was stored

@@ -109,6 +109,9 @@ func (p *program) Send(ctx context.Context, n delivery.Notification) error {
 			"ROUNDS_ATTEMPT="+strconv.Itoa(n.Attempt)),
 	}
 	stdin, err := cmd.StdinPipe()
+	// Linux takes the end of the thread that started a program for that of the engine: so this one stays until the program's end.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if err == nil {
 		err = cmd.Start()
 	}

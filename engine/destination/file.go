@@ -44,6 +44,7 @@ type file struct {
 	lines lines
 	f     *os.File // nil: to be opened; touched by write and drop only
 	info  os.FileInfo
+	size  int64 // where it ends if only we have written
 }
 
 const linePrefix = `{"id":`
@@ -106,7 +107,8 @@ func (f *file) write(buf []byte) error {
 	if err := f.ready(); err != nil {
 		return err
 	}
-	_, err := f.f.Write(buf)
+	n, err := f.f.Write(buf)
+	f.size += int64(n)
 	if err == nil {
 		err = f.f.Sync()
 	}
@@ -126,12 +128,12 @@ func (f *file) drop() error {
 	return err
 }
 
-// ready opens the file if it is not open, or if another stands at its path by now.
+// ready opens the file if it is not open, or if another stands at its path by now, and sees to it that a line begins where it ends.
 func (f *file) ready() error {
 	now, err := os.Stat(f.path)
 	if f.f != nil {
 		if err == nil && os.SameFile(now, f.info) {
-			return nil
+			return f.behind(now.Size())
 		}
 		if err := f.drop(); err != nil {
 			return ioError("file", "cannot close the file that was moved away", err)
@@ -154,7 +156,26 @@ func (f *file) ready() error {
 		_ = g.Close() // the first error tells more
 		return ioError("file", "cannot open the file", err)
 	}
-	f.f = g
+	f.f, f.size = g, -1 // it is looked at once more
+	return nil
+}
+
+// behind ends the last line of what another has written meanwhile, as another destination on a full disk, or a hand. It may go on with it,
+// so nothing is taken away.
+func (f *file) behind(size int64) error {
+	var last [1]byte
+	var err error
+	if size != f.size && size > 0 {
+		if _, err = f.f.ReadAt(last[:], size-1); err == nil && last[0] != '\n' {
+			_, err = f.f.Write([]byte("\n"))
+			size++
+		}
+	}
+	f.size = size
+	if err != nil {
+		_ = f.drop() // the first error tells more
+		return ioError("file", "cannot write the file", err)
+	}
 	return nil
 }
 

@@ -124,6 +124,33 @@ func TestFileMendsATornLastLine(t *testing.T) {
 	}
 }
 
+// TestFileBeginsItsOwnLineBehindWhatAnotherLeft, while it has the file open: another destination on a full disk, or a hand.
+func TestFileBeginsItsOwnLineBehindWhatAnotherLeft(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out.ndjson")
+	d := open(t, "file", map[string]any{"path": path})
+	others, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer others.Close()
+	want := ""
+	for _, left := range []string{"", "", "{}\n", `{"id":"n","pipe`, "by hand", "{}\n", ""} {
+		if _, err := others.WriteString(left); err != nil {
+			t.Fatal(err)
+		}
+		if want += left; left != "" && left[len(left)-1] != '\n' {
+			want += "\n"
+		}
+		if err := d.Send(t.Context(), delivery.Notification{ID: "n", Body: []byte("1")}); err != nil {
+			t.Fatal(err)
+		}
+		want += `{"id":"n","pipeline":"","deliver":"","body":1}` + "\n"
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != want {
+		t.Errorf("the file holds\n%s, want\n%s (%v)", got, want, err)
+	}
+}
+
 func TestFileErrorsSayWhyAndPassByThemselves(t *testing.T) {
 	dir := t.TempDir()
 	sub := filepath.Join(dir, "hush")

@@ -16,9 +16,12 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/rounds-engine/rounds/engine/delivery"
 )
@@ -188,6 +191,40 @@ func TestStdoutPrintsOneLineEach(t *testing.T) {
 	}
 }
 
+// A write that ends in the middle, as on a disk that is full, must not spoil the line of the next.
+func TestStdoutPrintsAWholeLineAfterATornOne(t *testing.T) {
+	var out bytes.Buffer
+	room := 4
+	s := newStdout(writer(func(b []byte) (int, error) {
+		if n := min(len(b), room); n < len(b) {
+			out.Write(b[:n])
+			return n, syscall.ENOSPC
+		}
+		return out.Write(b)
+	}))
+	send := func() error { return s.Send(t.Context(), delivery.Notification{ID: "n", Body: []byte(`{"a":1}`)}) }
+	if err := send(); err == nil || !strings.Contains(err.Error(), "no space") {
+		t.Fatalf("half a line: %v", err)
+	}
+	room = 0
+	if err := send(); err == nil {
+		t.Fatal("nothing was written, and it is accepted")
+	}
+	room = 100
+	for range 2 {
+		if err := send(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := out.String(); got != "{\"a\"\n{\"a\":1}\n{\"a\":1}\n" {
+		t.Errorf("printed %q", got)
+	}
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(b []byte) (int, error) { return w(b) }
+
 func TestFileIsOpenedAnewAfterAFailedWrite(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	f := (&fileConfig{Path: path}).open().(*file)
@@ -307,5 +344,34 @@ func TestMLLPLetsGoOfConnectionsThatRest(t *testing.T) {
 				t.Error("it is kept")
 			}
 		})
+	}
+}
+
+// late is a context that is done when it is asked for the second time.
+type late struct {
+	context.Context
+	asked int
+}
+
+func (l *late) Done() <-chan struct{} {
+	done := make(chan struct{})
+	if l.asked++; l.asked > 1 {
+		close(done)
+	}
+	return done
+}
+
+func (l *late) Err() error { return context.DeadlineExceeded }
+
+// TestKafkaCountsWhatIsStoredInTheMomentThatItsTimeIsOver: else it would come again after a stop, and stand in the topic twice.
+func TestKafkaCountsWhatIsStoredInTheMomentThatItsTimeIsOver(t *testing.T) {
+	k := &kafka{pending: map[string]*produced{}, batches: semaphore.NewWeighted(allBatches)}
+	for range 100 {
+		p := &produced{done: make(chan struct{})}
+		close(p.done)
+		k.pending["n"] = p
+		if err := k.produce(&late{Context: t.Context()}, nil, delivery.Notification{ID: "n"}, 1); err != nil || len(k.pending) > 0 {
+			t.Fatalf("%v, and %d are pending", err, len(k.pending))
+		}
 	}
 }

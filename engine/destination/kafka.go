@@ -151,7 +151,7 @@ func (k *kafka) Send(ctx context.Context, n delivery.Notification) error {
 		k.reached.Store(true)
 	}
 	err = k.produce(ctx, client, n, 1)
-	if errors.Is(err, kerr.MessageTooLarge) { // brokers measure batches: the others in it may be too much
+	if err != nil && kafkaError(err).Verdict == record.Reject { // brokers refuse batches: another in it may be what is wrong
 		err = k.produce(ctx, client, n, allBatches)
 	}
 	if err == nil {
@@ -226,13 +226,17 @@ func (k *kafka) produce(ctx context.Context, client *kgo.Client, n delivery.Noti
 	}
 	select {
 	case <-p.done:
-		if p.err == nil {
-			k.forget(n.ID)
-		}
-		return p.err
 	case <-ctx.Done():
-		return ctx.Err()
+		select {
+		case <-p.done: // as long as both are true, what is stored counts
+		default:
+			return ctx.Err()
+		}
 	}
+	if p.err == nil {
+		k.forget(n.ID)
+	}
+	return p.err
 }
 
 func (k *kafka) forget(id string) {

@@ -4,6 +4,7 @@
 package destination_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -228,6 +229,65 @@ func TestKafkaRefusesOnlyWhatIsTooLargeItself(t *testing.T) {
 		all.Go(func() { send(i+1, 1500) })
 	}
 	all.Go(func() { send(11, 5000) })
+	time.Sleep(100 * time.Millisecond)
+	close(free)
+	all.Wait()
+	if refused.Load() != 1 {
+		t.Errorf("%d were refused", refused.Load())
+	}
+	produced(t, c, "ehr", 11)
+}
+
+// TestKafkaRefusesOnlyWhatItsBrokerRefusesAlone: a broker that looks into records, as at a schema, refuses the batch that one is in.
+func TestKafkaRefusesOnlyWhatItsBrokerRefusesAlone(t *testing.T) {
+	c := startKafka(t, kfake.SeedTopics(1, "ehr"))
+	d := open(t, "kafka", map[string]any{"brokers": c.ListenAddrs(), "topic": "ehr", "compression": "none"})
+	free, first := make(chan struct{}), make(chan struct{})
+	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.DropControl()
+		close(first)
+		c.SleepControl(func() { <-free })
+		return nil, nil, false
+	})
+	c.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		request := r.(*kmsg.ProduceRequest)
+		answer := request.ResponseKind().(*kmsg.ProduceResponse)
+		wrong := false
+		for _, of := range request.Topics {
+			topic := kmsg.NewProduceResponseTopic()
+			topic.Topic, topic.TopicID = of.Topic, of.TopicID
+			for _, p := range of.Partitions {
+				partition := kmsg.NewProduceResponseTopicPartition()
+				partition.Partition, partition.ErrorCode = p.Partition, kerr.InvalidRecord.Code
+				topic.Partitions = append(topic.Partitions, partition)
+				wrong = wrong || bytes.Contains(p.Records, []byte("wrong"))
+			}
+			answer.Topics = append(answer.Topics, topic)
+		}
+		return answer, nil, wrong
+	})
+	var all sync.WaitGroup
+	var refused atomic.Int64
+	send := func(i int, body string) {
+		n := note(body)
+		n.ID, n.Key = strconv.Itoa(i), strconv.Itoa(i)
+		var e *record.SendError
+		if err := d.Send(t.Context(), n); errors.As(err, &e) && e.Verdict == record.Reject {
+			refused.Add(1)
+			if body != `"wrong"` {
+				t.Errorf("%d is refused for another: %v", i, err)
+			}
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+	all.Go(func() { send(0, "{}") })
+	<-first
+	for i := range 10 {
+		all.Go(func() { send(i+1, "{}") })
+	}
+	all.Go(func() { send(11, `"wrong"`) })
 	time.Sleep(100 * time.Millisecond)
 	close(free)
 	all.Wait()

@@ -23,9 +23,17 @@ func (c *stdoutConfig) open() Destination { return newStdout(os.Stdout) }
 type stdout struct{ lines lines }
 
 func newStdout(w io.Writer) *stdout {
+	torn := false // the last write ended within a line
 	return &stdout{lines{
 		write: func(buf []byte) error {
-			if _, err := w.Write(buf); err != nil {
+			if torn {
+				buf = append([]byte("\n"), buf...)
+			}
+			n, err := w.Write(buf)
+			if n > 0 {
+				torn = buf[n-1] != '\n'
+			}
+			if err != nil {
 				return ioError("stdout", "cannot write to standard output", err)
 			}
 			return nil

@@ -29,6 +29,9 @@ func statusError(status int) *record.SendError {
 		e.Text += ": it has moved, its url must be corrected (redirects are not followed)"
 	case 401, 403, 404, 410:
 		e.Verdict = record.Pause
+	case 407: // which no notification is to blame for
+		e.Verdict = record.Pause
+		e.Text += ": a proxy on the way wants credentials, which stand in HTTP_PROXY"
 	case 408, 425, 429:
 	default:
 		if status >= 400 && status < 500 {

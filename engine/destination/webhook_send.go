@@ -77,6 +77,9 @@ func (w *webhook) request(ctx context.Context, method string, to *url.URL, heade
 		return nil, networkError(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode == http.StatusSwitchingProtocols { // nobody asked for that; the body is the connection, which heeds no context
+		return nil, statusError(resp.StatusCode)
+	}
 	if resp.ContentLength != 0 { // an endless answer must not hold up the lane
 		defer time.AfterFunc(tidyTime, cancel).Stop()
 	}

@@ -4,6 +4,7 @@
 package destination_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -115,7 +116,7 @@ func TestWebhookStatusesHaveTheirVerdicts(t *testing.T) {
 	const private = "MRN-12345"
 	verdicts := map[int]record.Verdict{
 		300: record.Retry, 301: record.Pause, 302: record.Retry, 303: record.Retry, 304: record.Retry, 307: record.Retry, 308: record.Pause,
-		400: record.Reject, 401: record.Pause, 402: record.Reject, 403: record.Pause, 404: record.Pause, 405: record.Reject,
+		400: record.Reject, 401: record.Pause, 402: record.Reject, 403: record.Pause, 404: record.Pause, 405: record.Reject, 407: record.Pause,
 		408: record.Retry, 409: record.Reject, 410: record.Pause, 413: record.Reject, 422: record.Reject, 425: record.Retry, 429: record.Retry,
 		499: record.Reject, 500: record.Retry, 501: record.Retry, 503: record.Retry, 599: record.Retry, 700: record.Retry,
 	}
@@ -254,6 +255,43 @@ func TestWebhookIsNotHeldUpByAnEndlessAnswer(t *testing.T) {
 	if took := time.Since(begun); took > 10*time.Second {
 		t.Errorf("took %s", took)
 	}
+}
+
+// TestWebhookIsNotHeldUpByAConnectionThatIsHandedOver: after 101 the connection is the caller's, and heeds no context any more.
+func TestWebhookIsNotHeldUpByAConnectionThatIsHandedOver(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
+			return
+		}
+		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		io.Copy(io.Discard, c)
+	}()
+	d := open(t, "webhook", map[string]any{"allow_private": true, "url": "http://" + l.Addr().String()})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	sent := make(chan error, 1)
+	go func() { sent <- d.Send(ctx, note("{}")) }()
+	select {
+	case err := <-sent:
+		if e := sendError(t, err); e.Verdict != record.Retry || e.Code != "http_101" {
+			t.Errorf("verdict %d, code %s", e.Verdict, e.Code)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("it still waits, long after its time")
+	}
+	<-closed
 }
 
 func TestWebhookKeepsItsConnections(t *testing.T) {

@@ -101,7 +101,7 @@ type Verdict int
 const (
 	Retry  Verdict = iota // may pass by itself: network, 408, 425, 429, 5xx
 	Reject                // the receiver refuses this notification: other 4xx
-	Pause                 // the receiver refuses all: 401, 403, 404, 410
+	Pause                 // the receiver refuses all: 401, 403, 404, 407, 410
 )
 
 // SendError is the error of a destination. Any other error of a destination is taken for Retry, its text withheld.

@@ -249,8 +249,8 @@ type Pause struct {
 	Why   string
 }
 
-// Admin is for people: it works beside the owners. Listings are paged: limit at most, from token on (nil: the first); next is
-// nil at the end. A token is good for the listing, with the filter, that gave it.
+// Admin is for people: it works beside the owners. Listings are paged: limit at most, and about Limits.Bytes, from token on (nil: the
+// first); next is nil at the end. A token is good for the listing, with the filter, that gave it.
 type Admin interface {
 	// Dead lists dead letters in the order in which they became such, oldest first.
 	Dead(ctx context.Context, f Filter, token []byte, limit int) (dead []record.DeadLetter, next []byte, err error)

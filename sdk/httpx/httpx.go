@@ -302,6 +302,9 @@ func (c *Client) attempt(parent context.Context, r *Request, calls *int) (*Respo
 		if f.after > 0 {
 			c.pause(f.after)
 		}
+		if answer.StatusCode == http.StatusSwitchingProtocols { // nobody asked for that; the body is the connection, which heeds no context
+			return nil, f
+		}
 		f.status.Body, _ = io.ReadAll(io.LimitReader(answer.Body, maxShown)) // cut off is as good
 		io.CopyN(io.Discard, answer.Body, maxDrain)                          //nolint:errcheck // only to use the connection again
 		return nil, f

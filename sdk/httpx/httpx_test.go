@@ -4,6 +4,7 @@
 package httpx_test
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -385,6 +386,45 @@ func TestCancellingEndsACallAtOnce(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || err.Error() != "GET /patient/{id}: canceled" {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestAConnectionThatIsHandedOverHoldsUpNoCall: after 101, for which nobody asked, the body is the connection, which heeds no context.
+func TestAConnectionThatIsHandedOverHoldsUpNoCall(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
+			return
+		}
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		io.Copy(io.Discard, conn)
+	}()
+	c := newClient(t, httpx.Config{Timeout: 5 * time.Second})
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.Do(t.Context(), patient("http://"+l.Addr().String()))
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		wantSafe(t, err)
+		if err == nil || err.Error() != "GET /patient/{id}: 101 Switching Protocols" {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(15 * time.Second):
+		t.Fatal("it still waits, long after its time")
+	}
+	<-closed
 }
 
 func TestAConfiguredProxyIsUsed(t *testing.T) {

@@ -109,20 +109,20 @@ func (a admin) Dead(ctx context.Context, f store.Filter, token []byte, limit int
 	if err != nil {
 		return nil, nil, err
 	}
-	next, err = a.list(ctx, []byte{deadKey}, token, limit, func(txn *badger.Txn, i *badger.Item) (bool, error) {
+	next, err = a.list(ctx, []byte{deadKey}, token, limit, func(txn *badger.Txn, i *badger.Item) (int, error) {
 		l, pipeline, destination, err := a.s.readDead(txn, i)
 		if err != nil || f.Code != "" && f.Code != l.Cause.Code || !m.matches(pipeline, destination, l.Time, &record.Entry{ID: l.ID, Ref: l.Ref}) {
-			return false, err
+			return 0, err
 		}
 		dead = append(dead, l)
-		return true, nil
+		return store.DeadSize(&l), nil
 	})
 	return dead, next, err
 }
 
-// list calls take for the values under a prefix, in the order of their keys, until it took as many as the limit. The token is
-// the key of the one taken last.
-func (a admin) list(ctx context.Context, prefix, token []byte, limit int, take func(*badger.Txn, *badger.Item) (bool, error)) (
+// list calls take for the values under a prefix, in the order of their keys, until it took as many as the limit, or as much as one commit
+// may hold: a page is in memory. Take gives the size of what it took, 0 if nothing. The token is the key of the one taken last.
+func (a admin) list(ctx context.Context, prefix, token []byte, limit int, take func(*badger.Txn, *badger.Item) (int, error)) (
 	next []byte, err error,
 ) {
 	if token != nil && !bytes.HasPrefix(token, prefix) {
@@ -132,7 +132,7 @@ func (a admin) list(ctx context.Context, prefix, token []byte, limit int, take f
 	err = a.s.view(ctx, func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 		defer it.Close()
-		last, taken := token, 0
+		last, taken, size := token, 0, 0
 		for it.Seek([]byte(cmp.Or(string(token), string(prefix)))); it.Valid(); it.Next() {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -140,16 +140,16 @@ func (a admin) list(ctx context.Context, prefix, token []byte, limit int, take f
 			if bytes.Equal(it.Item().Key(), token) {
 				continue
 			}
-			if taken == limit {
+			if taken == limit || size >= a.s.limits.Bytes {
 				next = last
 				return nil
 			}
-			took, err := take(txn, it.Item())
+			n, err := take(txn, it.Item())
 			if err != nil {
 				return err
 			}
-			if took {
-				last, taken = it.Item().KeyCopy(nil), taken+1
+			if n > 0 {
+				last, taken, size = it.Item().KeyCopy(nil), taken+1, size+n
 			}
 		}
 		return nil
@@ -293,10 +293,10 @@ func (a admin) Waiting(ctx context.Context, f store.Filter, token []byte, limit 
 	if m.Destination != "" {
 		prefix = keyNumber(entryKey, m.destination)
 	}
-	next, err = a.list(ctx, prefix, token, limit, func(txn *badger.Txn, i *badger.Item) (bool, error) {
+	next, err = a.list(ctx, prefix, token, limit, func(txn *badger.Txn, i *badger.Item) (int, error) {
 		destination, _, at, ok := splitEntryKey(i.Key())
 		if !ok {
-			return false, errCorrupt
+			return 0, errCorrupt
 		}
 		var matches bool
 		err := readHead(txn, i, func(b []byte) error {
@@ -305,22 +305,22 @@ func (a admin) Waiting(ctx context.Context, f store.Filter, token []byte, limit 
 			return err
 		})
 		if err != nil || !matches {
-			return false, err
+			return 0, err
 		}
 		value, err := itemValue(txn, i)
 		if err != nil {
-			return false, err
+			return 0, err
 		}
 		e, pipeline, err := decodeEntry(value)
 		if err != nil {
-			return false, err
+			return 0, err
 		}
 		e.Seq = at.seq
 		a.s.mu.RLock()
 		e.Pipeline, e.Destination = a.s.names.name(pipeline), a.s.names.name(destination)
 		a.s.mu.RUnlock()
 		entries = append(entries, e)
-		return true, nil
+		return store.EntrySize(&e), nil
 	})
 	return entries, next, err
 }
@@ -394,10 +394,10 @@ func (a admin) Rows(ctx context.Context, pipeline string, token []byte, limit in
 	if !known {
 		return nil, nil, ctx.Err()
 	}
-	next, err = a.list(ctx, keyNumber(rowKey, id), token, limit, func(txn *badger.Txn, i *badger.Item) (bool, error) {
+	next, err = a.list(ctx, keyNumber(rowKey, id), token, limit, func(txn *badger.Txn, i *badger.Item) (int, error) {
 		row, err := itemRow(txn, i)
 		rows = append(rows, row)
-		return true, err
+		return store.RowSize(&row), err
 	})
 	return rows, next, err
 }

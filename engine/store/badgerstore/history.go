@@ -112,6 +112,7 @@ func (a admin) Delivered(ctx context.Context, f store.Filter, newest bool, token
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, Reverse: newest})
 		defer it.Close()
 		var last []byte
+		size := 0
 		for it.Seek(append(bytes.Clone(prefix), from...)); it.Valid(); it.Next() {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -142,7 +143,7 @@ func (a admin) Delivered(ctx context.Context, f store.Filter, newest bool, token
 			if !m.matches(head.pipeline, head.destination, head.at, &head.entry) {
 				continue
 			}
-			if len(delivered) == limit {
+			if len(delivered) == limit || size >= a.s.limits.Bytes { // as in list
 				next = last
 				return nil
 			}
@@ -151,7 +152,7 @@ func (a admin) Delivered(ctx context.Context, f store.Filter, newest bool, token
 				return err
 			}
 			done.Seq = binary.BigEndian.Uint64(place[8:])
-			delivered, last = append(delivered, done), bytes.Clone(place)
+			delivered, last, size = append(delivered, done), bytes.Clone(place), size+store.EntrySize(&done.Entry)
 		}
 		return nil
 	})

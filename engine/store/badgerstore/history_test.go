@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/engine/store"
 	"github.com/rounds-engine/rounds/engine/store/badgerstore"
 )
@@ -127,4 +128,68 @@ func TestHistoryEndsWithItsTime(t *testing.T) {
 	deliver(3*hour, 4*hour)
 	check(3*hour, "2h0m0s") // the time of the second was over when it came
 	check(hour)
+}
+
+// TestAPageHoldsNoMoreThanACommit, however many may be on it: notifications may be documents.
+func TestAPageHoldsNoMoreThanACommit(t *testing.T) {
+	const n, size, most = 60, 10 << 10, 64 << 10
+	s := open(t, t.TempDir(), badgerstore.Options{Keep: 24 * time.Hour, Limits: store.Limits{Bytes: most}})
+	f, o := claim(t, s), attach(t, s)
+	for i := 0; i < n; i += 4 {
+		b := batchOf(f, i, 4, 1, true)
+		for j := range b.Entries {
+			b.Entries[j].Body = noise(size)
+		}
+		must(t, f.Commit(t.Context(), b))
+	}
+	// paged goes through all pages of a listing, which gives the sizes of what is on one.
+	paged := func(what string, want int, page func(token []byte) (sizes []int, next []byte, err error)) {
+		t.Helper()
+		found := 0
+		for token := []byte(nil); ; {
+			sizes, next, err := page(token)
+			must(t, err)
+			sum := 0
+			for _, n := range sizes {
+				sum += n
+			}
+			if sum >= most+size+1024 {
+				t.Errorf("%d bytes on a page of %s", sum, what)
+			}
+			if found += len(sizes); next == nil {
+				break
+			}
+			token = next
+		}
+		if found != want {
+			t.Errorf("%d of %d %s are on the pages", found, want, what)
+		}
+	}
+	paged("waiting ones", n, func(token []byte) (sizes []int, next []byte, err error) {
+		all, next, err := s.Admin().Waiting(t.Context(), store.Filter{}, token, 1000)
+		for i := range all {
+			sizes = append(sizes, store.EntrySize(&all[i]))
+		}
+		return sizes, next, err
+	})
+	for _, id := range oldest(t, o, n/2) {
+		must(t, o.Bury(t.Context(), id, record.Cause{Code: "http_422"}, time.Now()))
+	}
+	paged("dead ones", n/2, func(token []byte) (sizes []int, next []byte, err error) {
+		all, next, err := s.Admin().Dead(t.Context(), store.Filter{}, token, 1000)
+		for i := range all {
+			sizes = append(sizes, store.DeadSize(&all[i]))
+		}
+		return sizes, next, err
+	})
+	must(t, o.Ack(t.Context(), done(oldest(t, o, n/2)...)...))
+	for _, newest := range []bool{true, false} {
+		paged("delivered ones", n/2, func(token []byte) (sizes []int, next []byte, err error) {
+			all, next, err := s.Admin().Delivered(t.Context(), store.Filter{}, newest, token, 1000)
+			for i := range all {
+				sizes = append(sizes, store.EntrySize(&all[i].Entry))
+			}
+			return sizes, next, err
+		})
+	}
 }
