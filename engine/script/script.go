@@ -26,7 +26,7 @@
 //
 // Input. Numbers become JavaScript's numbers, except for those that a double can't hold: an integer beyond ±(2⁵³−1) and a
 // number beyond the range arrive as strings of their digits, so that no id loses digits silently; JSON.parse and imported JSON
-// do the same. Half a surrogate pair becomes U+FFFD, coming in and going out.
+// do the same. Half a surrogate pair becomes U+FFFD, coming in and going out; going out as the name of a member it is an error.
 //
 // Errors. What fails in a script is an *Error, at the line and column of the author's own file. Its text holds no content
 // of a record: a thrown message may quote one ("no such patient: Doe"), the engine's own messages too (names of members
