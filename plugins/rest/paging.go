@@ -304,7 +304,7 @@ func (f *feed) last(read, items int, named string, body []byte) (bool, error) {
 		raw, ok := rawjson.Get(body, page.total...)
 		text, _ := rawjson.Text(raw)
 		total, err := strconv.Atoi(text)
-		if err != nil {
+		if err != nil || total < 0 {
 			return false, sdk.Retryable("%s: no number of items at %q: found %s", named, page.total, rawjson.Found(raw, ok))
 		}
 		return items == 0 || read >= total, nil
@@ -312,6 +312,6 @@ func (f *feed) last(read, items int, named string, body []byte) (bool, error) {
 		return true, nil
 	}
 	// A server may give fewer items to a page than it was asked for, which the configuration does not tell. Such limits are
-	// round: at one of them the next page is asked for, to be sure.
-	return items < f.page.size && items%5 != 0, nil
+	// round, to people (50) or to machines (64): at one of them the next page is asked for, to be sure.
+	return items < f.page.size && items%5 != 0 && items%4 != 0, nil
 }

@@ -92,6 +92,9 @@ func TestCountedPagesAreReadToTheLast(t *testing.T) {
 		{"number, size sent", counted{items: 21, most: 9, numbered: true, first: 1}, number + `, "size": 8, "size_param": "size"}`, 4},
 		{"number, the server gives fewer than asked for", counted{items: 23, most: 10, numbered: true, first: 1},
 			number + `, "size": 100, "size_param": "size"}`, 3},
+		{"number, the server gives 64, 100 were asked for", counted{items: 70, most: 64, numbered: true, first: 1},
+			number + `, "size": 100, "size_param": "size"}`, 2},
+		{"offset, the server gives 24, 100 were asked for", counted{items: 50, most: 24}, offset + `, "size": 100, "size_param": "size"}`, 3},
 		{"number, 404 behind the last", counted{items: 18, most: 9, numbered: true, first: 1, beyond: 404}, number + `, "size": 9}`, 3},
 		{"number, total", counted{items: 18, most: 9, numbered: true, first: 1, envelope: `, "meta": {"n": %d}`}, number + `, "total": "meta.n"}`, 2},
 		{"number, total as text", counted{items: 18, most: 9, numbered: true, first: 1, envelope: `, "n": "%d"`}, number + `, "total": "n"}`, 2},
@@ -183,7 +186,7 @@ func TestWhatMovesBetweenCountedPagesIsFoundByReadingAgain(t *testing.T) {
 }
 
 func TestWhatIsWrongWithCountedPagesIsSaid(t *testing.T) {
-	full := `{"items": [` + item(1, "10:00:00") + `], "x": "c4n4ry", "yes": true}`
+	full := `{"items": [` + item(1, "10:00:00") + `], "x": "c4n4ry", "yes": true, "minus": -1}`
 	for _, tt := range []struct {
 		page, body string
 		polls      int
@@ -193,6 +196,7 @@ func TestWhatIsWrongWithCountedPagesIsSaid(t *testing.T) {
 			`so paging would never end; is "p" the right parameter?`},
 		{`"kind": "number", "param": "p", "total": "x"`, full, 1, `GET /appointments: no number of items at "x": found a string`},
 		{`"kind": "number", "param": "p", "total": "y"`, full, 1, `GET /appointments: no number of items at "y": found nothing there`},
+		{`"kind": "number", "param": "p", "total": "minus"`, full, 1, `GET /appointments: no number of items at "minus": found a number`},
 		{`"kind": "offset", "param": "p", "more": "x"`, full, 1, `GET /appointments: neither true nor false at "x": found a string`},
 		{`"kind": "offset", "param": "p", "more": "yes"`, `{"items": [], "yes": true}`, 1,
 			`GET /appointments: a page without items says that there is more, so paging would never end`},
@@ -215,6 +219,27 @@ func TestWhatIsWrongWithCountedPagesIsSaid(t *testing.T) {
 	api.serve(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) })
 	_, err := s.Poll(t.Context(), q)
 	wantError(t, err, sdk.CodeCursorExpired, "GET /appointments (next page): 404 Not Found")
+}
+
+// Invariant 1: a 404 that is not the API's, as of a proxy whose server is started anew, is not the end of the list. The window would
+// end with the newest change of the first page, and those on the second be passed.
+func TestInvariant1A404OfAProxyIsNotTheLastPage(t *testing.T) {
+	api := newAPI(t)
+	server := counted{items: 18, most: 9, numbered: true, first: 1, beyond: 404}
+	api.serve(server.serve)
+	s := api.feed(`, "items": "items", "page": {"kind": "number", "param": "at", "size": 9, "stable": true}`)
+	q := sdk.Query{Feed: "appointments", Cursor: poll(t, s, sdk.Query{}).Cursor}
+	api.serve(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(404)
+		fmt.Fprint(w, "\n<html><head><title>404 Not Found</title></head><body>nginx</body></html>")
+	})
+	_, err := s.Poll(t.Context(), q)
+	wantError(t, err, sdk.CodeRetryable, "GET /appointments (next page): 404 Not Found, on a page that is not of the API; is it up, and is base_url right?")
+	api.serve(server.serve)
+	if page := poll(t, s, q); len(page.Changes) != 9 || page.Cursor == nil {
+		t.Errorf("the second page has %d changes", len(page.Changes))
+	}
 }
 
 const withNextURL = `, "items": "items", "page": {"kind": "next_url", "next": "links.next"}`

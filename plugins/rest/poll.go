@@ -78,6 +78,9 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 	r := s.call(f, p)
 	res, err := s.do(ctx, r)
 	if beyond(f.page, p, err) {
+		if err = httpx.Missing(err); sdk.CodeOf(err) != sdk.CodeNotFound {
+			return sdk.Page{}, err
+		}
 		return sdk.Page{Watermark: mark.After(p.Reading).Bytes(), Complete: f.scan, Calls: 1}, nil
 	}
 	if err != nil {
