@@ -74,7 +74,6 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 			return sdk.Page{}, err
 		}
 	}
-	began := time.Now()
 	r := s.call(f, p)
 	res, err := s.do(ctx, r)
 	if beyond(f.page, p, err) {
@@ -87,12 +86,12 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 		return sdk.Page{}, expired(p, err)
 	}
 	if p.Pages == 0 {
-		p.Reading = window.Begin(res.Asked, began)
+		p.Reading = window.Begin(res.Asked, res.Sent)
 	}
 	page := sdk.Page{Now: res.Date, Calls: res.Calls, Notes: s.client.Budget().Notes()}
 	now := res.Date
 	if now.IsZero() {
-		now = began
+		now = res.Sent
 	}
 	if err = f.read(res.Body, &p, now, &page); err != nil {
 		return sdk.Page{}, err
