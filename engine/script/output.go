@@ -168,13 +168,18 @@ func depthOf(at *step) int {
 	return at.depth
 }
 
-// own is what is written of a value: of an instance of an author's class with a toJSON, what that returns.
+// own is what is written of a value: of what has a toJSON of the author's, what that returns. Plain objects have none.
 func (w *writer) own(v goja.Value, name string) goja.Value {
 	object, ok := v.(*goja.Object)
 	if !ok {
 		return v
 	}
-	if p := object.Prototype(); p == nil || p == w.plain || object.ClassName() != "Object" {
+	if p := object.Prototype(); p == nil || p == w.plain {
+		return v
+	}
+	switch class := object.ClassName(); {
+	case class == "Object":
+	case !w.script.converts, class == "Date" && object.Export() == nil: // an invalid Date is an error
 		return v
 	}
 	toJSON, ok := goja.AssertFunction(object.Get("toJSON"))

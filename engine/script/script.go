@@ -131,6 +131,7 @@ type Script struct {
 	positions *sourcemap.Consumer
 	parses    bool         // JSON may be used
 	flattens  bool         // Array.prototype.flat may be used
+	converts  bool         // Dates, arrays and the like may have a toJSON of the author's
 	export    position     // of the default export
 	abandoned atomic.Int32 // calls that were given up and still run
 }
