@@ -335,6 +335,49 @@ func posted(t *testing.T, api *api, answers ...string) *[]string {
 	return &bodies
 }
 
+// Invariant 1: a configuration that is changed while a window is read asks for another list, in which what was not read yet stands at other
+// places: with a filter that leaves out half of it, all on pages that were read.
+func TestInvariant1AWindowIsReadAgainWhenItsListIsAnother(t *testing.T) {
+	api := newAPI(t)
+	api.serve(counted{items: 21, most: 9, numbered: true, first: 1}.serve)
+	const config = `{"base_url": "BASE", "feed": [{"name": "appointments", "path": "/appointments", "query": {"since": "{since}", "q": "x"}, "id": "id",
+		"time": "updated", "since": {"format": "2006-01-02T15:04:05", "zone": "UTC"}, "items": "items", "headers": {"X-Key": "1"},
+		"page": {"kind": "number", "param": "at", "size": 9, "size_param": "size"}}]}`
+	open := func(config string) sdk.Source { return api.open(strings.ReplaceAll(config, "BASE", api.URL)) }
+	first := poll(t, open(config), sdk.Query{})
+	for _, tt := range []struct {
+		old, now string
+		goesOn   bool
+	}{
+		{`"q": "x"`, `"q": "y"`, false},
+		{`"q": "x"`, `"q": "x", "status": "all"`, false},
+		{`"/appointments"`, `"/visits"`, false},
+		{`"BASE"`, `"BASE/v2"`, false},
+		{`"UTC"`, `"America/New_York"`, false},
+		{`"size": 9`, `"size": 8`, false},
+		{`"param": "at"`, `"param": "at", "first": "0"`, false},
+		{`"items": "items"`, `"items": "other"`, false},
+		{`"query": {`, `"method": "POST", "body": {"status": "all"}, "query": {`, false},
+		{`"X-Key": "1"`, `"X-Key": "2"`, true}, // a key that is renewed
+		{`"time": "updated"`, `"time": "updated", "version": "updated"`, true},
+		{`"size": 9`, `"size": 9, "stable": true`, true},
+		{`BASE"`, `BASE/"`, true},
+	} {
+		if !strings.Contains(config, tt.old) {
+			t.Fatal(tt.old)
+		}
+		s := open(strings.Replace(config, tt.old, tt.now, 1))
+		page, err := s.Poll(t.Context(), sdk.Query{Feed: "appointments", Cursor: first.Cursor})
+		if tt.goesOn {
+			if err != nil || len(page.Changes) != 9 || page.Changes[0].Ref.ID != "9" {
+				t.Errorf("%s: %v", tt.now, err)
+			}
+			continue
+		}
+		wantError(t, err, sdk.CodeCursorExpired, `what feed "appointments" asks for was changed in the middle of a window, which is read again`)
+	}
+}
+
 func TestAFeedCanBeAskedByPOST(t *testing.T) {
 	for _, tt := range []struct {
 		feed    string

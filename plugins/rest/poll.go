@@ -5,9 +5,12 @@ package rest
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
@@ -29,6 +32,7 @@ type feed struct {
 	page    paging
 	include []include
 	scan    bool     // it lists everything
+	list    string   // tells what is asked for from other lists
 	ignore  []string // dotted paths of what means nothing
 }
 
@@ -48,6 +52,7 @@ func (f *feed) describe() sdk.Feed {
 
 // position is where in a window reading stands: what a cursor holds.
 type position struct {
+	List    string          `json:"list,omitempty"` // in which it is a place
 	Kind    string          `json:"kind,omitempty"` // of paging
 	Next    json.RawMessage `json:"next,omitempty"` // the server's cursor, path and query of the next page, its number or offset
 	Since   time.Time       `json:"since,omitzero"` // what the window asks for
@@ -111,7 +116,7 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 	if err := f.goesOn(&p, next, r, res.Body); err != nil {
 		return sdk.Page{}, err
 	}
-	p.Kind, p.Next, p.Pages = f.page.kind, next, p.Pages+1
+	p.List, p.Kind, p.Next, p.Pages = f.list, f.page.kind, next, p.Pages+1
 	if p.Pages > maxPages {
 		return sdk.Page{}, sdk.Permanent("%s %s: more than %d pages; does the paging of this API end?", r.Method, r.Template, maxPages)
 	}
@@ -127,7 +132,18 @@ func (f *feed) resume(cursor []byte) (position, error) {
 	if err := json.Unmarshal(cursor, &p); err != nil || !f.page.fits(p) {
 		return p, sdk.CursorExpired("the paging of feed %q was changed in the middle of a window, which is read again", f.name)
 	}
+	if p.List != "" && p.List != f.list {
+		return p, sdk.CursorExpired("what feed %q asks for was changed in the middle of a window, which is read again", f.name)
+	}
 	return p, nil
+}
+
+// identify tells a feed's list from others by what asks for its first page. Invariant 1: what stands at a place in one list may stand
+// before it in another, and would never be read.
+func (s *source) identify(f *feed) string {
+	r := s.call(f, position{Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)})
+	sum := sha256.Sum256([]byte(strings.Join([]string{r.Method, r.URL, string(r.Body), f.items.String()}, "\n")))
+	return hex.EncodeToString(sum[:8])
 }
 
 // same says whether two places are one.

@@ -74,7 +74,7 @@
 // A feed without a page block must answer all changes at once. The query, or the body of a POST, stays the same on all pages but
 // for the parameter; an address that is followed has a query of its own. Addresses of next pages, and redirects, that lead to
 // another scheme, host or port are errors, since the credentials would go there. When a page after the first is answered by 400,
-// 404 or 410, its cursor has expired, and the window is read again.
+// 404 or 410, its cursor has expired, and the window is read again; so it is when the configuration asks for another list meanwhile.
 //
 // Pages that are counted end where the answer says so: more is the path to true or false, total that to the number of all items.
 // Without either, the last page is the first that is empty, or has fewer items than size, or that the server does not know
