@@ -95,7 +95,7 @@ func TestCountedPagesAreReadToTheLast(t *testing.T) {
 		{"number, the server gives 64, 100 were asked for", counted{items: 70, most: 64, numbered: true, first: 1},
 			number + `, "size": 100, "size_param": "size"}`, 2},
 		{"offset, the server gives 24, 100 were asked for", counted{items: 50, most: 24}, offset + `, "size": 100, "size_param": "size"}`, 3},
-		{"number, 404 behind the last", counted{items: 18, most: 9, numbered: true, first: 1, beyond: 404}, number + `, "size": 9}`, 3},
+		{"number, 404 behind the last", counted{items: 18, most: 9, numbered: true, first: 1, beyond: 404}, number + `, "size": 9}`, 4},
 		{"number, total", counted{items: 18, most: 9, numbered: true, first: 1, envelope: `, "meta": {"n": %d}`}, number + `, "total": "meta.n"}`, 2},
 		{"number, total as text", counted{items: 18, most: 9, numbered: true, first: 1, envelope: `, "n": "%d"`}, number + `, "total": "n"}`, 2},
 		{"number, a total that is too large", counted{items: 18, most: 9, numbered: true, first: 1, envelope: `, "n": 99`}, number + `, "total": "n"}`, 3},
@@ -221,24 +221,45 @@ func TestWhatIsWrongWithCountedPagesIsSaid(t *testing.T) {
 	wantError(t, err, sdk.CodeCursorExpired, "GET /appointments (next page): 404 Not Found")
 }
 
-// Invariant 1: a 404 that is not the API's, as of a proxy whose server is started anew, is not the end of the list. The window would
-// end with the newest change of the first page, and those on the second be passed.
+// Invariant 1: a 404 behind a page is the end of the list only if the list is there, and not where a proxy answers whose server is started
+// anew. The window would end with the newest change of the first page, and those on the second be passed.
 func TestInvariant1A404OfAProxyIsNotTheLastPage(t *testing.T) {
-	api := newAPI(t)
-	server := counted{items: 18, most: 9, numbered: true, first: 1, beyond: 404}
-	api.serve(server.serve)
-	s := api.feed(`, "items": "items", "page": {"kind": "number", "param": "at", "size": 9, "stable": true}`)
-	q := sdk.Query{Feed: "appointments", Cursor: poll(t, s, sdk.Query{}).Cursor}
-	api.serve(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html")
-		w.WriteHeader(404)
-		fmt.Fprint(w, "\n<html><head><title>404 Not Found</title></head><body>nginx</body></html>")
-	})
-	_, err := s.Poll(t.Context(), q)
-	wantError(t, err, sdk.CodeRetryable, "GET /appointments (next page): 404 Not Found, on a page that is not of the API; is it up, and is base_url right?")
-	api.serve(server.serve)
-	if page := poll(t, s, q); len(page.Changes) != 9 || page.Cursor == nil {
-		t.Errorf("the second page has %d changes", len(page.Changes))
+	for _, tt := range []struct {
+		name string
+		away http.HandlerFunc // what answers while the server is away
+		code sdk.Code
+		text string
+	}{
+		{"nothing is there", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "404 page not found", 404) }, sdk.CodeRetryable,
+			"GET /appointments (next page): 404 Not Found, and no longer the first page either: GET /appointments: 404 Not Found"},
+		{"it is down", func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(map[bool]int{true: 404, false: 403}[r.URL.Query().Get("at") == "2"])
+		}, sdk.CodeForbidden, "GET /appointments: 403 Forbidden"},
+		{"something else is there", func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("at") == "2" {
+				w.WriteHeader(404)
+			}
+			fmt.Fprint(w, `{"error": "c4n4ry"}`)
+		}, sdk.CodeRetryable, `GET /appointments: no array at "items": found nothing there`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			api := newAPI(t)
+			server := counted{items: 18, most: 9, numbered: true, first: 1, beyond: 404}
+			api.serve(server.serve)
+			s := api.feed(`, "items": "items", "page": {"kind": "number", "param": "at", "size": 9, "stable": true}`)
+			q := sdk.Query{Feed: "appointments", Cursor: poll(t, s, sdk.Query{}).Cursor}
+			api.serve(tt.away)
+			_, err := s.Poll(t.Context(), q)
+			wantError(t, err, tt.code, tt.text)
+			api.serve(server.serve)
+			for n := 9; n >= 0; n -= 9 {
+				page := poll(t, s, q)
+				if len(page.Changes) != n || (page.Cursor == nil) != (n == 0) {
+					t.Errorf("a page has %d changes, want %d", len(page.Changes), n)
+				}
+				q.Cursor = page.Cursor
+			}
+		})
 	}
 }
 

@@ -82,10 +82,11 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 	r := s.call(f, p)
 	res, err := s.do(ctx, r)
 	if beyond(f.page, p, err) {
-		if err = httpx.Missing(err); sdk.CodeOf(err) != sdk.CodeNotFound {
+		calls, err := s.stillThere(ctx, f, p, err)
+		if err != nil {
 			return sdk.Page{}, err
 		}
-		return sdk.Page{Watermark: mark.After(p.Reading).Bytes(), Complete: f.scan, Calls: 1}, nil
+		return sdk.Page{Watermark: mark.After(p.Reading).Bytes(), Complete: f.scan, Calls: 1 + calls}, nil
 	}
 	if err != nil {
 		return sdk.Page{}, expired(p, err)
@@ -157,6 +158,20 @@ func same(a, b json.RawMessage) bool {
 // some servers answer 404 there and not an empty page.
 func beyond(page paging, p position, err error) bool {
 	return page.counted() && page.total == nil && page.more == nil && p.Next != nil && sdk.CodeOf(err) == sdk.CodeNotFound
+}
+
+// stillThere makes sure that a page which the server does not know is behind the last one: then it knows the first. Invariant 1: of all
+// pages a proxy says the same whose server is started anew.
+func (s *source) stillThere(ctx context.Context, f *feed, p position, unknown error) (calls int, err error) {
+	res, err := s.do(ctx, s.call(f, position{Since: p.Since}))
+	switch {
+	case sdk.CodeOf(err) == sdk.CodeNotFound:
+		return 0, sdk.Retryable("%s, and no longer the first page either: %s", unknown.Error(), err.Error())
+	case err != nil:
+		return 0, err
+	}
+	_, err = f.array(res.Body)
+	return res.Calls, err
 }
 
 // expired turns the refusal of a page after the first into CursorExpired: the first page was answered, so that it is the
