@@ -9,7 +9,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -143,7 +145,11 @@ func (f *feed) resume(cursor []byte) (position, error) {
 // before it in another, and would never be read.
 func (s *source) identify(f *feed) string {
 	r := s.call(f, position{Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)})
-	sum := sha256.Sum256([]byte(strings.Join([]string{r.Method, r.URL, string(r.Body), f.items.String()}, "\n")))
+	parts := []string{r.Method, r.URL, string(r.Body), f.items.String()}
+	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+		parts = append(parts, name, strings.Join(r.Header[name], ","))
+	}
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\n"))) // none of them has a line break that is not encoded
 	return hex.EncodeToString(sum[:8])
 }
 
