@@ -79,8 +79,9 @@
 // Pages that are counted end where the answer says so: more is the path to true or false, total that to the number of all items.
 // Without either, the last page is the first that is empty, or has fewer items than size, or that the server does not know
 // (404). Servers that give fewer items to a page than they were asked for do not say so; as such limits are round, a page
-// with a number of items that four or five divide is not taken for the last, and the next one is asked for. A 404 behind a page
-// is taken for the end only if the first page can still be had: a proxy whose server is started anew answers the same.
+// with a number of items that four or five divide is not taken for the last, unless those before it were full, and the next one is asked
+// for. A 404 behind a page is taken for the end only if the first page can still be had: a proxy whose server is started anew answers the
+// same.
 //
 // A page with the same items as the one before is an error, since the server then ignores param, and so are pages that lead in a circle.
 //
