@@ -92,7 +92,8 @@
 // # Resources
 //
 // A resource is fetched with a GET of path and query, in which {id} is the identifier, percent-encoded. The same identifier
-// in one batch is fetched once. With id, an answer that has another identifier there is not taken, and asked for again.
+// in one batch is fetched once. When nothing that is fetched together is there (404, 410), the record that was there last is asked for too,
+// and if that is gone as well, nobody's word is taken for it. With id, an answer that has another identifier there is not taken, and asked for again.
 //
 // With a batch block, {ids} stands for several identifiers, and the items of the answer are matched with them by id, in
 // whatever order they come. What is missing in an answer with other items is asked for again, as servers cut long answers; what
@@ -141,6 +142,7 @@ type source struct {
 	feeds     map[string]*feed
 	resources map[string]resource
 	catalog   sdk.Catalog
+	witnesses witnesses
 }
 
 var _ sdk.Source = (*source)(nil)
