@@ -117,12 +117,18 @@ func (r *running) apply(ctx context.Context, cfg *config.Config) error {
 	if left != nil {
 		r.engine.o.Logger.Warn("deliveries were cut off, and are made again", "error", left)
 	}
+	closing := map[string]*host.Source{}
+	for _, s := range c.closeSources {
+		closing[s.config.ID()] = s.source
+	}
+	closeAll(ctx, closing) // before their state is moved, as their adapters may save some at their end
 	if err := r.rename(ctx, cfg); err != nil {
 		for _, d := range c.destinations {
 			if r.destinations[d.config.ID()] != d {
 				_ = d.to.Close() // it was never used
 			}
 		}
+		r.reopen(c.closeSources)
 		r.start()
 		return err
 	}
@@ -132,11 +138,6 @@ func (r *running) apply(ctx context.Context, cfg *config.Config) error {
 		}
 	}
 	r.engine.host.Hide(cfg.Secrets)
-	closing := map[string]*host.Source{}
-	for _, s := range c.closeSources {
-		closing[s.config.ID()] = s.source
-	}
-	closeAll(ctx, closing)
 	for _, s := range c.sources {
 		if s.source == nil {
 			s.source = r.engine.openSource(s.config)
@@ -159,6 +160,20 @@ func (r *running) apply(ctx context.Context, cfg *config.Config) error {
 	}
 	r.start()
 	return nil
+}
+
+// reopen opens sources again that were closed, for the pipelines that name them.
+func (r *running) reopen(closed []*opened) {
+	r.engine.mu.Lock()
+	defer r.engine.mu.Unlock()
+	for _, s := range closed {
+		s.source = r.engine.openSource(s.config)
+		for _, p := range r.pipelines {
+			if p.source == s {
+				p.pipeline.Source = s.source
+			}
+		}
+	}
 }
 
 // What thousands of pipelines keep while they wait says nothing of how much their polls throw away: from a crowd on, garbage may grow to

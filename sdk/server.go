@@ -144,6 +144,11 @@ func (s *server) Open(ctx context.Context, r *pb.OpenRequest) (_ *pb.OpenRespons
 	case source == nil:
 		return nil, Permanent("Open: the adapter gave neither a source nor an error")
 	}
+	defer func() {
+		if opening.source == nil {
+			_ = source.Close() // its catalog panicked, which is the error
+		}
+	}()
 	catalog := source.Catalog()
 	s.mu.Lock()
 	opening.source = source

@@ -206,6 +206,28 @@ func TestAPanicIsAnErrorOfItsCallAndShowsNoValue(t *testing.T) {
 
 func panicWith(v any) { panic(v) }
 
+// uncatalogued is a source whose catalog can't be had.
+type uncatalogued struct{ testSource }
+
+func (uncatalogued) Catalog() Catalog { panic("of canary") }
+
+// The engine opens it again and again: what each of them holds, connections and goroutines, must not pile up.
+func TestASourceWhoseCatalogPanicsIsClosed(t *testing.T) {
+	var log bytes.Buffer
+	closed := 0
+	client := connect(t, &log, nil, func(context.Context, testConfig, Env) (Source, error) {
+		return uncatalogued{testSource{closed: func() error { closed++; return nil }}}, nil
+	})
+	for n := 1; n <= 2; n++ {
+		if _, err := client.Open(t.Context(), Opening{Config: []byte(`{}`)}); CodeOf(err) != CodeRetryable || strings.Contains(err.Error(), "canary") {
+			t.Errorf("got %v", err)
+		}
+		if closed != n {
+			t.Errorf("of %d sources %d are closed", n, closed)
+		}
+	}
+}
+
 func TestCloseWaitsForCallsUnderWayAndTakesNoNewOnes(t *testing.T) {
 	polling, release, closed := make(chan bool), make(chan bool), make(chan bool)
 	var saved atomic.Value

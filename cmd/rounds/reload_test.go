@@ -279,3 +279,37 @@ source "slow" "x" {}
 		t.Errorf("the stop took %v", took)
 	}
 }
+
+// TestASourceIsClosedBeforeItsStateIsMoved: what its adapter saves at its end, such as the calls that it really made, belongs to the state
+// that is moved. Under the old name it would be missing, and keep anything else from being moved there.
+func TestASourceIsClosedBeforeItsStateIsMoved(t *testing.T) {
+	t.Parallel()
+	limited := []string{`base_url = env("EHR_URL")`, "base_url = env(\"EHR_URL\")\n  limits {\n    per_day = 1000000\n  }"}
+	c, dir, p := smallClinic(t, limited...)
+	good := replaced(t, pipelineHCL, append([]string{`start   = "now"`, fromTheBeginning}, limited...)...)
+	other := strings.ReplaceAll(good, "clinic", "practice")
+	moved := func(from, to string) string {
+		return fmt.Sprintf("\nmoved {\n  from = source.rest.%s\n  to   = source.rest.%s\n}\n", from, to)
+	}
+	for _, hcl := range []string{other + moved("clinic", "practice"), good + moved("practice", "clinic"), other + moved("clinic", "practice"),
+		good + moved("practice", "clinic")} {
+		p.pollsMore(c, 3)
+		overwrite(t, dir, "main.hcl", hcl)
+		command(t, dir, 0, "reload")
+	}
+
+	// Where the state can't be moved, the source that was closed for it is opened again.
+	p.pollsMore(c, 2)
+	overwrite(t, dir, "main.hcl", other)
+	command(t, dir, 0, "reload")
+	p.pollsMore(c, 2)
+	overwrite(t, dir, "main.hcl", good+moved("practice", "clinic"))
+	_, stderr := command(t, dir, 1, "reload")
+	says(t, stderr, "source rest.clinic can't take over the state of rest.practice", "the one before goes on")
+	p.pollsMore(c, 2)
+	if err := c.Move(c.IDs()[0], time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	p.eventually(20*time.Second, "it arrived", func() bool { return c.Accepted() == 13 })
+	p.stop()
+}

@@ -26,7 +26,7 @@ func (p *Process) Memory() (used int64, known bool) {
 	if p.status == nil {
 		return 0, false
 	}
-	text := make([]byte, 4096)
+	text := make([]byte, 64<<10)     // read at once, lest it changes between; before the lines that count is that of the user's groups
 	n, _ := p.status.ReadAt(text, 0) // the end of the file comes before that of the buffer
 	for line := range bytes.Lines(text[:n]) {
 		name, value, _ := bytes.Cut(line, []byte(":"))

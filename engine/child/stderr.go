@@ -15,14 +15,16 @@ const maxTail = 64 << 10
 
 // Tail keeps the last bytes that were written to it. It may be used by many goroutines.
 type Tail struct {
-	mu   sync.Mutex
-	data []byte
+	mu      sync.Mutex
+	data    []byte
+	written int64
 }
 
 // Write implements io.Writer. It never fails.
 func (t *Tail) Write(b []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.written += int64(len(b))
 	t.data = append(t.data, b[max(0, len(b)-maxTail):]...)
 	if len(t.data) > 2*maxTail { // seldom, so that most writes move nothing
 		t.data = append(t.data[:0], t.data[len(t.data)-maxTail:]...)
@@ -35,6 +37,20 @@ func (t *Tail) Bytes() []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Clone(t.data[max(0, len(t.data)-maxTail):])
+}
+
+// Written is how many bytes were written so far.
+func (t *Tail) Written() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.written
+}
+
+// Since is what of Bytes was written after the first n bytes.
+func (t *Tail) Since(n int64) []byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.data[max(0, int64(len(t.data))-min(t.written-n, maxTail)):])
 }
 
 // function is a line of a stack that the Go runtime prints when a program crashes, up to the arguments.

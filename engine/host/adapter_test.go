@@ -142,6 +142,10 @@ func (s *testSource) Poll(ctx context.Context, q sdk.Query) (page sdk.Page, err 
 		answer = string(s.env.State.Section("").Load())
 	case "save":
 		err = s.env.State.Section("").Save(ctx, q.Cursor)
+	case "save late":
+		s.env.Logger.Info("it saves late")
+		<-ctx.Done()
+		err = s.env.State.Section("").Save(context.WithoutCancel(ctx), q.Cursor)
 	case "note":
 		page.Notes = []sdk.Note{{Code: "odd", Text: "asked with " + s.Token + " at " + s.Down}}
 		page.Included = []sdk.Result{{Err: sdk.NotFound("GET %s: 404", s.Down)}}

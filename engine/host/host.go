@@ -56,6 +56,7 @@ type timings struct {
 	settled     time.Duration // after a life that long, back-off begins anew
 	stop        time.Duration // for ending by itself
 	save        time.Duration // for keeping a source's state
+	reopen      time.Duration // for the calls under way of a source that is to be opened again
 	again       time.Duration // between attempts to attach an adapter
 	remind      time.Duration // between warnings that an adapter is attached
 }
@@ -67,6 +68,7 @@ var defaults = timings{
 	settled:     time.Minute,
 	stop:        3 * time.Second,
 	save:        30 * time.Second,
+	reopen:      30 * time.Second,
 	again:       500 * time.Millisecond,
 	remind:      10 * time.Minute,
 }

@@ -45,6 +45,7 @@ type states struct {
 	mu    sync.Mutex
 	saved map[string][]byte
 	fail  error
+	made  bool // what fails was made all the same
 }
 
 func (s *states) LoadState(_ context.Context, source string) ([]byte, error) {
@@ -56,7 +57,7 @@ func (s *states) LoadState(_ context.Context, source string) ([]byte, error) {
 func (s *states) SaveState(_ context.Context, source string, state []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.fail == nil {
+	if s.fail == nil || s.made {
 		s.saved[source] = state
 	}
 	return s.fail
@@ -184,6 +185,55 @@ func TestSavedStateIsGivenBackAtTheNextOpening(t *testing.T) {
 	}
 	if _, err := h.Open(test, "test.other", []byte(`{}`), false).Catalog(t.Context()); sdk.CodeOf(err) != sdk.CodeRetryable {
 		t.Errorf("a state that can't be read: %v", err)
+	}
+}
+
+// A state that says that it failed to save may have saved: what it has counts when the adapter is started again. A refresh token that the
+// server has replaced since would be refused, and a person would have to log in.
+func TestWhatWasSavedByASaveThatFailedIsGivenBack(t *testing.T) {
+	h, _, kept := newHost(t)
+	s := h.Open(test, "test.one", []byte(`{}`), false)
+	ask(t, s, "save", []byte("first")...)
+	pid := ask(t, s, "pid")
+	failing := func(err error, made bool) {
+		kept.mu.Lock()
+		defer kept.mu.Unlock()
+		kept.fail, kept.made = err, made
+	}
+	failing(errors.New("the outcome is not known"), true)
+	if _, err := s.Poll(t.Context(), sdk.Query{Feed: "save", Cursor: []byte("rotated")}); sdk.CodeOf(err) != sdk.CodeRetryable {
+		t.Errorf("a save that failed: %v", err)
+	}
+	failing(nil, false)
+	kill(t, pid)
+	if got := again(t, s, "state"); got != "rotated" {
+		t.Errorf("after a restart: %q", got)
+	}
+}
+
+// A source that is opened anew by the engine is closed first: what a call saves that is still under way would else be unknown to the
+// one that was opened beside it, which would save over it.
+func TestASourceIsNotOpenTwice(t *testing.T) {
+	h, l, kept := newHost(t)
+	s := h.Open(test, "test.one", []byte(`{}`), false)
+	late := make(chan error, 1)
+	go func() {
+		_, err := s.Poll(within(t, 5*time.Second), sdk.Query{Feed: "save late", Cursor: []byte("rotated")})
+		late <- err
+	}()
+	eventually(t, "the call is under way", func() bool { return strings.Contains(l.String(), "it saves late") })
+	if _, err := s.Feed(t.Context(), "c"); sdk.CodeOf(err) != sdk.CodePermanent {
+		t.Errorf("a feed that there is not: %v", err)
+	}
+	if got := ask(t, s, "state"); got != "rotated" {
+		t.Errorf("it was opened with the state %q while a call was under way that saved another", got)
+	}
+	if err := <-late; err != nil {
+		t.Error(err)
+	}
+	ask(t, s, "save", []byte("newest")...)
+	if got := string(kept.saved["test.one"]); got != "newest" {
+		t.Errorf("saved %q", got)
 	}
 }
 
@@ -385,6 +435,15 @@ func TestOfACrashOnlyFunctionNamesAreTaken(t *testing.T) {
 		if got := host.Crashed([]byte(in)); got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)
 		}
+	}
+}
+
+// Invariant 6: a secret of digits is one as a number, too.
+func TestInvariant6ASecretIsHiddenInNumbersOfTheLog(t *testing.T) {
+	var l bytes.Buffer
+	host.Bridge(&l, "48151623", []byte(`{"@message":"m","attributes":{"pin":48151623,"list":[148151623.5],"port":443}}`))
+	if got := l.String(); strings.Contains(got, "48151623") || !strings.Contains(got, `"port":443`) {
+		t.Errorf("logged: %s", got)
 	}
 }
 

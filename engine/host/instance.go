@@ -53,6 +53,7 @@ type instance struct {
 	pid      int    // 0: attached
 	cleanUp  func() // ends it, if it runs, and removes what is kept of it: a socket's directory, goroutines
 	begun    time.Time
+	wrote    int64 // to stderr, by lives before
 	t        timings
 	ended    chan struct{} // closed when it has ended
 	followed chan struct{} // closed when the process has taken note of it
@@ -115,7 +116,7 @@ func launch(p *process) (*instance, error) {
 
 func newInstance(p *process, l life, cleanUp func()) *instance {
 	return &instance{
-		life: l, cleanUp: sync.OnceFunc(cleanUp), t: p.host.t, begun: time.Now(), ended: make(chan struct{}), followed: make(chan struct{}),
+		life: l, cleanUp: sync.OnceFunc(cleanUp), t: p.host.t, begun: time.Now(), wrote: p.stderr.Written(), ended: make(chan struct{}), followed: make(chan struct{}),
 	}
 }
 

@@ -180,7 +180,7 @@ func (p *process) follow(i *instance) {
 		return
 	}
 	attributes := append(i.life.report(), "cause", i.cause(), "lived", lived.Round(time.Millisecond), "again_in", next.Round(time.Millisecond))
-	if functions := child.Crashed(p.stderr.Bytes()); functions != "" {
+	if functions := child.Crashed(p.stderr.Since(i.wrote)); functions != "" {
 		attributes = append(attributes, "in", functions)
 	}
 	p.logger.Error("the adapter ended by itself", attributes...)

@@ -135,6 +135,22 @@ func TestAnAdapterThatExitsIsStartedAgain(t *testing.T) {
 	})
 }
 
+// A crash is told of the life that ended by it, and not of one that ends in another way later.
+func TestACrashOfBeforeIsNotTheCauseOfAnEnd(t *testing.T) {
+	h, l, _ := newHost(t)
+	s := h.Open(test, "test.one", []byte(`{}`), false)
+	for _, feed := range []string{"crash", "exit"} {
+		again(t, s, "pid")
+		if _, err := s.Poll(t.Context(), sdk.Query{Feed: feed}); sdk.CodeOf(err) != sdk.CodeRetryable {
+			t.Errorf("%s: %v", feed, err)
+		}
+	}
+	eventually(t, "both ends are logged", func() bool { return strings.Count(l.String(), "the adapter ended by itself") == 2 })
+	if n := strings.Count(l.String(), "host_test.crashDeliberately"); n != 1 {
+		t.Errorf("the crash is told %d times", n)
+	}
+}
+
 func TestAnAdapterThatHangsIsFoundByPings(t *testing.T) {
 	h, l, _ := newHost(t)
 	host.Hurry(h, 30*time.Second, 100*time.Millisecond, time.Second)

@@ -24,7 +24,7 @@ type Source struct {
 	closed  bool
 	at      *instance // where it is open
 	open    *sdk.Opened
-	opening *opening // under way; nil: none
+	opening *opening // under way, or the closing before it; nil: none
 	why     string   // why the last attempt to open it failed; empty: it did not
 
 	saved  *saved // of all sources of the name
@@ -84,24 +84,33 @@ func (s *Source) Feed(ctx context.Context, name string) (sdk.Feed, error) {
 		}
 		names = append(names, f.Name)
 	}
-	s.reopen(ctx, open)
+	s.reopen(open)
 	slices.Sort(names)
 	return sdk.Feed{}, sdk.Permanent("source %s has no feed %q; it has: %s", s.name, name, strings.Join(names, ", "))
 }
 
-// reopen closes what is open, so that the next call opens it again.
-func (s *Source) reopen(ctx context.Context, open *sdk.Opened) {
+// reopen closes what is open, and the next call opens it again. Until it is closed nothing is: two that are open would each save over what
+// the other has saved, as a refresh token that the server gave to one of them only.
+func (s *Source) reopen(open *sdk.Opened) {
+	closing := &opening{done: make(chan struct{}), err: sdk.Retryable("source %s is opened again", s.name), left: true}
 	s.mu.Lock()
-	same := s.open == open && !s.closed
-	if same {
-		s.at, s.open = nil, nil
+	mine := s.open == open && s.opening == nil && !s.closed
+	if mine {
+		s.at, s.open, s.opening = nil, nil, closing
 	}
 	s.mu.Unlock()
-	if same {
-		ctx, cancel := context.WithTimeout(ctx, s.process.host.t.stop)
+	if !mine {
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), s.process.host.t.reopen)
 		defer cancel()
 		_ = open.Close(ctx) // it is closed when its last call has ended, or its process
-	}
+		s.mu.Lock()
+		s.opening = nil
+		s.mu.Unlock()
+		close(closing.done)
+	}()
 }
 
 // Poll reads one page of a feed.
@@ -288,6 +297,7 @@ func (s *Source) save(ctx context.Context, state []byte) error {
 		return sdk.Retryable("saving state: the source was opened anew, with another configuration")
 	}
 	if err := s.process.host.o.State.SaveState(ctx, s.name, state); err != nil {
+		s.loaded = false // it may have been saved: what is stored counts at the next opening
 		return sdk.Retryable("saving state: the engine could not save").Because(err)
 	}
 	s.state, s.loaded = state, true

@@ -124,6 +124,10 @@ func (p *process) clean(value any) any {
 	switch v := value.(type) {
 	case string:
 		return p.secrets.in(v)
+	case json.Number:
+		if shown := p.secrets.in(v.String()); shown != v.String() {
+			return shown
+		}
 	case []any:
 		for i := range v {
 			v[i] = p.clean(v[i])

@@ -252,6 +252,41 @@ func TestNothingIsKeptUnasked(t *testing.T) {
 }
 
 // What a person has mapped again is mapped with the state before, as it would have been then.
+// A mistyped year, which JSON has no form for, costs nothing of the record: it can be mapped again, compared and listed.
+func TestARecordWithAYearOfFiveDigitsIsKeptWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := comparing(t, store.Limits{})
+		r.config.Delivers[0].Map = func(_ context.Context, rec *record.Record, c pipeline.MapContext) ([]byte, error) {
+			if rec.Change.Version == "fails" {
+				return nil, &pipeline.MapError{Text: "map.js:1:1: TypeError"}
+			}
+			return json.Marshal(c.Previous != nil)
+		}
+		r.config.Delivers[0].KeepRecord = true
+		mistyped := time.Date(12022, 5, 10, 10, 0, 0, 0, time.UTC)
+		for _, version := range []string{"1", "2", "fails"} {
+			r.ehr.setAt(mistyped, "a", version, "p1")
+			r.ehr.set("b", version+"b", "p1") // so that not all of the page fails
+			r.run(time.Minute)
+		}
+		if dead := r.dead(); len(dead) != 1 || dead[0].Record == nil || dead[0].Previous == nil {
+			t.Errorf("dead letters that can't be mapped again: %+v", dead)
+		}
+		var got []string
+		for _, e := range r.outbox() {
+			if _, err := json.Marshal(e.Time); err != nil || e.Record == nil {
+				t.Errorf("it can't be listed, or is without its record (%d bytes): %v", len(e.Record), err)
+			}
+			if e.Ref.ID == canary+"a" {
+				got = append(got, string(e.Body))
+			}
+		}
+		if want := []string{"false", "true"}; !slices.Equal(got, want) {
+			t.Errorf("whether they knew the state before: %q, want %q", got, want)
+		}
+	})
+}
+
 func TestDeadLettersAndKeptRecordsCarryTheStateBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := comparing(t, store.Limits{})

@@ -223,6 +223,9 @@ func (w *window) readable(c sdk.Change) sdk.Change {
 			c.Err = sdk.Permanent("the change has no id")
 		}
 	}
+	if y := c.Time.Year(); y < 0 || y > 9999 { // mistyped; there is no form in JSON for it, and so for nothing that has it
+		c.Time = time.Time{}
+	}
 	if len(c.Data) == 0 {
 		c.Data = json.RawMessage("null")
 	} else if !json.Valid(c.Data) {

@@ -140,7 +140,8 @@ const (
 
 // Compile makes the program and evaluates the module once, to see what it exports.
 func (b *Bundle) Compile() (*Script, error) {
-	s := &Script{Bundle: b, export: b.start(), parses: strings.Contains(b.Code, "JSON"), flattens: strings.Contains(b.Code, "flat")}
+	names := func(name string) bool { return strings.Contains(b.Code, name) }
+	s := &Script{Bundle: b, export: b.start(), parses: names("JSON"), flattens: names("flat"), converts: names("toJSON")}
 	var err error
 	if s.positions, err = sourcemap.Parse("", b.Positions); err != nil {
 		return nil, fmt.Errorf("source map of %s: %w", b.Name, err)

@@ -118,10 +118,10 @@ var said = sync.OnceValue(func() []string {
 const messages = `
 a abbreviation absolute after America an and are array as async at backtracks be beside boolean busy by byte called calls can change class
 code configuration configured contains context correct data Date deeper default defect directory earlier end ended endless ends environment
-ES eval expression failed fetched file files filter for Function generator give gives goja have hold imports in Infinity instead invalid is
+ES eval expression failed fetched file files filter for Function generator give gives goja half have hold imports in Infinity instead invalid is
 it itself Jan js JSON keeps know large layouts leave library limit Line long longer look looked loop make many map mapping matches matching
-may mean metafile MiB milliseconds modules Mon more MST name NaN nested nests new New_York no No not nothing number object objects of offset
-once one or other outside packages panic parent paths plain processor promise Proxy quote read reads record recursion regular require
-restart result returned returns reviver rid run s scripts sent shorter source string such symbol syntax t T15 takes target than that the
+may mean member metafile MiB milliseconds modules Mon more MST name NaN nested nests new New_York no No not nothing number object objects of offset
+once one or other outside packages panic pair parent paths plain processor promise Proxy quote read reads record recursion regular require
+restart result returned returns reviver rid run s scripts sent shorter source string such surrogate symbol syntax t T15 takes target than that the
 them there this thrown to toISOString took top up URLs valid var very wait was with withheld write yet Z error RegExp Number Boolean Promise
 `

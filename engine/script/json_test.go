@@ -6,6 +6,7 @@ package script_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -107,6 +108,10 @@ func TestNotificationIsWhatJSONStringifyMakes(t *testing.T) {
 		`{ c: new (class A { toJSON() { return new A() } }) }`,
 		`{ c: new (class A { toJSON(name) { return name } }), l: [new (class A { toJSON(name) { return name } })] }`,
 		`new (class A { toJSON() { return { a: new (class B { toJSON() { return null } }) } } })`,
+		`(Date.prototype.toJSON = function (name) { return name + this.getTime() }, { d: new Date(5), l: [new Date(6)] })`,
+		`{ d: new (class A extends Date { toJSON() { return { day: this.getUTCDay() } } })(0), e: new Date(0) }`,
+		`{ d: Object.assign(new Date(0), { toJSON() { return [this.getTime()] } }), l: Object.assign([1], { toJSON() { return "l" } }) }`,
+		`{ s: new (class A extends String { toJSON() {} })("x"), l: new (class A extends Array { toJSON(name) { return [name] } })(3) }`,
 		`{ c: Object.create({ inherited: 1 }, { own: { value: 2, enumerable: true }, hidden: { value: 3 } }) }`,
 		`{ c: Object.assign(Object.create(null), { a: 1 }) }`,
 		`{ get g() { return [1].concat([2]) } }`,
@@ -140,6 +145,22 @@ func TestNotificationIsWhatJSONStringifyMakes(t *testing.T) {
 func TestHalfASurrogatePairIsReplaced(t *testing.T) {
 	got, err := mapRecord(t, compile(t, returning(`"a\ud83d" + "b"`)), small(`{}`))
 	if want := "{\"v\":\"a\uFFFDb\"}"; err != nil || got != want {
+		t.Errorf("got %q, %v, want %q", got, err, want)
+	}
+}
+
+// A member whose name is half a surrogate pair is not left out: what is sent would lack it, and nobody would know.
+func TestAMemberNamedByHalfASurrogatePairIsNotLost(t *testing.T) {
+	for _, expression := range []string{`{ ["\ud83d"]: 1 }`, `{ a: { ["x" + "\ud83d\ude00"[0]]: 1, b: 2 } }`, `{ ["\ud83d"]: 1, ["\ude00"]: 2, ["\uFFFD"]: 3 }`} {
+		got, err := mapRecord(t, compile(t, returning(expression)), small(`{}`))
+		var refused *script.Error
+		if !errors.As(err, &refused) || !strings.Contains(refused.Text, "surrogate") {
+			t.Errorf("%s became %s, %v", expression, got, err)
+		}
+	}
+	// One that is whole, and a name that holds the replacement itself, are sent.
+	got, err := mapRecord(t, compile(t, returning(`{ "😀": 1, ["\uFFFD"]: 2 }`)), small(`{}`))
+	if want := "{\"v\":{\"😀\":1,\"\uFFFD\":2}}"; err != nil || got != want {
 		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/dop251/goja"
@@ -167,13 +168,18 @@ func depthOf(at *step) int {
 	return at.depth
 }
 
-// own is what is written of a value: of an instance of an author's class with a toJSON, what that returns.
+// own is what is written of a value: of what has a toJSON of the author's, what that returns. Plain objects have none.
 func (w *writer) own(v goja.Value, name string) goja.Value {
 	object, ok := v.(*goja.Object)
 	if !ok {
 		return v
 	}
-	if p := object.Prototype(); p == nil || p == w.plain || object.ClassName() != "Object" {
+	if p := object.Prototype(); p == nil || p == w.plain {
+		return v
+	}
+	switch class := object.ClassName(); {
+	case class == "Object":
+	case !w.script.converts, class == "Date" && object.Export() == nil: // an invalid Date is an error
 		return v
 	}
 	toJSON, ok := goja.AssertFunction(object.Get("toJSON"))
@@ -205,9 +211,21 @@ func (w *writer) members(object *goja.Object, at *step, depth int) {
 	w.out = append(w.out, '{')
 	first := true
 	here := step{up: at, object: object, index: -1, depth: depth + 1}
+	var replaced map[string]bool
 	for _, name := range object.Keys() {
-		v := w.own(object.Get(name), name)
-		if w.err != nil {
+		v := object.Get(name)
+		if strings.ContainsRune(name, utf8.RuneError) { // it may stand for half a surrogate pair, by which the member can't be asked for
+			if v == nil || replaced[name] {
+				here.name = name
+				w.fail(&here, "is a member with half a surrogate pair for a name, which JSON can't hold")
+				return
+			}
+			if replaced == nil {
+				replaced = map[string]bool{}
+			}
+			replaced[name] = true
+		}
+		if v = w.own(v, name); w.err != nil {
 			return
 		}
 		if v == nil || goja.IsUndefined(v) {

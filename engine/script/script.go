@@ -26,7 +26,7 @@
 //
 // Input. Numbers become JavaScript's numbers, except for those that a double can't hold: an integer beyond ±(2⁵³−1) and a
 // number beyond the range arrive as strings of their digits, so that no id loses digits silently; JSON.parse and imported JSON
-// do the same. Half a surrogate pair becomes U+FFFD, coming in and going out.
+// do the same. Half a surrogate pair becomes U+FFFD, coming in and going out; going out as the name of a member it is an error.
 //
 // Errors. What fails in a script is an *Error, at the line and column of the author's own file. Its text holds no content
 // of a record: a thrown message may quote one ("no such patient: Doe"), the engine's own messages too (names of members
@@ -131,6 +131,7 @@ type Script struct {
 	positions *sourcemap.Consumer
 	parses    bool         // JSON may be used
 	flattens  bool         // Array.prototype.flat may be used
+	converts  bool         // Dates, arrays and the like may have a toJSON of the author's
 	export    position     // of the default export
 	abandoned atomic.Int32 // calls that were given up and still run
 }

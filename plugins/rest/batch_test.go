@@ -229,6 +229,13 @@ doctor d1 {"npi": "d1"} <nil>
 doctor d2 {"npi": "d2"} <nil>`; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
+	// A server that lists the newest first, with copies from the time of each item: what the newest embeds is not older than any of them.
+	api.answer(`[
+		{"id": 1, "updated": "2026-05-10T10:05:00", "visit": {"patient": {"id": 7, "v": 2}}},
+		{"id": 2, "updated": "2026-05-10T10:00:00", "visit": {"patient": {"id": 7, "v": 1}}}]`)
+	if in := poll(t, s, sdk.Query{}).Included; len(in) != 1 || string(in[0].Data) != `{"id": 7, "v": 2}` {
+		t.Errorf("of two copies of a patient it took %v", in)
+	}
 	if len(page.Notes) != 1 || page.Notes[0].Code != "include-unfit" ||
 		page.Notes[0].Text != `2 values at "visit.patient" are not objects with an identifier at "id"; what they stand for is fetched` {
 		t.Errorf("%+v", page.Notes)

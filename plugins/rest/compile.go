@@ -32,7 +32,7 @@ func (c Config) Validate() error {
 
 // compile checks a configuration and makes a source of it that has no client yet.
 func compile(c Config, state *sdk.State) (*source, error) {
-	s := &source{feeds: map[string]*feed{}, resources: map[string]resource{}}
+	s := &source{feeds: map[string]*feed{}, resources: map[string]resource{}, witnesses: witnesses{ids: map[string]string{}}}
 	var err error
 	if s.base, err = httpx.BaseURL(c.BaseURL, "https://host or https://host/path"); err != nil {
 		return nil, err

@@ -44,8 +44,11 @@ func (s *source) compileFeed(f Feed, base string, resources []Resource) (*feed, 
 	if c.page, err = compilePage(f.Page, c.request, at); err != nil {
 		return nil, err
 	}
-	c.include, err = compileIncludes(f.Include, resources, at)
-	return c, err
+	if c.include, err = compileIncludes(f.Include, resources, at); err != nil {
+		return nil, err
+	}
+	c.list = s.identify(c)
+	return c, nil
 }
 
 func (s *source) feedRequest(f Feed, base, at string) (template, error) {

@@ -5,14 +5,17 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/httpx"
 	"github.com/rounds-engine/rounds/sdk/rawjson"
 )
 
@@ -68,7 +71,7 @@ func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 	var held atomic.Int64
 	results := make([]sdk.Result, len(refs))
 	first := make(map[sdk.Ref]int, len(refs))
-	batched := map[string][]int{}
+	batched, distinct := map[string][]int{}, map[string][]int{}
 	var kinds []string
 	var g errgroup.Group
 	g.SetLimit(s.parallel)
@@ -98,6 +101,9 @@ func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 		}
 		first[ref] = i
 		r, err := s.resourceOf(ref)
+		if err == nil {
+			distinct[ref.Kind] = append(distinct[ref.Kind], i)
+		}
 		switch {
 		case err != nil:
 			results[i].Err = err
@@ -120,11 +126,72 @@ func (s *source) Fetch(ctx context.Context, refs []sdk.Ref) ([]sdk.Result, error
 	if held.Load() > mostFetched && len(refs) > 1 {
 		return nil, sdk.Permanent("the answers for %d records are larger than %d MiB together; ask for less at a time", len(refs), mostFetched>>20)
 	}
+	for kind, some := range distinct {
+		s.doubt(ctx, s.resources[kind], refs, some, results)
+	}
 	for i, ref := range refs {
 		results[i] = results[first[ref]]
 		results[i].Ref = ref
 	}
 	return results, nil
+}
+
+// witnesses are the records that were there last, by resource.
+type witnesses struct {
+	mu  sync.Mutex
+	ids map[string]string
+}
+
+// doubt does not take the word of a server that knows none of some refs of a resource, given by index, if it no longer knows the one that was
+// there last either: a proxy whose server is started anew says so of all, and a change is not to be dropped for it.
+func (s *source) doubt(ctx context.Context, r resource, refs []sdk.Ref, some []int, results []sdk.Result) {
+	kind, there := refs[some[0]].Kind, ""
+	var missing []int
+	for _, i := range some {
+		switch {
+		case results[i].Err == nil:
+			there = refs[i].ID
+		case unknown(results[i].Err):
+			missing = append(missing, i)
+		}
+	}
+	w := &s.witnesses
+	w.mu.Lock()
+	witness := w.ids[kind]
+	if there != "" {
+		w.ids[kind] = there
+	}
+	w.mu.Unlock()
+	if there != "" || witness == "" || len(missing) == 0 {
+		return
+	}
+	found := make([]sdk.Result, 1)
+	if ref := (sdk.Ref{Kind: kind, ID: witness}); r.batch != nil {
+		s.fetchBatch(ctx, r, []sdk.Ref{ref}, []int{0}, found)
+	} else {
+		found[0] = s.fetch(ctx, r, ref)
+	}
+	err := found[0].Err
+	switch {
+	case err == nil, sdk.CodeOf(err) == sdk.CodeNotFound && !unknown(err): // it was answered, if without the record
+		return
+	case unknown(err):
+		err = sdk.Retryable("%s, also for a record that was there before", err.Error())
+		w.mu.Lock()
+		if w.ids[kind] == witness {
+			delete(w.ids, kind) // it may have been deleted: it is a witness once
+		}
+		w.mu.Unlock()
+	}
+	for _, i := range missing {
+		results[i].Err = err
+	}
+}
+
+// unknown says whether a server answered that there is no such thing.
+func unknown(err error) bool {
+	var status *httpx.StatusError
+	return errors.As(err, &status) && (status.Status == http.StatusNotFound || status.Status == http.StatusGone)
 }
 
 // resourceOf finds the resource of a ref that can be asked for.

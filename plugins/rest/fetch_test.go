@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -87,6 +88,59 @@ func TestEachRefGetsItsOwnResultInOrderAndDistinctOnesAreFetchedOnce(t *testing.
 
 // TestAnAnswerWithAnotherIdentifierIsNotTaken where the configuration says where the identifier stands: what a cache that mixes up
 // its answers gives would else be sent on as that of another patient.
+// A proxy whose server is started anew answers 404 for all records: none of them is missing, and no change is to be dropped for it.
+func TestA404OfAProxyIsNotThatOfARecord(t *testing.T) {
+	for _, batch := range []string{"", `, "batch": {"id": "id", "size": 2}`} {
+		api := newAPI(t)
+		known, away := "1 2", false
+		api.serve(func(w http.ResponseWriter, r *http.Request) {
+			var items []string
+			for id := range strings.SplitSeq(path.Base(r.URL.Path), ",") {
+				if strings.Contains(known, id) {
+					items = append(items, `{"id": "`+id+`"}`)
+				}
+			}
+			if away || len(items) == 0 {
+				http.Error(w, "404 page not found", 404)
+				return
+			}
+			if text := strings.Join(items, ","); batch == "" {
+				fmt.Fprint(w, text)
+			} else {
+				fmt.Fprintf(w, "[%s]", text)
+			}
+		})
+		place := map[bool]string{true: "{id}", false: "{ids}"}[batch == ""]
+		s := api.open(`{"base_url": "` + api.URL + `", "resource": [{"name": "patient", "path": "/patient/` + place + `"` + batch + `}]}`)
+		fetch := func(what string, want sdk.Code, ids ...string) {
+			t.Helper()
+			var refs []sdk.Ref
+			for _, id := range ids {
+				refs = append(refs, sdk.Ref{Kind: "patient", ID: id})
+			}
+			results, err := s.Fetch(t.Context(), refs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, r := range results {
+				if code := sdk.CodeOf(r.Err); code != want && !(code == "" && strings.Contains(known, ids[i]) && !away) {
+					t.Errorf("%s: %s is %v, want %s", what, ids[i], r.Err, want)
+				}
+			}
+		}
+		fetch("nothing was there before", sdk.CodeNotFound, "8", "9")
+		fetch("some are there", sdk.CodeNotFound, "1", "9")
+		fetch("the server says that it is missing", sdk.CodeNotFound, "9")
+		away = true
+		fetch("while the server is away", sdk.CodeRetryable, "2", "9")
+		away = false
+		fetch("and is there again", sdk.CodeNotFound, "2", "9")
+		known = "1" // the one that was there last is deleted
+		fetch("what was there is not any more", sdk.CodeRetryable, "9")
+		fetch("and does not tell anything for ever", sdk.CodeNotFound, "9")
+	}
+}
+
 func TestAnAnswerWithAnotherIdentifierIsNotTaken(t *testing.T) {
 	api := newAPI(t)
 	api.serve(func(w http.ResponseWriter, r *http.Request) {

@@ -5,6 +5,7 @@ package rest
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/rawjson"
@@ -44,13 +45,14 @@ func compileIncludes(includes []Include, resources []Resource, at string) ([]inc
 	return compiled, nil
 }
 
-// embedded finds the resources that the page's items embed, of each the one that came last. What is null or absent is not
+// embedded finds the resources that the page's items embed, of each the one in the newest item, and of several of
+// one time the last: an item may hold a copy from the time of its change. What is null or absent is not
 // embedded; what can't be used is noted, and fetched when it is wanted.
 func (f *feed) embedded(page *sdk.Page) {
-	place := map[sdk.Ref]int{}
+	place, from := map[sdk.Ref]int{}, map[sdk.Ref]time.Time{}
 	for _, in := range f.include {
 		unfit := 0
-		take := func(raw []byte) {
+		take := func(raw []byte, at time.Time) {
 			if rawjson.IsNull(raw) {
 				return
 			}
@@ -61,21 +63,27 @@ func (f *feed) embedded(page *sdk.Page) {
 				return
 			}
 			r := sdk.Result{Ref: sdk.Ref{Kind: in.resource, ID: id}, Data: raw}
-			if at, again := place[r.Ref]; again {
-				page.Included[at] = r
+			n, again := place[r.Ref]
+			switch {
+			case !again:
+				place[r.Ref] = len(page.Included)
+				page.Included = append(page.Included, r)
+			case at.Before(from[r.Ref]):
 				return
+			default:
+				page.Included[n] = r
 			}
-			place[r.Ref] = len(page.Included)
-			page.Included = append(page.Included, r)
+			from[r.Ref] = at
 		}
 		for i := range page.Changes {
-			raw, _ := rawjson.Get(page.Changes[i].Data, in.path...)
+			c := &page.Changes[i]
+			raw, _ := rawjson.Get(c.Data, in.path...)
 			if len(raw) == 0 || raw[0] != '[' {
-				take(raw)
+				take(raw, c.Time)
 				continue
 			}
 			for one := range rawjson.Elements(raw) {
-				take(one)
+				take(one, c.Time)
 			}
 		}
 		if unfit > 0 {

@@ -33,12 +33,9 @@ func parseDotted(s string) (dotted, error) {
 // read makes changes of an answer's items, finds what is embedded in them, and notes their times. An item that can't be read is
 // a change with an error; an answer without the array of items is an error.
 func (f *feed) read(body []byte, p *position, now time.Time, page *sdk.Page) error {
-	array, ok := rawjson.Get(body, f.items...)
-	if !ok || len(array) == 0 || array[0] != '[' {
-		if f.items == nil {
-			return sdk.Retryable("%s: the answer is not an array: found %s; is items missing?", f.request, rawjson.Found(array, ok))
-		}
-		return sdk.Retryable("%s: no array at %q: found %s", f.request, f.items, rawjson.Found(array, ok))
+	array, err := f.array(body)
+	if err != nil {
+		return err
 	}
 	var asked time.Time
 	if !p.Since.IsZero() && !f.scan {
@@ -77,6 +74,18 @@ func (f *feed) read(body []byte, p *position, now time.Time, page *sdk.Page) err
 	}
 	f.embedded(page)
 	return nil
+}
+
+// array finds the items of an answer.
+func (f *feed) array(body []byte) ([]byte, error) {
+	array, ok := rawjson.Get(body, f.items...)
+	switch {
+	case ok && len(array) > 0 && array[0] == '[':
+		return array, nil
+	case f.items == nil:
+		return nil, sdk.Retryable("%s: the answer is not an array: found %s; is items missing?", f.request, rawjson.Found(array, ok))
+	}
+	return nil, sdk.Retryable("%s: no array at %q: found %s", f.request, f.items, rawjson.Found(array, ok))
 }
 
 // item reads identifier, version and time of an item; early and late differ where its local time exists twice. The error's text

@@ -245,7 +245,7 @@ func (f *feed) count(p *position, named string, body []byte) (json.RawMessage, e
 		items++
 	}
 	p.Read += items
-	last, err := f.last(p.Read, items, named, body)
+	last, err := f.last(p, items, named, body)
 	if err != nil || last {
 		return nil, err
 	}
@@ -287,8 +287,8 @@ func (f *feed) goesOn(p *position, next json.RawMessage, r httpx.Request, body [
 	return nil
 }
 
-// last says whether a page with so many items ends the window, in which read items were read with it.
-func (f *feed) last(read, items int, named string, body []byte) (bool, error) {
+// last says whether a page with so many items, which p has counted already, ends the window.
+func (f *feed) last(p *position, items int, named string, body []byte) (bool, error) {
 	switch page := f.page; {
 	case page.more != nil:
 		raw, ok := rawjson.Get(body, page.more...)
@@ -304,14 +304,16 @@ func (f *feed) last(read, items int, named string, body []byte) (bool, error) {
 		raw, ok := rawjson.Get(body, page.total...)
 		text, _ := rawjson.Text(raw)
 		total, err := strconv.Atoi(text)
-		if err != nil {
+		if err != nil || total < 0 {
 			return false, sdk.Retryable("%s: no number of items at %q: found %s", named, page.total, rawjson.Found(raw, ok))
 		}
-		return items == 0 || read >= total, nil
+		return items == 0 || p.Read >= total, nil
 	case items == 0:
 		return true, nil
+	case p.Pages > 0 && p.Read-items >= p.Pages*page.size: // the server gives full pages
+		return items < page.size, nil
 	}
 	// A server may give fewer items to a page than it was asked for, which the configuration does not tell. Such limits are
-	// round: at one of them the next page is asked for, to be sure.
-	return items < f.page.size && items%5 != 0, nil
+	// round, to people (50) or to machines (64): at one of them the next page is asked for, to be sure.
+	return items < f.page.size && items%5 != 0 && items%4 != 0, nil
 }

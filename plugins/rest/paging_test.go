@@ -89,10 +89,14 @@ func TestCountedPagesAreReadToTheLast(t *testing.T) {
 		{"number, nothing", counted{most: 9, numbered: true, first: 1}, number + `, "size": 9}`, 1},
 		{"number from 0", counted{items: 21, most: 9, numbered: true}, number + `, "size": 9, "first": "0"}`, 3},
 		{"number, size unknown", counted{items: 21, most: 9, numbered: true, first: 1}, number + `}`, 4},
-		{"number, size sent", counted{items: 21, most: 9, numbered: true, first: 1}, number + `, "size": 8, "size_param": "size"}`, 4},
+		{"number, size sent", counted{items: 21, most: 9, numbered: true, first: 1}, number + `, "size": 8, "size_param": "size"}`, 3},
 		{"number, the server gives fewer than asked for", counted{items: 23, most: 10, numbered: true, first: 1},
 			number + `, "size": 100, "size_param": "size"}`, 3},
-		{"number, 404 behind the last", counted{items: 18, most: 9, numbered: true, first: 1, beyond: 404}, number + `, "size": 9}`, 3},
+		{"number, the server gives 64, 100 were asked for", counted{items: 70, most: 64, numbered: true, first: 1},
+			number + `, "size": 100, "size_param": "size"}`, 2},
+		{"offset, the server gives 24, 100 were asked for", counted{items: 50, most: 24}, offset + `, "size": 100, "size_param": "size"}`, 3},
+		{"number, a last page that is round, after full ones", counted{items: 24, most: 20, numbered: true, first: 1}, number + `, "size": 20}`, 2},
+		{"number, 404 behind the last", counted{items: 18, most: 9, numbered: true, first: 1, beyond: 404}, number + `, "size": 9}`, 4},
 		{"number, total", counted{items: 18, most: 9, numbered: true, first: 1, envelope: `, "meta": {"n": %d}`}, number + `, "total": "meta.n"}`, 2},
 		{"number, total as text", counted{items: 18, most: 9, numbered: true, first: 1, envelope: `, "n": "%d"`}, number + `, "total": "n"}`, 2},
 		{"number, a total that is too large", counted{items: 18, most: 9, numbered: true, first: 1, envelope: `, "n": 99`}, number + `, "total": "n"}`, 3},
@@ -183,7 +187,7 @@ func TestWhatMovesBetweenCountedPagesIsFoundByReadingAgain(t *testing.T) {
 }
 
 func TestWhatIsWrongWithCountedPagesIsSaid(t *testing.T) {
-	full := `{"items": [` + item(1, "10:00:00") + `], "x": "c4n4ry", "yes": true}`
+	full := `{"items": [` + item(1, "10:00:00") + `], "x": "c4n4ry", "yes": true, "minus": -1}`
 	for _, tt := range []struct {
 		page, body string
 		polls      int
@@ -193,6 +197,7 @@ func TestWhatIsWrongWithCountedPagesIsSaid(t *testing.T) {
 			`so paging would never end; is "p" the right parameter?`},
 		{`"kind": "number", "param": "p", "total": "x"`, full, 1, `GET /appointments: no number of items at "x": found a string`},
 		{`"kind": "number", "param": "p", "total": "y"`, full, 1, `GET /appointments: no number of items at "y": found nothing there`},
+		{`"kind": "number", "param": "p", "total": "minus"`, full, 1, `GET /appointments: no number of items at "minus": found a number`},
 		{`"kind": "offset", "param": "p", "more": "x"`, full, 1, `GET /appointments: neither true nor false at "x": found a string`},
 		{`"kind": "offset", "param": "p", "more": "yes"`, `{"items": [], "yes": true}`, 1,
 			`GET /appointments: a page without items says that there is more, so paging would never end`},
@@ -215,6 +220,48 @@ func TestWhatIsWrongWithCountedPagesIsSaid(t *testing.T) {
 	api.serve(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) })
 	_, err := s.Poll(t.Context(), q)
 	wantError(t, err, sdk.CodeCursorExpired, "GET /appointments (next page): 404 Not Found")
+}
+
+// Invariant 1: a 404 behind a page is the end of the list only if the list is there, and not where a proxy answers whose server is started
+// anew. The window would end with the newest change of the first page, and those on the second be passed.
+func TestInvariant1A404OfAProxyIsNotTheLastPage(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		away http.HandlerFunc // what answers while the server is away
+		code sdk.Code
+		text string
+	}{
+		{"nothing is there", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "404 page not found", 404) }, sdk.CodeRetryable,
+			"GET /appointments (next page): 404 Not Found, and no longer the first page either: GET /appointments: 404 Not Found"},
+		{"it is down", func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(map[bool]int{true: 404, false: 403}[r.URL.Query().Get("at") == "2"])
+		}, sdk.CodeForbidden, "GET /appointments: 403 Forbidden"},
+		{"something else is there", func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("at") == "2" {
+				w.WriteHeader(404)
+			}
+			fmt.Fprint(w, `{"error": "c4n4ry"}`)
+		}, sdk.CodeRetryable, `GET /appointments: no array at "items": found nothing there`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			api := newAPI(t)
+			server := counted{items: 18, most: 9, numbered: true, first: 1, beyond: 404}
+			api.serve(server.serve)
+			s := api.feed(`, "items": "items", "page": {"kind": "number", "param": "at", "size": 9, "stable": true}`)
+			q := sdk.Query{Feed: "appointments", Cursor: poll(t, s, sdk.Query{}).Cursor}
+			api.serve(tt.away)
+			_, err := s.Poll(t.Context(), q)
+			wantError(t, err, tt.code, tt.text)
+			api.serve(server.serve)
+			for n := 9; n >= 0; n -= 9 {
+				page := poll(t, s, q)
+				if len(page.Changes) != n || (page.Cursor == nil) != (n == 0) {
+					t.Errorf("a page has %d changes, want %d", len(page.Changes), n)
+				}
+				q.Cursor = page.Cursor
+			}
+		})
+	}
 }
 
 const withNextURL = `, "items": "items", "page": {"kind": "next_url", "next": "links.next"}`
@@ -308,6 +355,49 @@ func posted(t *testing.T, api *api, answers ...string) *[]string {
 		io.WriteString(w, answers[min(len(bodies), len(answers))-1])
 	})
 	return &bodies
+}
+
+// Invariant 1: a configuration that is changed while a window is read asks for another list, in which what was not read yet stands at other
+// places: with a filter that leaves out half of it, all on pages that were read.
+func TestInvariant1AWindowIsReadAgainWhenItsListIsAnother(t *testing.T) {
+	api := newAPI(t)
+	api.serve(counted{items: 21, most: 9, numbered: true, first: 1}.serve)
+	const config = `{"base_url": "BASE", "feed": [{"name": "appointments", "path": "/appointments", "query": {"since": "{since}", "q": "x"}, "id": "id",
+		"time": "updated", "since": {"format": "2006-01-02T15:04:05", "zone": "UTC"}, "items": "items", "headers": {"X-Tenant": "1"},
+		"page": {"kind": "number", "param": "at", "size": 9, "size_param": "size"}}]}`
+	open := func(config string) sdk.Source { return api.open(strings.ReplaceAll(config, "BASE", api.URL)) }
+	first := poll(t, open(config), sdk.Query{})
+	for _, tt := range []struct {
+		old, now string
+		goesOn   bool
+	}{
+		{`"q": "x"`, `"q": "y"`, false},
+		{`"q": "x"`, `"q": "x", "status": "all"`, false},
+		{`"/appointments"`, `"/visits"`, false},
+		{`"BASE"`, `"BASE/v2"`, false},
+		{`"UTC"`, `"America/New_York"`, false},
+		{`"size": 9`, `"size": 8`, false},
+		{`"param": "at"`, `"param": "at", "first": "0"`, false},
+		{`"items": "items"`, `"items": "other"`, false},
+		{`"query": {`, `"method": "POST", "body": {"status": "all"}, "query": {`, false},
+		{`"X-Tenant": "1"`, `"X-Tenant": "2"`, false},
+		{`"time": "updated"`, `"time": "updated", "version": "updated"`, true},
+		{`"size": 9`, `"size": 9, "stable": true`, true},
+		{`BASE"`, `BASE/"`, true},
+	} {
+		if !strings.Contains(config, tt.old) {
+			t.Fatal(tt.old)
+		}
+		s := open(strings.Replace(config, tt.old, tt.now, 1))
+		page, err := s.Poll(t.Context(), sdk.Query{Feed: "appointments", Cursor: first.Cursor})
+		if tt.goesOn {
+			if err != nil || len(page.Changes) != 9 || page.Changes[0].Ref.ID != "9" {
+				t.Errorf("%s: %v", tt.now, err)
+			}
+			continue
+		}
+		wantError(t, err, sdk.CodeCursorExpired, `what feed "appointments" asks for was changed in the middle of a window, which is read again`)
+	}
 }
 
 func TestAFeedCanBeAskedByPOST(t *testing.T) {

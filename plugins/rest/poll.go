@@ -5,9 +5,14 @@ package rest
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
@@ -29,6 +34,7 @@ type feed struct {
 	page    paging
 	include []include
 	scan    bool     // it lists everything
+	list    string   // tells what is asked for from other lists
 	ignore  []string // dotted paths of what means nothing
 }
 
@@ -48,6 +54,7 @@ func (f *feed) describe() sdk.Feed {
 
 // position is where in a window reading stands: what a cursor holds.
 type position struct {
+	List    string          `json:"list,omitempty"` // in which it is a place
 	Kind    string          `json:"kind,omitempty"` // of paging
 	Next    json.RawMessage `json:"next,omitempty"` // the server's cursor, path and query of the next page, its number or offset
 	Since   time.Time       `json:"since,omitzero"` // what the window asks for
@@ -74,22 +81,25 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 			return sdk.Page{}, err
 		}
 	}
-	began := time.Now()
 	r := s.call(f, p)
 	res, err := s.do(ctx, r)
 	if beyond(f.page, p, err) {
-		return sdk.Page{Watermark: mark.After(p.Reading).Bytes(), Complete: f.scan, Calls: 1}, nil
+		calls, err := s.stillThere(ctx, f, p, err)
+		if err != nil {
+			return sdk.Page{}, err
+		}
+		return sdk.Page{Watermark: mark.After(p.Reading).Bytes(), Complete: f.scan, Calls: 1 + calls}, nil
 	}
 	if err != nil {
 		return sdk.Page{}, expired(p, err)
 	}
 	if p.Pages == 0 {
-		p.Reading = window.Begin(res.Asked, began)
+		p.Reading = window.Begin(res.Asked, res.Sent)
 	}
 	page := sdk.Page{Now: res.Date, Calls: res.Calls, Notes: s.client.Budget().Notes()}
 	now := res.Date
 	if now.IsZero() {
-		now = began
+		now = res.Sent
 	}
 	if err = f.read(res.Body, &p, now, &page); err != nil {
 		return sdk.Page{}, err
@@ -109,7 +119,7 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 	if err := f.goesOn(&p, next, r, res.Body); err != nil {
 		return sdk.Page{}, err
 	}
-	p.Kind, p.Next, p.Pages = f.page.kind, next, p.Pages+1
+	p.List, p.Kind, p.Next, p.Pages = f.list, f.page.kind, next, p.Pages+1
 	if p.Pages > maxPages {
 		return sdk.Page{}, sdk.Permanent("%s %s: more than %d pages; does the paging of this API end?", r.Method, r.Template, maxPages)
 	}
@@ -125,7 +135,22 @@ func (f *feed) resume(cursor []byte) (position, error) {
 	if err := json.Unmarshal(cursor, &p); err != nil || !f.page.fits(p) {
 		return p, sdk.CursorExpired("the paging of feed %q was changed in the middle of a window, which is read again", f.name)
 	}
+	if p.List != "" && p.List != f.list {
+		return p, sdk.CursorExpired("what feed %q asks for was changed in the middle of a window, which is read again", f.name)
+	}
 	return p, nil
+}
+
+// identify tells a feed's list from others by what asks for its first page. Invariant 1: what stands at a place in one list may stand
+// before it in another, and would never be read.
+func (s *source) identify(f *feed) string {
+	r := s.call(f, position{Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)})
+	parts := []string{r.Method, r.URL, string(r.Body), f.items.String()}
+	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+		parts = append(parts, name, strings.Join(r.Header[name], ","))
+	}
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\n"))) // none of them has a line break that is not encoded
+	return hex.EncodeToString(sum[:8])
 }
 
 // same says whether two places are one.
@@ -139,6 +164,20 @@ func same(a, b json.RawMessage) bool {
 // some servers answer 404 there and not an empty page.
 func beyond(page paging, p position, err error) bool {
 	return page.counted() && page.total == nil && page.more == nil && p.Next != nil && sdk.CodeOf(err) == sdk.CodeNotFound
+}
+
+// stillThere makes sure that a page which the server does not know is behind the last one: then it knows the first. Invariant 1: of all
+// pages a proxy says the same whose server is started anew.
+func (s *source) stillThere(ctx context.Context, f *feed, p position, unknown error) (calls int, err error) {
+	res, err := s.do(ctx, s.call(f, position{Since: p.Since}))
+	switch {
+	case sdk.CodeOf(err) == sdk.CodeNotFound:
+		return 0, sdk.Retryable("%s, and no longer the first page either: %s", unknown.Error(), err.Error())
+	case err != nil:
+		return 0, err
+	}
+	_, err = f.array(res.Body)
+	return res.Calls, err
 }
 
 // expired turns the refusal of a page after the first into CursorExpired: the first page was answered, so that it is the

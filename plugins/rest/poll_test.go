@@ -5,6 +5,7 @@ package rest_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/rounds-engine/rounds/sdk"
+	"github.com/rounds-engine/rounds/sdk/window"
 )
 
 func poll(t testing.TB, s sdk.Source, q sdk.Query) sdk.Page {
@@ -394,6 +396,28 @@ func TestWhatLooksWrongIsNoted(t *testing.T) {
 	page = poll(t, s, sdk.Query{})
 	if len(page.Notes) != 1 || page.Notes[0].Code != "version-missing" || page.Notes[0].Text != `2 of 2 items have no version at "etag"` {
 		t.Errorf("%+v", page.Notes)
+	}
+}
+
+// What a poll waits for, its turn or a server that asks for a pause, is not by how much the server's clock is ahead: else the next poll, which
+// has nothing to wait for, would find that clock set back, and tell what is older than the start.
+func TestATimeOfWaitingIsNotTakenForADifferenceOfClocks(t *testing.T) {
+	api := newAPI(t)
+	busy := true
+	api.serve(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
+		if busy {
+			busy = false
+			w.Header().Set("Retry-After", "3")
+			w.WriteHeader(503)
+			return
+		}
+		w.Write([]byte(`[]`))
+	})
+	page := poll(t, api.feed(""), sdk.Query{Start: sdk.Start{At: time.Now()}})
+	var mark window.Mark
+	if err := json.Unmarshal(page.Watermark, &mark); err != nil || mark.Ahead == nil || *mark.Ahead < -1 || *mark.Ahead > 1 {
+		t.Errorf("after a pause of three seconds the watermark is %s, %v", page.Watermark, err)
 	}
 }
 

@@ -74,12 +74,14 @@
 // A feed without a page block must answer all changes at once. The query, or the body of a POST, stays the same on all pages but
 // for the parameter; an address that is followed has a query of its own. Addresses of next pages, and redirects, that lead to
 // another scheme, host or port are errors, since the credentials would go there. When a page after the first is answered by 400,
-// 404 or 410, its cursor has expired, and the window is read again.
+// 404 or 410, its cursor has expired, and the window is read again; so it is when the configuration asks for another list meanwhile.
 //
 // Pages that are counted end where the answer says so: more is the path to true or false, total that to the number of all items.
 // Without either, the last page is the first that is empty, or has fewer items than size, or that the server does not know
 // (404). Servers that give fewer items to a page than they were asked for do not say so; as such limits are round, a page
-// with a number of items that five divides is not taken for the last, and the next one is asked for.
+// with a number of items that four or five divide is not taken for the last, unless those before it were full, and the next one is asked
+// for. A 404 behind a page is taken for the end only if the first page can still be had: a proxy whose server is started anew answers the
+// same.
 //
 // A page with the same items as the one before is an error, since the server then ignores param, and so are pages that lead in a circle.
 //
@@ -90,7 +92,8 @@
 // # Resources
 //
 // A resource is fetched with a GET of path and query, in which {id} is the identifier, percent-encoded. The same identifier
-// in one batch is fetched once. With id, an answer that has another identifier there is not taken, and asked for again.
+// in one batch is fetched once. When nothing that is fetched together is there (404, 410), the record that was there last is asked for too,
+// and if that is gone as well, nobody's word is taken for it. With id, an answer that has another identifier there is not taken, and asked for again.
 //
 // With a batch block, {ids} stands for several identifiers, and the items of the answer are matched with them by id, in
 // whatever order they come. What is missing in an answer with other items is asked for again, as servers cut long answers; what
@@ -139,6 +142,7 @@ type source struct {
 	feeds     map[string]*feed
 	resources map[string]resource
 	catalog   sdk.Catalog
+	witnesses witnesses
 }
 
 var _ sdk.Source = (*source)(nil)

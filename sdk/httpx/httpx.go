@@ -196,6 +196,7 @@ type Response struct {
 	// Asked is the server's clock when it was asked, at the latest: Date less the time that the answer took. What the
 	// server stored before Asked was there to be seen by the answer. Zero: the server does not tell its clock.
 	Asked time.Time
+	Sent  time.Time // this machine's clock when it was asked, after whatever came before: its turn, pauses, repetitions
 }
 
 // Do makes a call and repeats it while that can help: a GET or HEAD (others only if Request.Repeat) that met a network
@@ -309,7 +310,7 @@ func (c *Client) attempt(parent context.Context, r *Request, calls *int) (*Respo
 		io.CopyN(io.Discard, answer.Body, maxDrain)                          //nolint:errcheck // only to use the connection again
 		return nil, f
 	}
-	res := &Response{Status: answer.StatusCode, Header: answer.Header}
+	res := &Response{Status: answer.StatusCode, Header: answer.Header, Sent: began}
 	if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
 		res.Date, res.Asked = date.UTC(), date.UTC().Add(-took)
 	}
