@@ -105,7 +105,7 @@ type change struct {
 
 // apply makes what runs that of a configuration: at the start, and when it is read again. All that can fail is done before
 // anything is stopped, but for moving state to other names, which needs what has it to be stopped: if that fails, what was moved is
-// moved back, what was stopped is started again, and the old configuration goes on.
+// moved back, what was stopped or closed is started and opened again, and the old configuration goes on.
 func (r *running) apply(ctx context.Context, cfg *config.Config) error {
 	c, err := r.compare(cfg)
 	if err != nil {
@@ -117,12 +117,18 @@ func (r *running) apply(ctx context.Context, cfg *config.Config) error {
 	if left != nil {
 		r.engine.o.Logger.Warn("deliveries were cut off, and are made again", "error", left)
 	}
+	closing := map[string]*host.Source{}
+	for _, s := range c.closeSources {
+		closing[s.config.ID()] = s.source
+	}
+	closeAll(ctx, closing) // what they save at the end is moved, too
 	if err := r.rename(ctx, cfg); err != nil {
 		for _, d := range c.destinations {
 			if r.destinations[d.config.ID()] != d {
 				_ = d.to.Close() // it was never used
 			}
 		}
+		r.reopen(c.closeSources)
 		r.start()
 		return err
 	}
@@ -132,11 +138,6 @@ func (r *running) apply(ctx context.Context, cfg *config.Config) error {
 		}
 	}
 	r.engine.host.Hide(cfg.Secrets)
-	closing := map[string]*host.Source{}
-	for _, s := range c.closeSources {
-		closing[s.config.ID()] = s.source
-	}
-	closeAll(ctx, closing)
 	for _, s := range c.sources {
 		if s.source == nil {
 			s.source = r.engine.openSource(s.config)
@@ -159,6 +160,20 @@ func (r *running) apply(ctx context.Context, cfg *config.Config) error {
 	}
 	r.start()
 	return nil
+}
+
+// reopen opens sources again that were closed for a configuration that is not used after all. Nothing that polls them runs.
+func (r *running) reopen(closed []*opened) {
+	r.engine.mu.Lock()
+	defer r.engine.mu.Unlock()
+	for _, s := range closed {
+		s.source = r.engine.openSource(s.config)
+	}
+	for _, p := range r.pipelines {
+		if p.stop == nil {
+			p.pipeline.Source = p.source.source
+		}
+	}
 }
 
 // What thousands of pipelines keep while they wait says nothing of how much their polls throw away: from a crowd on, garbage may grow to
@@ -202,7 +217,7 @@ func (r *running) compare(cfg *config.Config) (c *change, err error) {
 		c.destinations[d.ID()] = &delivering{config: d, to: to}
 	}
 	for _, s := range cfg.Sources {
-		if now := r.sources[s.ID()]; now != nil && sameSource(now.config, s) {
+		if now := r.sources[s.ID()]; now != nil && sameSource(now.config, s) && !moving[keyOf(store.Source, s.ID())] {
 			c.sources[s.ID()] = now
 			continue
 		}

@@ -55,6 +55,34 @@ func TestStateIsMovedBackWhateverFailsAfterwards(t *testing.T) {
 	if err := r.rename(t.Context(), cfg); err != nil || !slices.Equal(names(), []string{"new"}) {
 		t.Errorf("%v, and state is under %q", err, names())
 	}
+	// What was renamed twice is found under either name.
+	cfg.Moves = append(cfg.Moves, config.Move{Kind: "pipeline", From: "new", To: "newest"})
+	if err := r.rename(t.Context(), cfg); err != nil || !slices.Equal(names(), []string{"newest"}) {
+		t.Errorf("%v, and state is under %q", err, names())
+	}
+	if _, err := r.state.Admin().Rename(t.Context(), store.Pipeline, "newest", "old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.rename(t.Context(), cfg); err != nil || !slices.Equal(names(), []string{"newest"}) {
+		t.Errorf("%v, and state is under %q", err, names())
+	}
+}
+
+// TestASourceThatStateIsMovedToIsOpenedAnew: its adapter was told what is kept when it was opened, and would write over what is moved.
+func TestASourceThatStateIsMovedToIsOpenedAnew(t *testing.T) {
+	_, r := stateOnly(t)
+	cfg := &config.Config{Sources: []config.Source{{Adapter: config.Adapter{Name: "rest"}, Name: "b"}}}
+	now := &opened{config: cfg.Sources[0]}
+	r.sources["rest.b"] = now
+	for _, moved := range []bool{false, true} {
+		if moved {
+			cfg.Moves = []config.Move{{Kind: "source", From: "rest.a", To: "rest.b"}}
+		}
+		c, err := r.compare(cfg)
+		if err != nil || (c.sources["rest.b"] == now) == moved || (len(c.closeSources) == 1) != moved {
+			t.Errorf("moved: %t, the same source goes on: %t (%v)", moved, c.sources["rest.b"] == now, err)
+		}
+	}
 }
 
 // TestOneOfSeveralPipelinesOfAFeedGoesFirst: the first of the configuration. One that comes to be the first, or is it no more, is
