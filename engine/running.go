@@ -151,6 +151,10 @@ func (r *running) apply(ctx context.Context, cfg *config.Config) error {
 	if r.cfg != nil && r.cfg.History != cfg.History {
 		r.engine.o.Logger.Warn("the history block has changed, which has effect from the next start on")
 	}
+	for _, name := range r.elsewhere(c) {
+		r.engine.o.Logger.Warn("a pipeline polls another feed than before, and goes on from where it stood: what is older there is not read",
+			"pipeline", name, "to_read_it", "rounds state set "+name+" --start now|beginning|INSTANT")
+	}
 	r.engine.mu.Lock()
 	r.cfg, r.build, r.rules, r.pipelines, r.destinations, r.sources = c.cfg, c.build, c.rules, c.pipelines, c.destinations, c.sources
 	r.engine.mu.Unlock()
@@ -160,6 +164,28 @@ func (r *running) apply(ctx context.Context, cfg *config.Config) error {
 	}
 	r.start()
 	return nil
+}
+
+// elsewhere are the pipelines that poll another feed than before, by the names that they have now.
+func (r *running) elsewhere(c *change) (names []string) {
+	for name, was := range r.pipelines {
+		now := c.pipelines[movedTo(c.cfg, store.Pipeline, name)]
+		if now != nil && (now.config.Feed != was.config.Feed || now.config.Source != movedTo(c.cfg, store.Source, was.config.Source)) {
+			names = append(names, now.config.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// movedTo is what a name has become.
+func movedTo(cfg *config.Config, kind store.Kind, name string) string {
+	for _, m := range cfg.Moves {
+		if m.Kind == string(kind) && m.From == name {
+			name = m.To
+		}
+	}
+	return name
 }
 
 // reopen opens sources again that were closed for a configuration that is not used after all. Nothing that polls them runs.

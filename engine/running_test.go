@@ -85,6 +85,31 @@ func TestASourceThatStateIsMovedToIsOpenedAnew(t *testing.T) {
 	}
 }
 
+// TestAPipelineThatPollsAnotherFeedIsToldOf: it goes on from where it stood, and what is older in the other feed is never read. A source or a
+// pipeline that is called otherwise is no other.
+func TestAPipelineThatPollsAnotherFeedIsToldOf(t *testing.T) {
+	_, r := stateOnly(t)
+	as := func(name, source, feed string) *polling {
+		return &polling{config: config.Pipeline{Name: name, Source: source, Feed: feed}}
+	}
+	r.pipelines = map[string]*polling{
+		"same": as("same", "rest.a", "visits"), "feed": as("feed", "rest.a", "visits"), "source": as("source", "rest.a", "visits"),
+		"old": as("old", "rest.b", "visits"), "gone": as("gone", "rest.a", "visits"),
+	}
+	c := &change{
+		cfg: &config.Config{Moves: []config.Move{
+			{Kind: "source", From: "rest.a", To: "rest.x"}, {Kind: "source", From: "rest.x", To: "rest.y"}, {Kind: "pipeline", From: "old", To: "new"},
+		}},
+		pipelines: map[string]*polling{
+			"same": as("same", "rest.y", "visits"), "feed": as("feed", "rest.y", "orders"), "source": as("source", "rest.b", "visits"),
+			"new": as("new", "rest.y", "visits"), "more": as("more", "rest.y", "visits"),
+		},
+	}
+	if got := r.elsewhere(c); !slices.Equal(got, []string{"feed", "new", "source"}) {
+		t.Errorf("told of: %q", got)
+	}
+}
+
 // TestOneOfSeveralPipelinesOfAFeedGoesFirst: the first of the configuration. One that comes to be the first, or is it no more, is
 // another one than before and is started anew.
 func TestOneOfSeveralPipelinesOfAFeedGoesFirst(t *testing.T) {

@@ -281,6 +281,15 @@ func TestWhatASourceSavesMovesInAReload(t *testing.T) {
 		t.Errorf("the reload did %+v", got)
 	}
 	p.pollsMore(c, 2)
+
+	const otherFeed = "a pipeline polls another feed than before"
+	if strings.Contains(p.log.String(), otherFeed) {
+		t.Error("a source of another name is taken for another")
+	}
+	overwrite(t, dir, "main.hcl", replaced(t, renamed, `feed "appointments"`, `feed "visits"`, ".feed.appointments", ".feed.visits"))
+	command(t, dir, 0, "reload")
+	p.logged(otherFeed)
+	p.pollsMore(c, 2)
 	p.stop()
 	again := startRun(t, dir, c.env())
 	again.pollsMore(c, 2)
