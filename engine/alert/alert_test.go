@@ -330,6 +330,30 @@ func TestNothingIsToldWhileNothingIsKnown(t *testing.T) {
 	}, waiting)
 }
 
+// TestADestinationThatNothingWaitsForFailsInNothing: one that gets few notifications, or whose outbox was emptied by a person, would else be
+// failing until the next one comes. Where something waits and is not sent, as to a destination that is paused, nothing is known.
+func TestADestinationThatNothingWaitsForFailsInNothing(t *testing.T) {
+	errs := alert.Rule{Name: "errors", Condition: alert.ErrorsAbove, Limit: 0.5, Over: 15 * time.Minute, ResolveAfter: 5 * time.Minute}
+	simulate(t, func(r *rig) {
+		stop := r.start()
+		r.stuck()
+		for range 10 {
+			r.sends.Attempted(&record.SendError{})
+			pass(time.Second)
+		}
+		pass(time.Hour)
+		r.expect(oncall, "errors destination.webhook.other firing")
+		stop()
+		stop = r.start()
+		r.unstuck()
+		pass(14 * time.Minute)
+		r.expect(oncall, "errors destination.webhook.other firing")
+		pass(7 * time.Minute)
+		r.expect(oncall, "errors destination.webhook.other firing", "errors destination.webhook.other resolved")
+		stop()
+	}, errs)
+}
+
 func TestInvariant8ADefectEndsNothing(t *testing.T) {
 	simulate(t, func(r *rig) {
 		var broken atomic.Bool
