@@ -204,9 +204,12 @@ func TestWhatIsNoLongerConfiguredIsResolvedWhereItWasTold(t *testing.T) {
 		"rule removed":     func(r *rig) { r.config.Rules = nil },
 		"subject narrowed": func(r *rig) { r.config.Rules[0].Subject = "destination." + oncall },
 		"rule renamed":     func(r *rig) { r.config.Rules[0].Name, r.config.Rules[0].Limit = "renamed", 1e6 },
-		"subject removed":  func(r *rig) { r.is.Destinations = r.is.Destinations[:1] },
-		"limit raised":     func(r *rig) { r.config.Rules[0].Limit = 1e6 },
-		"sent elsewhere":   func(r *rig) { r.config.Rules[0].To, r.config.Rules[0].Limit = other, 1e6 },
+		"other condition": func(r *rig) {
+			r.config.Rules[0].Condition, r.config.Rules[0].Limit, r.config.Rules[0].Over = alert.ErrorsAbove, 0.5, time.Hour
+		},
+		"subject removed": func(r *rig) { r.is.Destinations = r.is.Destinations[:1] },
+		"limit raised":    func(r *rig) { r.config.Rules[0].Limit = 1e6 },
+		"sent elsewhere":  func(r *rig) { r.config.Rules[0].To, r.config.Rules[0].Limit = other, 1e6 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			simulate(t, func(r *rig) {
