@@ -413,6 +413,9 @@ func (r *running) rename(ctx context.Context, cfg *config.Config) error {
 		}
 	}
 	for _, m := range r.newMoves(cfg) {
+		if m.Kind == string(store.Source) {
+			r.engine.saved.moved(m.From)
+		}
 		moved, err := r.state.Admin().Rename(ctx, store.Kind(m.Kind), m.From, m.To)
 		if err != nil {
 			undo()

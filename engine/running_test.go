@@ -68,6 +68,31 @@ func TestStateIsMovedBackWhateverFailsAfterwards(t *testing.T) {
 	}
 }
 
+// TestNothingIsSavedUnderANameThatWasMoved: an adapter that took too long to close may save something yet, and the next start would find two
+// states. Under a name that a source has again it is saved.
+func TestNothingIsSavedUnderANameThatWasMoved(t *testing.T) {
+	e, r := stateOnly(t)
+	e.saved.set(r.state)
+	save := func(name string) error { return e.saved.SaveState(t.Context(), name, []byte("x")) }
+	if err := save("rest.a"); err != nil {
+		t.Fatal(err)
+	}
+	cfg := &config.Config{Moves: []config.Move{{Kind: "source", From: "rest.a", To: "rest.b"}}}
+	if err := r.rename(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	if err := save("rest.a"); err == nil {
+		t.Error("something is kept under the old name")
+	}
+	if err := save("rest.b"); err != nil {
+		t.Error(err)
+	}
+	e.openSource(config.Source{Adapter: config.Adapter{Name: "rest"}, Name: "a"})
+	if err := save("rest.a"); err != nil {
+		t.Errorf("by a source of the name: %v", err)
+	}
+}
+
 // TestASourceThatStateIsMovedToIsOpenedAnew: its adapter was told what is kept when it was opened, and would write over what is moved.
 func TestASourceThatStateIsMovedToIsOpenedAnew(t *testing.T) {
 	_, r := stateOnly(t)
