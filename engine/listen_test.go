@@ -22,9 +22,10 @@ func TestAnotherHostOfTheSamePort(t *testing.T) {
 	}
 	t.Cleanup(func() { e.listen(t.Context(), nil) })
 	port := e.listening.socket.Addr().(*net.TCPAddr).Port
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	answers := func(when string) {
 		t.Helper()
-		resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/healthz", port))
+		resp, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/healthz", port))
 		if err != nil {
 			t.Fatalf("%s: %v", when, err)
 		}
