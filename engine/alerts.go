@@ -29,7 +29,7 @@ func (b *builder) alerts() ([]alert.Rule, error) {
 			ResolveAfter: a.ResolveAfter,
 		}
 		if a.Script != "" {
-			m, err := b.mapping(config.Deliver{Script: a.Script}, false)
+			m, err := b.mapping(config.Deliver{Script: a.Script, Destination: a.Destination}, false)
 			if err != nil {
 				return nil, fmt.Errorf("alert %s: %w", a.Name, err)
 			}

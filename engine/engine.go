@@ -97,7 +97,7 @@ type Engine struct {
 
 // New makes an engine. Nothing is started and nothing is written yet.
 func New(o Options) *Engine {
-	saved := new(savedState)
+	saved := &savedState{away: map[string]bool{}}
 	return &Engine{
 		o: o, saved: saved, host: host.New(host.Options{Logger: o.Logger, Bundled: o.Bundled, State: saved, Attach: o.Attach}), began: time.Now(),
 		samples: web.NewSamples(),
@@ -234,6 +234,7 @@ func (e *Engine) reportOrphans(ctx context.Context, state store.Store, cfg *conf
 
 // openSource hands a source to the host, which opens it when it is first used.
 func (e *Engine) openSource(s config.Source) *host.Source {
+	e.saved.opened(s.ID())
 	return e.host.Open(host.Adapter(s.Adapter), s.ID(), s.Config, s.Isolate)
 }
 
@@ -262,6 +263,20 @@ func closeAll(ctx context.Context, sources map[string]*host.Source) {
 type savedState struct {
 	mu    sync.Mutex
 	state host.State
+	away  map[string]bool // names whose state is under another by now
+}
+
+// moved refuses what is yet to be saved under a name, until a source of that name is opened.
+func (s *savedState) moved(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away[name] = true
+}
+
+func (s *savedState) opened(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.away, name)
 }
 
 func (s *savedState) set(state host.State) {
@@ -291,6 +306,11 @@ func (s *savedState) LoadState(ctx context.Context, source string) ([]byte, erro
 // SaveState implements host.State.
 func (s *savedState) SaveState(ctx context.Context, source string, data []byte) error {
 	state, err := s.get()
+	s.mu.Lock()
+	if s.away[source] { // its adapter took too long to close
+		err = errors.New("the source has another name by now")
+	}
+	s.mu.Unlock()
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,8 @@ type listening struct {
 	tls    *tls.Config // nil: no TLS
 	site   *web.Site   // nil: health and metrics only
 
+	instead bool // it could be had only when the one before no longer listened
+
 	server *http.Server
 	served chan struct{} // closed when the server has let go of the socket
 }
@@ -83,7 +85,14 @@ func (e *Engine) bind(w *config.Web, before *listening) (*listening, error) {
 		l.socket = before.socket
 	} else {
 		socket, err := net.Listen("tcp", w.Listen)
+		if _, port, _ := net.SplitHostPort(w.Listen); err != nil && before != nil && before.port() == port {
+			// It is this engine that has it: the addresses of one host and of all can't be had together.
+			_ = before.socket.Close()
+			l.instead = true
+			socket, err = net.Listen("tcp", w.Listen)
+		}
 		if err != nil {
+			e.unbind(l)
 			return nil, fmt.Errorf("web: %s can't be listened on, as \"listen\" says: %s", w.Listen, bindText(err))
 		}
 		l.socket = socket.(*net.TCPListener)
@@ -108,12 +117,34 @@ func bindText(err error) string {
 	return "it is no address of this machine"
 }
 
-// unbind gives an address back that is not to be used after all.
-func (l *listening) unbind(before *listening) {
-	if l != nil && l != before && (before == nil || l.socket != before.socket) {
+// unbind gives an address back that is not to be used after all, and goes on with the one before.
+func (e *Engine) unbind(l *listening) {
+	before := e.listening
+	if l == nil || l == before {
+		return
+	}
+	if l.socket != nil && (before == nil || l.socket != before.socket) {
 		_ = l.socket.Close() // nothing was answered on it
 	}
+	if !l.instead {
+		return
+	}
+	before.close()
+	address := before.socket.Addr().String()
+	socket, err := net.Listen("tcp", address)
+	if err != nil {
+		e.o.Logger.Error("the web address can't be listened on any more: reload, or restart", "address", address, "error", bindText(err))
+		return
+	}
+	again := &listening{web: before.web, socket: socket.(*net.TCPListener), tls: before.tls, site: before.site}
+	e.serve(again)
+	e.mu.Lock()
+	e.listening = again
+	e.mu.Unlock()
 }
+
+// port is what is listened on, in decimal.
+func (l *listening) port() string { return fmt.Sprint(l.socket.Addr().(*net.TCPAddr).Port) }
 
 // listen answers by the next listener from now on; the one before ends what it is answering. It is called under Engine.changing.
 func (e *Engine) listen(ctx context.Context, next *listening) {

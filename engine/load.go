@@ -48,6 +48,7 @@ func (e *Engine) load(
 		Bundled:          e.o.Adapters,
 		Destinations:     destination.Schemas(),
 		CheckDestination: destination.Check,
+		CheckBody:        destination.CheckBody,
 		Values:           values,
 		CheckScript: func(dir, path string, isolated bool) error {
 			b, err := script.NewBundle(path, script.Options{Root: dir})

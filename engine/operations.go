@@ -120,8 +120,14 @@ func (r *running) loadPauses(ctx context.Context) error {
 	return nil
 }
 
+// maxWhy is how long the reason of a pause may be, in bytes: it is told with each status.
+const maxWhy = 1000
+
 // Pause implements operate.Engine. It is kept before it is done, and what is kept is done, whether whoever wanted it is still there or not.
 func (e *Engine) Pause(ctx context.Context, t operate.Target, why string) error {
+	if len(why) > maxWhy {
+		return refusal(operate.ErrInvalid, "the reason has more than %d bytes: give it in a sentence", maxWhy)
+	}
 	r, done, err := e.hold()
 	if err != nil {
 		return err

@@ -5,6 +5,8 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,6 +35,10 @@ func TestWhatIsPausedDoesNotRun(t *testing.T) {
 	runs()
 	if err := e.Pause(t.Context(), target, "a test"); err != nil || stopped != 2 || p.stop != nil {
 		t.Errorf("once more: %v, stopped %d times", err, stopped)
+	}
+	// Why is told with each status, and is no place for a file.
+	if err := e.Pause(t.Context(), target, strings.Repeat("x", maxWhy+1)); !errors.Is(err, operate.ErrInvalid) {
+		t.Errorf("for a reason without an end: %v", err)
 	}
 }
 

@@ -324,7 +324,7 @@ func TestAPlanReadsWhatMovedBlocksWillRename(t *testing.T) {
 	}
 	e := New(Options{StateDir: dir, Logger: o.Logger})
 	p, err := e.openPlanned(t.Context(), &config.Config{Moves: []config.Move{
-		{Kind: "pipeline", From: "visits", To: "appointments"}, {Kind: "source", From: "rest.old", To: "rest.clinic"},
+		{Kind: "pipeline", From: "visits", To: "slots"}, {Kind: "pipeline", From: "slots", To: "appointments"}, {Kind: "source", From: "rest.old", To: "rest.clinic"},
 		{Kind: "pipeline", From: "never", To: "was"}, {Kind: "destination", From: "file.a", To: "file.b"},
 	}})
 	if err != nil {

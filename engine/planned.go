@@ -94,7 +94,8 @@ func (p *planned) move(ctx context.Context, m config.Move) error {
 	default:
 		return nil // a plan has no use for destinations
 	}
-	from, err := kept(m.From)
+	name := p.storedName(store.Kind(m.Kind), m.From) // another, if an earlier move was to From
+	from, err := kept(name)
 	if err != nil || !from {
 		return err
 	}
@@ -104,7 +105,8 @@ func (p *planned) move(ctx context.Context, m config.Move) error {
 	case to:
 		return occupied(m)
 	}
-	p.moved[m.Kind+" "+m.To] = m.From
+	delete(p.moved, m.Kind+" "+m.From)
+	p.moved[m.Kind+" "+m.To] = name
 	return nil
 }
 

@@ -52,8 +52,8 @@ func (e *Engine) reload(r *running) (*operate.Reloaded, error) {
 		return nil, refusal(operate.ErrInvalid, "this engine was not told where its configuration comes from")
 	}
 	cfg, err := r.read(r.ctx)
+	defer e.host.EndUnused() // what was asked for its schema, if nothing comes of that
 	if err != nil {
-		r.engine.host.EndUnused()
 		if r.ctx.Err() != nil {
 			return nil, refusal(operate.ErrNotRunning, "the engine is stopping")
 		}
@@ -70,7 +70,7 @@ func (e *Engine) reload(r *running) (*operate.Reloaded, error) {
 	}
 	before := r.units()
 	if err := r.apply(r.ctx, cfg); err != nil {
-		next.unbind(e.listening)
+		e.unbind(next)
 		return nil, err
 	}
 	e.listen(r.ctx, next)

@@ -105,7 +105,7 @@ type change struct {
 
 // apply makes what runs that of a configuration: at the start, and when it is read again. All that can fail is done before
 // anything is stopped, but for moving state to other names, which needs what has it to be stopped: if that fails, what was moved is
-// moved back, what was stopped is started again, and the old configuration goes on.
+// moved back, what was stopped or closed is started and opened again, and the old configuration goes on.
 func (r *running) apply(ctx context.Context, cfg *config.Config) error {
 	c, err := r.compare(cfg)
 	if err != nil {
@@ -151,6 +151,10 @@ func (r *running) apply(ctx context.Context, cfg *config.Config) error {
 	if r.cfg != nil && r.cfg.History != cfg.History {
 		r.engine.o.Logger.Warn("the history block has changed, which has effect from the next start on")
 	}
+	for _, name := range r.elsewhere(c) {
+		r.engine.o.Logger.Warn("a pipeline polls another feed than before, and goes on from where it stood: what is older there is not read",
+			"pipeline", name, "to_read_it", "rounds state set "+name+" --start now|beginning|INSTANT")
+	}
 	r.engine.mu.Lock()
 	r.cfg, r.build, r.rules, r.pipelines, r.destinations, r.sources = c.cfg, c.build, c.rules, c.pipelines, c.destinations, c.sources
 	r.engine.mu.Unlock()
@@ -162,7 +166,29 @@ func (r *running) apply(ctx context.Context, cfg *config.Config) error {
 	return nil
 }
 
-// reopen opens sources again that were closed, for the pipelines that name them.
+// elsewhere are the pipelines that poll another feed than before, by the names that they have now.
+func (r *running) elsewhere(c *change) (names []string) {
+	for name, was := range r.pipelines {
+		now := c.pipelines[movedTo(c.cfg, store.Pipeline, name)]
+		if now != nil && (now.config.Feed != was.config.Feed || now.config.Source != movedTo(c.cfg, store.Source, was.config.Source)) {
+			names = append(names, now.config.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// movedTo is what a name has become.
+func movedTo(cfg *config.Config, kind store.Kind, name string) string {
+	for _, m := range cfg.Moves {
+		if m.Kind == string(kind) && m.From == name {
+			name = m.To
+		}
+	}
+	return name
+}
+
+// reopen opens sources again that were closed for a configuration that is not used after all. Nothing that polls them runs.
 func (r *running) reopen(closed []*opened) {
 	r.engine.mu.Lock()
 	defer r.engine.mu.Unlock()
@@ -217,7 +243,7 @@ func (r *running) compare(cfg *config.Config) (c *change, err error) {
 		c.destinations[d.ID()] = &delivering{config: d, to: to}
 	}
 	for _, s := range cfg.Sources {
-		if now := r.sources[s.ID()]; now != nil && sameSource(now.config, s) {
+		if now := r.sources[s.ID()]; now != nil && sameSource(now.config, s) && !moving[keyOf(store.Source, s.ID())] {
 			c.sources[s.ID()] = now
 			continue
 		}
@@ -387,6 +413,9 @@ func (r *running) rename(ctx context.Context, cfg *config.Config) error {
 		}
 	}
 	for _, m := range r.newMoves(cfg) {
+		if m.Kind == string(store.Source) {
+			r.engine.saved.moved(m.From)
+		}
 		moved, err := r.state.Admin().Rename(ctx, store.Kind(m.Kind), m.From, m.To)
 		if err != nil {
 			undo()

@@ -55,6 +55,84 @@ func TestStateIsMovedBackWhateverFailsAfterwards(t *testing.T) {
 	if err := r.rename(t.Context(), cfg); err != nil || !slices.Equal(names(), []string{"new"}) {
 		t.Errorf("%v, and state is under %q", err, names())
 	}
+	// What was renamed twice is found under either name.
+	cfg.Moves = append(cfg.Moves, config.Move{Kind: "pipeline", From: "new", To: "newest"})
+	if err := r.rename(t.Context(), cfg); err != nil || !slices.Equal(names(), []string{"newest"}) {
+		t.Errorf("%v, and state is under %q", err, names())
+	}
+	if _, err := r.state.Admin().Rename(t.Context(), store.Pipeline, "newest", "old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.rename(t.Context(), cfg); err != nil || !slices.Equal(names(), []string{"newest"}) {
+		t.Errorf("%v, and state is under %q", err, names())
+	}
+}
+
+// TestNothingIsSavedUnderANameThatWasMoved: an adapter that took too long to close may save something yet, and the next start would find two
+// states. Under a name that a source has again it is saved.
+func TestNothingIsSavedUnderANameThatWasMoved(t *testing.T) {
+	e, r := stateOnly(t)
+	e.saved.set(r.state)
+	save := func(name string) error { return e.saved.SaveState(t.Context(), name, []byte("x")) }
+	if err := save("rest.a"); err != nil {
+		t.Fatal(err)
+	}
+	cfg := &config.Config{Moves: []config.Move{{Kind: "source", From: "rest.a", To: "rest.b"}}}
+	if err := r.rename(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	if err := save("rest.a"); err == nil {
+		t.Error("something is kept under the old name")
+	}
+	if err := save("rest.b"); err != nil {
+		t.Error(err)
+	}
+	e.openSource(config.Source{Adapter: config.Adapter{Name: "rest"}, Name: "a"})
+	if err := save("rest.a"); err != nil {
+		t.Errorf("by a source of the name: %v", err)
+	}
+}
+
+// TestASourceThatStateIsMovedToIsOpenedAnew: its adapter was told what is kept when it was opened, and would write over what is moved.
+func TestASourceThatStateIsMovedToIsOpenedAnew(t *testing.T) {
+	_, r := stateOnly(t)
+	cfg := &config.Config{Sources: []config.Source{{Adapter: config.Adapter{Name: "rest"}, Name: "b"}}}
+	now := &opened{config: cfg.Sources[0]}
+	r.sources["rest.b"] = now
+	for _, moved := range []bool{false, true} {
+		if moved {
+			cfg.Moves = []config.Move{{Kind: "source", From: "rest.a", To: "rest.b"}}
+		}
+		c, err := r.compare(cfg)
+		if err != nil || (c.sources["rest.b"] == now) == moved || (len(c.closeSources) == 1) != moved {
+			t.Errorf("moved: %t, the same source goes on: %t (%v)", moved, c.sources["rest.b"] == now, err)
+		}
+	}
+}
+
+// TestAPipelineThatPollsAnotherFeedIsToldOf: it goes on from where it stood, and what is older in the other feed is never read. A source or a
+// pipeline that is called otherwise is no other.
+func TestAPipelineThatPollsAnotherFeedIsToldOf(t *testing.T) {
+	_, r := stateOnly(t)
+	as := func(name, source, feed string) *polling {
+		return &polling{config: config.Pipeline{Name: name, Source: source, Feed: feed}}
+	}
+	r.pipelines = map[string]*polling{
+		"same": as("same", "rest.a", "visits"), "feed": as("feed", "rest.a", "visits"), "source": as("source", "rest.a", "visits"),
+		"old": as("old", "rest.b", "visits"), "gone": as("gone", "rest.a", "visits"),
+	}
+	c := &change{
+		cfg: &config.Config{Moves: []config.Move{
+			{Kind: "source", From: "rest.a", To: "rest.x"}, {Kind: "source", From: "rest.x", To: "rest.y"}, {Kind: "pipeline", From: "old", To: "new"},
+		}},
+		pipelines: map[string]*polling{
+			"same": as("same", "rest.y", "visits"), "feed": as("feed", "rest.y", "orders"), "source": as("source", "rest.b", "visits"),
+			"new": as("new", "rest.y", "visits"), "more": as("more", "rest.y", "visits"),
+		},
+	}
+	if got := r.elsewhere(c); !slices.Equal(got, []string{"feed", "new", "source"}) {
+		t.Errorf("told of: %q", got)
+	}
 }
 
 // TestOneOfSeveralPipelinesOfAFeedGoesFirst: the first of the configuration. One that comes to be the first, or is it no more, is

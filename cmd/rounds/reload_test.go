@@ -253,6 +253,49 @@ func TestStateMovesInAReload(t *testing.T) {
 	p.stop()
 }
 
+// TestWhatASourceSavesMovesInAReload: what it saves when it is closed, too. Else that would be left under the old name, which the next start
+// would find occupied. When the moves can't be made, the source goes on under its old name.
+func TestWhatASourceSavesMovesInAReload(t *testing.T) {
+	t.Parallel()
+	limited := []string{`base_url = env("EHR_URL")`, "base_url = env(\"EHR_URL\")\n  limits {\n    per_day = 100000\n  }"}
+	c, dir, p := smallClinic(t, limited...)
+	good := replaced(t, pipelineHCL, append(limited, `start   = "now"`, fromTheBeginning)...)
+	moved := func(from, to string) string { return fmt.Sprintf("moved {\n  from = %s\n  to   = %s\n}\n", from, to) }
+	renamed := replaced(t, good, `"rest" "clinic"`, `"rest" "practice"`, "source.rest.clinic", "source.rest.practice") +
+		moved("source.rest.clinic", "source.rest.practice")
+
+	// What is paused has state of its own.
+	planning := strings.ReplaceAll(good[strings.Index(good, "\ndestination"):strings.Index(good, "\npipeline")], "scheduling", "planning")
+	overwrite(t, dir, "main.hcl", good+planning)
+	command(t, dir, 0, "reload")
+	command(t, dir, 0, "pause", "destination.webhook.planning")
+	overwrite(t, dir, "main.hcl", replaced(t, renamed, `"webhook" "scheduling"`, `"webhook" "planning"`, "webhook.scheduling", "webhook.planning")+
+		moved("destination.webhook.scheduling", "destination.webhook.planning"))
+	_, stderr := command(t, dir, 1, "reload")
+	says(t, stderr, "can't take over the state of webhook.scheduling", "the one before goes on")
+	p.pollsMore(c, 2)
+
+	overwrite(t, dir, "main.hcl", renamed)
+	got := asked[reloaded](t, dir, 0, "reload")
+	if !slices.Equal(got.Started, []string{"source.rest.practice"}) || !slices.Contains(got.Stopped, "source.rest.clinic") {
+		t.Errorf("the reload did %+v", got)
+	}
+	p.pollsMore(c, 2)
+
+	const otherFeed = "a pipeline polls another feed than before"
+	if strings.Contains(p.log.String(), otherFeed) {
+		t.Error("a source of another name is taken for another")
+	}
+	overwrite(t, dir, "main.hcl", replaced(t, renamed, `feed "appointments"`, `feed "visits"`, ".feed.appointments", ".feed.visits"))
+	command(t, dir, 0, "reload")
+	p.logged(otherFeed)
+	p.pollsMore(c, 2)
+	p.stop()
+	again := startRun(t, dir, c.env())
+	again.pollsMore(c, 2)
+	again.stop()
+}
+
 // TestAReloadGoesOnWithoutWhoeverAskedForIt, and a stop does not wait for an adapter that takes its time.
 func TestAReloadIsNoStop(t *testing.T) {
 	t.Parallel()

@@ -27,6 +27,7 @@ import (
 
 	"github.com/rounds-engine/rounds/cmd/internal/receiver"
 	"github.com/rounds-engine/rounds/cmd/internal/sampleehr"
+	"github.com/rounds-engine/rounds/engine/operate"
 )
 
 const webToken = "correct-horse-battery-staple"
@@ -174,11 +175,17 @@ func TestTheWebAddressFollowsReloads(t *testing.T) {
 	}
 	answers(at, webToken, http.StatusOK)
 
-	// An address that can't be had changes nothing.
-	if said := reload(block(taken.Addr().String(), webToken), 1); !strings.Contains(said, taken.Addr().String()+" can't be listened on") {
+	// An address that can't be had changes nothing, and what was asked for its schema ends.
+	const unused = "source \"couchdb\" \"ward\" {\n  base_url = \"https://couch.example\"\n}\n"
+	if said := reload(block(taken.Addr().String(), webToken)+unused, 1); !strings.Contains(said, taken.Addr().String()+" can't be listened on") {
 		t.Errorf("it says: %s", said)
 	}
 	answers(at, webToken, http.StatusOK)
+	for _, a := range asked[[]operate.Adapter](t, dir, 0, "adapter", "list") {
+		if a.Name == "couchdb" {
+			t.Errorf("nothing uses %+v", a)
+		}
+	}
 
 	// Another token at the same address.
 	reload(block("127.0.0.1:0", "another-token-of-enough-length"), 0)

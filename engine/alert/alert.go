@@ -202,9 +202,12 @@ func (l *Loop) compare(now time.Time, is *Now) []change {
 				continue
 			}
 			ref := refOf(r.Name, s.name())
+			was := l.firing[ref]
+			if was != nil && was.kept.Message.Condition != r.Condition {
+				continue // what was told is no longer looked at, and is said to be over before the other can fire
+			}
 			asked[ref] = true
 			m := l.measure(now, r, s)
-			was := l.firing[ref]
 			switch {
 			case m.above && was == nil:
 				changes = append(changes, change{ref: ref, rule: r, message: l.fires(now, r, s, m)})

@@ -204,9 +204,12 @@ func TestWhatIsNoLongerConfiguredIsResolvedWhereItWasTold(t *testing.T) {
 		"rule removed":     func(r *rig) { r.config.Rules = nil },
 		"subject narrowed": func(r *rig) { r.config.Rules[0].Subject = "destination." + oncall },
 		"rule renamed":     func(r *rig) { r.config.Rules[0].Name, r.config.Rules[0].Limit = "renamed", 1e6 },
-		"subject removed":  func(r *rig) { r.is.Destinations = r.is.Destinations[:1] },
-		"limit raised":     func(r *rig) { r.config.Rules[0].Limit = 1e6 },
-		"sent elsewhere":   func(r *rig) { r.config.Rules[0].To, r.config.Rules[0].Limit = other, 1e6 },
+		"other condition": func(r *rig) {
+			r.config.Rules[0].Condition, r.config.Rules[0].Limit, r.config.Rules[0].Over = alert.ErrorsAbove, 0.5, time.Hour
+		},
+		"subject removed": func(r *rig) { r.is.Destinations = r.is.Destinations[:1] },
+		"limit raised":    func(r *rig) { r.config.Rules[0].Limit = 1e6 },
+		"sent elsewhere":  func(r *rig) { r.config.Rules[0].To, r.config.Rules[0].Limit = other, 1e6 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			simulate(t, func(r *rig) {
@@ -328,6 +331,30 @@ func TestNothingIsToldWhileNothingIsKnown(t *testing.T) {
 		}
 		stop()
 	}, waiting)
+}
+
+// TestADestinationThatNothingWaitsForFailsInNothing: one that gets few notifications, or whose outbox was emptied by a person, would else be
+// failing until the next one comes. Where something waits and is not sent, as to a destination that is paused, nothing is known.
+func TestADestinationThatNothingWaitsForFailsInNothing(t *testing.T) {
+	errs := alert.Rule{Name: "errors", Condition: alert.ErrorsAbove, Limit: 0.5, Over: 15 * time.Minute, ResolveAfter: 5 * time.Minute}
+	simulate(t, func(r *rig) {
+		stop := r.start()
+		r.stuck()
+		for range 10 {
+			r.sends.Attempted(&record.SendError{})
+			pass(time.Second)
+		}
+		pass(time.Hour)
+		r.expect(oncall, "errors destination.webhook.other firing")
+		stop()
+		stop = r.start()
+		r.unstuck()
+		pass(14 * time.Minute)
+		r.expect(oncall, "errors destination.webhook.other firing")
+		pass(7 * time.Minute)
+		r.expect(oncall, "errors destination.webhook.other firing", "errors destination.webhook.other resolved")
+		stop()
+	}, errs)
 }
 
 func TestInvariant8ADefectEndsNothing(t *testing.T) {

@@ -92,7 +92,7 @@ func older(now, since, started time.Time, limit float64) measured {
 	return measured{age, min(age, running) > limit, age <= limit}
 }
 
-// share measures how many of the attempts failed.
+// share measures how many of the attempts failed. Where nothing waits for a destination, and there was no attempt in all the time, none fails.
 func (l *Loop) share(now time.Time, r *Rule, s subject) measured {
 	var c *counter
 	if s.pipeline != nil {
@@ -108,7 +108,7 @@ func (l *Loop) share(now time.Time, r *Rule, s subject) measured {
 	before := l.shares[ref].before(now, r.Over, sample{now, attempts, failed})
 	n, bad := attempts-before.all, failed-before.bad
 	if n == 0 {
-		return measured{}
+		return measured{known: s.destination != nil && s.destination.Oldest.IsZero() && now.Sub(before.at) >= r.Over}
 	}
 	share := float64(bad) / float64(n)
 	return measured{share, share > r.Limit && n >= fewest, share <= r.Limit}

@@ -83,10 +83,11 @@ func TestEachConditionFiresOnceAndIsResolvedOnce(t *testing.T) {
 			well:    func(r *rig) { repeat(10, 10*time.Second, func() { r.sends.Attempted(nil) }) },
 			early: func(r *rig) {
 				pass(time.Hour)
+				r.stuck()
 				repeat(4, 10*time.Second, func() { r.sends.Attempted(&record.SendError{}) })
 			},
 			above: func(r *rig) { repeat(5, 10*time.Second, func() { r.sends.Attempted(&record.SendError{}) }) },
-			again: func(r *rig) { pass(20 * time.Minute); r.sends.Attempted(nil); pass(10 * time.Minute) },
+			again: func(r *rig) { pass(20 * time.Minute); r.sends.Attempted(nil); r.unstuck(); pass(10 * time.Minute) },
 			texts: [2]string{
 				"100% of the attempts of destination.webhook.other failed in the last 15m, which is more than 0%",
 				"errors_above of destination.webhook.other is over, after 26m",

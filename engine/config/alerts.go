@@ -65,6 +65,9 @@ func (l *loader) alerts() {
 			l.script(at, script, a.Script, false)
 		} else if at != o.header {
 			l.errorf(at, "Missing script", "The name of the script is empty.")
+		} else if kind, _, to := strings.Cut(a.Destination, "."); to && l.opts.CheckBody != nil && l.opts.CheckBody(kind, []byte("{}")) != "" {
+			l.errorf(o.header, "Missing attribute",
+				`alert %q needs "map": a destination of type %q can't send an alert as it is, and a script makes of it what it can send.`, a.Name, kind)
 		}
 		if ok && len(l.diags) == before {
 			l.config.Alerts = append(l.config.Alerts, a)

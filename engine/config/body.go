@@ -80,10 +80,10 @@ func (l *loader) decodeAttributes(body *hclsyntax.Body, s schema.Schema, o *obje
 		}
 		if a.Type == reference || a.Type == expression {
 			o.attributes[a.Name] = attribute{expr: attr.Expr}
-		} else if value, secret, ok := l.value(a, attr); ok {
-			o.attributes[a.Name] = attribute{attr.Expr, value, secret}
-		} else {
+		} else if value, secret, ok := l.value(a, attr); !ok {
 			o.partial = true
+		} else if value != nil { // null is as if it was not there
+			o.attributes[a.Name] = attribute{attr.Expr, value, secret}
 		}
 	}
 	for _, a := range s.Attributes {

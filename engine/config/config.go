@@ -144,6 +144,8 @@ type Options struct {
 	Destinations map[string]schema.Schema // by type
 	// CheckDestination checks the block of a destination beyond its schema; as Adapters.Validate. May be nil.
 	CheckDestination func(kind string, config []byte) error
+	// CheckBody says what a destination of a type could not send of a notification's body; "" if it can send it. May be nil.
+	CheckBody func(kind string, body []byte) string
 	// CheckScript compiles a mapping, whose imports may not leave dir; an isolated one runs nowhere but in a process of its own. The
 	// error's text says where in the script and is shown; it holds no values. May be nil.
 	CheckScript func(dir, path string, isolated bool) error

@@ -47,19 +47,23 @@ func (p *Pipeline) expressions() []*Expr {
 // constant adds what the expression has from elsewhere, and that is the same for every record: values of names, and what functions
 // read. A path in a record has no value here and adds nothing.
 func (e *Expr) constant(h hash.Hash) {
-	_ = hclsyntax.VisitAll(e.expr, func(node hclsyntax.Node) hcl.Diagnostics { // returns what the visitor returns: nothing
+	var visit hclsyntax.VisitFunc
+	visit = func(node hclsyntax.Node) hcl.Diagnostics {
 		switch n := node.(type) {
 		case *hclsyntax.ScopeTraversalExpr:
 			if _, here := e.constants.Variables[n.Traversal.RootName()]; here {
 				e.add(h, n)
 			}
 		case *hclsyntax.FunctionCallExpr:
-			if len(n.Variables()) == 0 {
+			if outsideNames[n.Name] { // the others look at their arguments only
 				e.add(h, n)
 			}
+		case *translation: // what is in tables is for whoever compares: any mapping may look into any of them
+			_ = hclsyntax.VisitAll(n.key, visit)
 		}
 		return nil
-	})
+	}
+	_ = hclsyntax.VisitAll(e.expr, visit) // returns what the visitor returns: nothing
 }
 
 func (e *Expr) add(h hash.Hash, expr hclsyntax.Expression) {

@@ -86,4 +86,28 @@ func TestAFingerprintIsThatOfWhatThePipelineDoes(t *testing.T) {
 	if of(t, fingerprinted, "other") == first {
 		t.Error("what a function of an expression reads changed, and the fingerprint did not")
 	}
+
+	// A table with a default, or in lookup, takes the place of its key.
+	const before = `table.codes[change.data.code]`
+	withDefault := strings.NewReplacer(`{ values = { a = "1" } }`, "{\n values = { a = \"1\" }\n default = \"none\"\n}")
+	for _, x := range []struct{ name, orderBy, old, new, kind string }{
+		{"a local in the key of a table", `table.codes["${local.site}-${change.data.code}"]`, `"north"`, `"south"`, "k"},
+		{"a local in the key of lookup", `lookup(table.codes, "${local.site}-${change.data.code}", "none")`, `"north"`, `"south"`, "k"},
+		{"a file in the key of a table", `table.codes["${file("kind.txt")}-${change.data.code}"]`, "", "", "other"},
+		{"a file that a local names", `"${file("${local.other}.txt")}-${change.data.code}"`, "", "", "other"},
+	} {
+		text := withDefault.Replace(strings.Replace(fingerprinted, before, x.orderBy, 1))
+		text = strings.Replace(text, `"x"`, `"kind"`, 1)
+		if !strings.Contains(text, x.orderBy) || !strings.Contains(text, x.old) {
+			t.Fatalf("%s: there is nothing to be replaced", x.name)
+		}
+		// The filter has the same in it, and is none of this.
+		text = strings.Replace(text, `change.data.site == local.site && change.data.kind != file("kind.txt")`, "true", 1)
+		if of(t, text, "k") != of(t, text, "k") {
+			t.Errorf("%s: the same is not the same", x.name)
+		}
+		if of(t, text, "k") == of(t, strings.Replace(text, x.old, x.new, 1), x.kind) {
+			t.Errorf("%s: it changed, and the fingerprint did not", x.name)
+		}
+	}
 }

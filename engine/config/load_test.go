@@ -484,7 +484,8 @@ pipeline "p%d" {
 	}
 }
 
-// FuzzLoad promises: no panic, a configuration or an error, never both, and nothing of the environment or of a secret in a diagnostic.
+// FuzzLoad promises: no panic, a configuration or an error, never both, nothing of the environment or of a secret in a diagnostic, and the same
+// at the second reading.
 func FuzzLoad(f *testing.F) {
 	for _, pattern := range []string{"testdata/*/*/*.hcl"} {
 		names, err := filepath.Glob(pattern)
@@ -505,17 +506,29 @@ func FuzzLoad(f *testing.F) {
 	write(f, filepath.Join(dir, "canary"), "CANARY-SECRET")
 	f.Fuzz(func(t *testing.T, src []byte) {
 		write(t, filepath.Join(dir, "main.hcl"), string(src))
-		c, files, diags := config.Load(t.Context(), filepath.Join(dir, "main.hcl"), options(dir))
-		if (c == nil) != diags.HasErrors() {
-			t.Fatalf("config %v with diagnostics %v", c != nil, diags)
+		o := options(dir)
+		o.Parsed = new(config.Parsed)
+		var out [2]bytes.Buffer
+		var loaded [2][]byte
+		for i := range out {
+			c, files, diags := config.Load(t.Context(), filepath.Join(dir, "main.hcl"), o)
+			if (c == nil) != diags.HasErrors() {
+				t.Fatalf("config %v with diagnostics %v", c != nil, diags)
+			}
+			err := config.WriteDiagnostics(&out[i], files, diags, false, 80)
+			if err == nil {
+				loaded[i], err = json.Marshal(c)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
-		var out bytes.Buffer
-		if err := config.WriteDiagnostics(&out, files, diags, false, 80); err != nil {
-			t.Fatal(err)
+		if out[0].String() != out[1].String() || !bytes.Equal(loaded[0], loaded[1]) {
+			t.Errorf("the second reading says\n%s%s\nand the first\n%s%s", out[1].String(), loaded[1], out[0].String(), loaded[0])
 		}
 		for _, value := range append(slices.Collect(maps.Values(environment)), "CANARY-SECRET") {
-			if strings.Contains(out.String(), value) && !bytes.Contains(src, []byte(value)) {
-				t.Errorf("a value is shown:\n%s", out.String())
+			if strings.Contains(out[0].String(), value) && !bytes.Contains(src, []byte(value)) {
+				t.Errorf("a value is shown:\n%s", out[0].String())
 			}
 		}
 	})

@@ -4,6 +4,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -53,19 +54,39 @@ func (l *loader) moves() {
 				to, other.Filename, other.Start.Line)
 		}
 		targets[to] = place.to
-		switch next := needs[to]; {
+		switch {
 		case circular[from]:
-		case next != nil && !circular[to]:
-			l.errorf(place.to, "Chain of moves", "%s is moved on, to %s. Write one move from the first name to the last: to = %s",
-				to, next[0], next[0])
 		case l.blocks[from] != nil:
 			l.errorf(place.from, "Moved but still there",
 				"There is a block %s. What is moved has another name now: rename the block, or remove this one.", from)
+		case needs[to] != nil: // it is moved on
 		case l.blocks[to] == nil && len(l.broken) == 0:
 			kind, id, _ := strings.Cut(to, ".")
 			l.errorf(place.to, "Unknown "+kind, "There is no %s.%s", to, l.meantReference(kind, id))
 		}
 	}
+	if !l.diags.HasErrors() { // each name is moved once, and to a name of its own
+		l.config.Moves = inTurn(l.config.Moves)
+	}
+}
+
+// inTurn puts the moves of what was renamed several times one after another, in the order of the renames: by then its state may be under
+// any of the names.
+func inTurn(moves []Move) []Move {
+	follows := func(m Move) int {
+		return slices.IndexFunc(moves, func(next Move) bool { return next.Kind == m.Kind && next.From == m.To })
+	}
+	var ordered []Move
+	for _, m := range moves {
+		if slices.ContainsFunc(moves, func(before Move) bool { return before.Kind == m.Kind && before.To == m.From }) {
+			continue // it is not the first one
+		}
+		ordered = append(ordered, m)
+		for next := follows(m); next >= 0; next = follows(moves[next]) {
+			ordered = append(ordered, moves[next])
+		}
+	}
+	return ordered
 }
 
 // move reads the two references of a moved block.

@@ -133,10 +133,9 @@ func (l *loader) local(attr *hclsyntax.Attribute, used map[string]cty.Value) cty
 	if !l.checkNames(schema.Attribute{Name: attr.Name}, attr.Expr) {
 		return cty.DynamicVal
 	}
-	l.translate(attr.Expr)
 	ctx := l.eval.NewChild()
 	ctx.Variables = map[string]cty.Value{"local": cty.ObjectVal(used)}
-	v, diags := attr.Expr.Value(ctx)
+	v, diags := l.withTables(attr.Expr).Value(ctx)
 	if l.evaluation(diags, false); diags.HasErrors() {
 		return cty.DynamicVal
 	}

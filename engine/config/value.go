@@ -35,8 +35,7 @@ func (l *loader) value(a schema.Attribute, attr *hclsyntax.Attribute) (value any
 	if a.Sensitive {
 		l.hideUsed(attr.Expr, map[string]bool{})
 	}
-	l.translate(attr.Expr)
-	v, diags := attr.Expr.Value(l.eval)
+	v, diags := l.withTables(attr.Expr).Value(l.eval)
 	if l.evaluation(diags, a.Sensitive); diags.HasErrors() {
 		return nil, false, false
 	}

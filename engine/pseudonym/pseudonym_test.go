@@ -140,6 +140,22 @@ func TestWhatDiffersStaysDifferent(t *testing.T) {
 	}
 }
 
+// TestSmallNumbersThatNameSomebodyAreReplaced: EHRs number what they hold from 1 on, and name it in more ways than patientId.
+func TestSmallNumbersThatNameSomebodyAreReplaced(t *testing.T) {
+	r := fixed("e")
+	id := r.text("id", "4711")
+	for _, member := range []string{"id", "patientId", "patientid", "PATIENTID", "encounterids", "uid", "patient", "subject", "visit", "pk"} {
+		if got := r.numeral(member, "4711"); got != id {
+			t.Errorf("%s: 4711 became %s, and as the record's id %s", member, got, id)
+		}
+	}
+	for _, member := range []string{"weight", "paid", "amount_paid", "visits", "minutes"} {
+		if got := r.numeral(member, "4711"); got != "4711" {
+			t.Errorf("%s: 4711 became %s", member, got)
+		}
+	}
+}
+
 func TestDatesMoveTogether(t *testing.T) {
 	r := fixed("d")
 	if r.days%7 != 0 || r.days < 100 {

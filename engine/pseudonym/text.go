@@ -21,8 +21,9 @@ var (
 	personal = []string{"access", "area", "pass", "pin", "post", "postal", "security", "verification", "zip"}
 	dates    = []string{"at", "birth", "birthday", "created", "date", "day", "dob", "end", "modified", "since", "start", "time", "timestamp", "updated", "version", "when", "year"}
 	years    = []string{"birth", "date", "dob", "year"}
-	numbers  = []string{"account", "fax", "id", "ids", "identifier", "key", "lat", "latitude", "lng", "lon", "longitude", "mobile", "mrn", "no", "npi",
-		"num", "number", "phone", "pin", "postal", "reference", "ssn", "tel", "telephone", "year", "zip"}
+	numbers  = []string{"account", "appointment", "encounter", "fax", "guarantor", "identifier", "key", "lat", "latitude", "lng", "lon", "longitude", "member",
+		"mobile", "mrn", "no", "npi", "num", "number", "patient", "person", "phone", "physician", "pin", "pk", "postal", "practitioner", "provider",
+		"reference", "ssn", "subject", "subscriber", "tel", "telephone", "visit", "year", "zip"} // and what ends with id
 	phones = []string{"cell", "fax", "mobile", "phone", "phones", "tel", "telecom", "telephone"}
 )
 
@@ -184,6 +185,12 @@ func (r *Replacer) phone(text string) string {
 	}, text)
 }
 
+// isID says that a word names somebody or something: id, or patientid, and not paid.
+func isID(word string) bool {
+	word = strings.TrimSuffix(word, "s")
+	return strings.HasSuffix(word, "id") && !strings.HasSuffix(word, "aid")
+}
+
 // numeral is what a number becomes. Small ones stay, as amounts and results are; those that may name or find somebody do not.
 func (r *Replacer) numeral(member, text string) string {
 	w := words(member)
@@ -191,7 +198,7 @@ func (r *Replacer) numeral(member, text string) string {
 	if moved, ok := r.date(member, text); ok {
 		return moved
 	}
-	if isCode(member, text) || len(whole) < 5 && !anyOf(w, numbers) || strings.ContainsAny(text, "eE") && len(text) < 5 {
+	if isCode(member, text) || len(whole) < 5 && !anyOf(w, numbers) && !slices.ContainsFunc(w, isID) || strings.ContainsAny(text, "eE") && len(text) < 5 {
 		return text
 	}
 	return runs.ReplaceAllStringFunc(text, func(run string) string {

@@ -152,7 +152,10 @@ func (s *Site) handle(_ http.ResponseWriter, r *http.Request, _ *session) (view,
 	p := resultsPage{choice: c}
 	for _, d := range list {
 		what, err := s.do(r.Context(), c, d.ID)
-		if errors.Is(err, operate.ErrNotRunning) || r.Context().Err() != nil {
+		if gone := r.Context().Err(); gone != nil {
+			return view{}, gone
+		}
+		if errors.Is(err, operate.ErrNotRunning) {
 			return view{}, err
 		}
 		if err != nil {

@@ -5,6 +5,7 @@ package web_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -317,6 +318,23 @@ func TestMoreDeadLettersThanAtOnceGoOnBehindThoseThatStay(t *testing.T) {
 	holds(t, b.post("/dead/do", url.Values{"action": {"discard"}, "all": {"1"}, "after": {"dead2"}}), "1 discarded")
 	if calls := b.engine.called(); calls[len(calls)-1] != "discard dead3" {
 		t.Errorf("it went on with %v", calls)
+	}
+}
+
+// TestWhoIsGoneIsNoDefect: that nobody is there any more to be told what came of it is nothing for the log.
+func TestWhoIsGoneIsNoDefect(t *testing.T) {
+	var log bytes.Buffer
+	b := open(t, web.Options{Token: token, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	b.post("/login", url.Values{"token": {token}})
+	log.Reset()
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	b.do(posted("/dead/do", url.Values{"action": {"discard"}, "id": {"dead1", "dead2"}}).WithContext(gone))
+	if calls := b.engine.called(); !slices.Contains(calls, "discard dead1") || slices.Contains(calls, "discard dead2") {
+		t.Errorf("what was done: %v", calls)
+	}
+	if log.Len() > 0 {
+		t.Errorf("the log says: %s", log.String())
 	}
 }
 
