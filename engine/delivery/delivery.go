@@ -11,6 +11,7 @@ package delivery
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -169,15 +170,24 @@ func (l *Loop) Run(ctx context.Context) error {
 		}
 		l.health.enter(Attaching)
 		if ctx.Err() != nil {
-			return nil
+			return l.unpaid(owed)
 		}
 		if text := store.Text(err); l.storing.begins(text) {
 			l.log.Warn("the outbox is not to be had; nothing is sent until it is", "error", text)
 		}
 		if !sleep(ctx, backoff(tries, minStore, maxStore)) {
-			return nil
+			return l.unpaid(owed)
 		}
 	}
+}
+
+// unpaid says what is accepted and will come again, nil if there is nothing.
+func (l *Loop) unpaid(owed []store.Done) error {
+	if len(owed) == 0 {
+		return nil
+	}
+	return fmt.Errorf("destination %s: %d accepted notifications could not be acknowledged before the stop; they will be sent again with the "+
+		"same id", l.cfg.Name, len(owed))
 }
 
 // Resume lifts a pause, a back-off, the hold of all held lanes, and the pauses after all attempts so far. It may come before Run.

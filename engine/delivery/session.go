@@ -173,8 +173,7 @@ func (s *session) run(ctx context.Context) error {
 	case ctx.Err() == nil:
 		return end // what a release says after a loss adds nothing
 	case len(s.owed) > 0:
-		return fmt.Errorf("destination %s: %d accepted notifications could not be acknowledged before the stop; they will be sent "+
-			"again with the same id", l.cfg.Name, len(s.owed))
+		return l.unpaid(s.owed)
 	case end == nil && err != nil && !errors.Is(err, store.ErrFenced):
 		return fmt.Errorf("destination %s: release of the outbox: %s", l.cfg.Name, store.Text(err))
 	}

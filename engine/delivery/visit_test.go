@@ -5,6 +5,7 @@ package delivery_test
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -128,6 +129,32 @@ func TestLargeNotificationsAreReadFewAtATime(t *testing.T) {
 		}
 		if n := b.box.count("head"); n > 20*45+15 {
 			t.Errorf("%d looks at 900 notifications", n)
+		}
+	})
+}
+
+// TestAnAcknowledgementThatIsOwedIsReportedAtTheStop, also where the stop comes while there is no outbox to write it to.
+func TestAnAcknowledgementThatIsOwedIsReportedAtTheStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		var attached atomic.Int64
+		b.box.fault = func(op string, after bool) error {
+			if op == "ack" || op == "attach" && !after && attached.Add(1) > 1 {
+				return errDisk
+			}
+			return nil
+		}
+		b.box.add(patient(1), 1)
+		b.start()
+		time.Sleep(time.Second)
+		b.box.lose()
+		time.Sleep(time.Minute)
+		b.cancel()
+		if err := <-b.ended; err == nil || !strings.Contains(err.Error(), "1 accepted notifications could not be acknowledged") {
+			t.Errorf("Run: %v", err)
+		}
+		if n := b.to.sent(); n != 1 {
+			t.Errorf("%d sends", n)
 		}
 	})
 }
