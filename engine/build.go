@@ -169,6 +169,12 @@ func (b *builder) pipelineIn(p config.Pipeline, w *worker.Worker) (pipeline.Conf
 	return c, nil
 }
 
+// names says whether the configuration names a destination.
+func (b *builder) names(destination string) bool {
+	_, named := b.destinations[destination]
+	return named
+}
+
 // rival is the first pipeline of the configuration that polls the same feed; empty when that is this one.
 func (b *builder) rival(p config.Pipeline) string {
 	if first := b.first[[2]string{p.Source, p.Feed}]; first != p.Name {

@@ -173,6 +173,7 @@ func (e *Engine) Retry(ctx context.Context, id string, force bool) (*operate.Ret
 	if err != nil {
 		return nil, err
 	}
+	then := r.builds()
 	d, err := r.state.Admin().DeadLetter(ctx, id)
 	if err != nil {
 		return nil, shown(err)
@@ -192,7 +193,16 @@ func (e *Engine) Retry(ctx context.Context, id string, force bool) (*operate.Ret
 			"cause is gone, read the feed again from before %s (rounds state set %s --start INSTANT), or discard it and wait for the record to change",
 			d.Cause.Code, d.Cause.Text, d.Time.UTC().Format(time.RFC3339), d.Pipeline)
 	}
+	to := entries
+	if to == nil {
+		to = []record.Entry{*d.Entry}
+	}
+	done, err := r.entering(then, to)
+	if err != nil {
+		return nil, err
+	}
 	err = r.state.Admin().Retry(ctx, id, entries, force)
+	done()
 	if errors.Is(err, store.ErrSuperseded) {
 		return nil, refusal(operate.ErrSuperseded, "the record has changed since, and the newer notification would be followed by this older one: "+
 			"discard it, or retry with force")
@@ -297,19 +307,32 @@ func (r *running) mapAgain(ctx context.Context, d *record.DeadLetter) ([]record.
 	return entries, nil
 }
 
-// configures says whether the configuration names a destination.
-func (r *running) configures(destination string) bool {
+// builds is what the configuration is built by.
+func (r *running) builds() *builder {
 	r.engine.mu.RLock()
 	defer r.engine.mu.RUnlock()
-	_, named := r.build.destinations[destination]
-	return named
+	return r.build
+}
+
+// configures says whether the configuration names a destination.
+func (r *running) configures(destination string) bool { return r.builds().names(destination) }
+
+// entering lets entries be put into the outbox: until done, no reload gives a destination another name. It refuses those for one that the
+// configuration of then named, and that of now does not, as what waits for it has another name by now.
+func (r *running) entering(then *builder, entries []record.Entry) (done func(), err error) {
+	r.engine.changing.Lock()
+	for i := range entries {
+		if to := entries[i].Destination; then != nil && then.names(to) && !r.configures(to) {
+			r.engine.changing.Unlock()
+			return nil, refusal(operate.ErrInvalid, "the configuration was read again meanwhile, and no longer names the destination %s: try once more", to)
+		}
+	}
+	return r.engine.changing.Unlock, nil
 }
 
 // trial is a pipeline for mapping only, with all deliver blocks or that of a name.
 func (r *running) trial(name, deliver string) (*pipeline.Pipeline, error) {
-	r.engine.mu.RLock()
-	build := r.build
-	r.engine.mu.RUnlock()
+	build := r.builds()
 	if build == nil {
 		return nil, refusal(operate.ErrInvalid, "a mapping is needed, and no configuration was given")
 	}

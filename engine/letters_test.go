@@ -4,6 +4,7 @@
 package engine
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -126,6 +127,52 @@ func TestInvariant2ARetriedDeletionHasTheIdOfADeletion(t *testing.T) {
 	}
 	if len(ids) != 2 {
 		t.Error("a change and a deletion have the same id")
+	}
+}
+
+// meanwhile is a context that lets something happen when it is looked at for the n-th time.
+type meanwhile struct {
+	context.Context
+	n  int
+	do func()
+}
+
+func (m *meanwhile) Err() error {
+	if m.n--; m.n == 0 {
+		m.do()
+	}
+	return m.Context.Err()
+}
+
+// TestNothingIsPutIntoTheOutboxOfADestinationThatHasGoneMeanwhile: a reload that renames it has moved its outbox, and what comes later under the
+// old name would wait for nobody, and be in the way of any move.
+func TestNothingIsPutIntoTheOutboxOfADestinationThatHasGoneMeanwhile(t *testing.T) {
+	for n := range 8 {
+		e := buried(t, config.Pipeline{}, sdk.Change{Ref: sdk.Ref{Kind: "visit", ID: "1"}, Version: "v", Op: sdk.Updated, Data: []byte(`{}`)},
+			record.Cause{Stage: record.StageMap, Code: "script"})
+		r := e.running
+		renamed := false
+		_, err := e.Retry(&meanwhile{t.Context(), n + 1, func() {
+			if !e.changing.TryLock() { // a reload waits
+				return
+			}
+			defer e.changing.Unlock()
+			cfg := *r.build.cfg
+			cfg.Destinations = []config.Destination{{Type: "webhook", Name: "renamed"}}
+			e.mu.Lock()
+			r.build, renamed = newBuilder(&cfg, e.o.Logger), true
+			e.mu.Unlock()
+		}}, "dead", false)
+		waiting, pending := r.state.Admin().Pending(t.Context())
+		if pending != nil {
+			t.Fatal(pending)
+		}
+		if renamed && (err == nil || len(waiting) > 0) {
+			t.Errorf("renamed at look %d: %v, and there wait %v", n+1, err, waiting)
+		}
+		if !renamed && (err != nil || len(waiting) != 1) {
+			t.Errorf("not renamed at look %d: %v, and there wait %v", n+1, err, waiting)
+		}
 	}
 }
 

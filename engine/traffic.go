@@ -156,7 +156,7 @@ func (e *Engine) Replay(ctx context.Context, o operate.Replay) (*operate.Replaye
 	if err != nil {
 		return nil, err
 	}
-	out := &operate.Replayed{}
+	out, then := &operate.Replayed{}, r.builds()
 	err = r.delivered(ctx, filter, func(page []store.Delivered) error {
 		var all []store.Again
 		for i := range page {
@@ -182,7 +182,7 @@ func (e *Engine) Replay(ctx context.Context, o operate.Replay) (*operate.Replaye
 			out.Notifications += len(all)
 			return nil
 		}
-		return r.replay(ctx, all, out)
+		return r.replay(ctx, then, all, out)
 	})
 	if !o.DryRun && (err == nil || out.Notifications > 0) {
 		e.o.Logger.Info("a person replayed delivered notifications", "notifications", out.Notifications, "left_out", out.Superseded,
@@ -223,7 +223,7 @@ func (r *running) superseded(ctx context.Context, e *store.Delivered, f store.Fi
 }
 
 // replay puts entries into the outbox, as many at a time as the store takes.
-func (r *running) replay(ctx context.Context, all []store.Again, out *operate.Replayed) error {
+func (r *running) replay(ctx context.Context, then *builder, all []store.Again, out *operate.Replayed) error {
 	limits := r.state.Limits()
 	for len(all) > 0 {
 		n, size := 0, 0
@@ -231,7 +231,16 @@ func (r *running) replay(ctx context.Context, all []store.Again, out *operate.Re
 			size += store.EntrySize(&all[n].Entry)
 			n++
 		}
+		entries := make([]record.Entry, n)
+		for i := range entries {
+			entries[i] = all[i].Entry
+		}
+		done, err := r.entering(then, entries)
+		if err != nil {
+			return refusal(operate.ErrInvalid, "%d notifications were put into the outbox, then: %v", out.Notifications, err)
+		}
 		superseded, err := r.state.Admin().Replay(ctx, all[:n])
+		done()
 		if err != nil {
 			return refusal(nil, "%d notifications were put into the outbox, then it failed: %s. Replay the same once more: "+
 				"of a record that changed, the newest may be among those that are missing", out.Notifications, store.Text(err))

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rounds-engine/rounds/engine/config"
 	"github.com/rounds-engine/rounds/engine/operate"
 	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/engine/store"
@@ -31,9 +32,9 @@ func stateOnly(t *testing.T) (*Engine, *running) {
 	return e, e.running
 }
 
-// TestInvariant4AReplayEndsWithTheNewestGeneration: what was delivered after a newer generation, as by force, is superseded by that,
-// although both are replayed.
-func TestInvariant4AReplayEndsWithTheNewestGeneration(t *testing.T) {
+// delivered is a state in which these generations of a record, of which there are two, were delivered to webhook.out, in this order.
+func delivered(t *testing.T, generations ...uint64) (*Engine, *running) {
+	t.Helper()
 	e, r := stateOnly(t)
 	feed, err := r.state.Claim(t.Context(), "visits")
 	if err != nil {
@@ -45,7 +46,7 @@ func TestInvariant4AReplayEndsWithTheNewestGeneration(t *testing.T) {
 	}
 	ref := sdk.Ref{Kind: "visit", ID: "1"}
 	at := time.Now().Add(-time.Minute)
-	for i, generation := range []uint64{1, 2, 1} {
+	for i, generation := range generations {
 		err := feed.Commit(t.Context(), store.Batch{
 			Base: uint64(i), Rows: []store.Row{{Ref: ref, Generation: 2}},
 			Entries: []record.Entry{{
@@ -68,6 +69,13 @@ func TestInvariant4AReplayEndsWithTheNewestGeneration(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	return e, r
+}
+
+// TestInvariant4AReplayEndsWithTheNewestGeneration: what was delivered after a newer generation, as by force, is superseded by that,
+// although both are replayed.
+func TestInvariant4AReplayEndsWithTheNewestGeneration(t *testing.T) {
+	e, r := delivered(t, 1, 2, 1)
 	waiting := func() (ids []string) {
 		all, _, err := r.state.Admin().Waiting(t.Context(), store.Filter{}, nil, 10)
 		if err != nil {
@@ -158,5 +166,33 @@ func TestAReplayTakesNothingTwice(t *testing.T) {
 	<-ended
 	if err != nil || *done != (operate.Replayed{Notifications: all}) {
 		t.Errorf("replayed %+v, %v; %d were delivered", done, err, all)
+	}
+}
+
+// TestNothingIsReplayedToADestinationThatHasGoneMeanwhile, as nothing is retried.
+func TestNothingIsReplayedToADestinationThatHasGoneMeanwhile(t *testing.T) {
+	for n := range 8 {
+		e, r := delivered(t, 2)
+		named := func(name string) {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			r.build = newBuilder(&config.Config{Destinations: []config.Destination{{Type: "webhook", Name: name}}}, e.o.Logger)
+		}
+		named("out")
+		renamed := false
+		_, err := e.Replay(&meanwhile{t.Context(), n + 1, func() {
+			if e.changing.TryLock() {
+				defer e.changing.Unlock()
+				named("renamed")
+				renamed = true
+			}
+		}}, operate.Replay{})
+		waiting, pending := r.state.Admin().Pending(t.Context())
+		if pending != nil {
+			t.Fatal(pending)
+		}
+		if (err != nil) != renamed || (len(waiting) == 0) != renamed {
+			t.Errorf("renamed at look %d: %t, %v, and there wait %v", n+1, renamed, err, waiting)
+		}
 	}
 }
