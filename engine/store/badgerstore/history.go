@@ -70,6 +70,9 @@ func (t *tx) keep(a *accepted) {
 	if a.key == nil || t.s.forMore(t.room) != nil { // what waits has to leave also where nothing more can be kept
 		return
 	}
+	if bytes.Compare(a.key, t.s.oldest) < 0 { // the clock was set back; should the transaction fail, trim begins there for nothing
+		t.s.oldest = a.key
+	}
 	t.set(a.key, a.value)
 	t.set(a.byRef, nil)
 	t.history[a.o.destination] += doneSize(len(a.value))
@@ -252,10 +255,20 @@ func (m *matcher) matches(pipeline, destination uint32, at time.Time, e *record.
 // trim drops delivered ones whose time is over, and the oldest when there are more than KeepBytes.
 func (s *Store) trim(ctx context.Context) error {
 	for more := true; more; {
-		err := s.do(ctx, &request{size: trimAtATime * 128, apply: func(t *tx) (err error) {
-			more, err = t.trim(time.Now())
-			return err
-		}})
+		var from, to []byte
+		err := s.do(ctx, &request{
+			size: trimAtATime * 128,
+			apply: func(t *tx) (err error) {
+				from = s.oldest
+				to, more, err = t.trim(time.Now())
+				return err
+			},
+			after: func() {
+				if bytes.Equal(from, s.oldest) { // nothing older came meanwhile
+					s.oldest = to
+				}
+			},
+		})
 		if err != nil {
 			return err
 		}
@@ -263,8 +276,9 @@ func (s *Store) trim(ctx context.Context) error {
 	return nil
 }
 
-// trim drops some, and says whether there may be more to drop.
-func (t *tx) trim(now time.Time) (more bool, err error) {
+// trim drops some, and says from where on there are others then, and whether there may be more to drop. It looks from Store.oldest on: what
+// was dropped before is in the way of an iterator until Badger compacts it.
+func (t *tx) trim(now time.Time) (oldest []byte, more bool, err error) {
 	size := int64(0)
 	for _, n := range t.s.history {
 		size += n
@@ -272,10 +286,12 @@ func (t *tx) trim(now time.Time) (more bool, err error) {
 	it := t.txn.NewIterator(badger.IteratorOptions{Prefix: []byte{doneKey}})
 	defer it.Close()
 	var keys [][]byte
-	for it.Rewind(); it.Valid() && len(keys) < 2*trimAtATime; it.Next() {
+	oldest = t.s.oldest
+	for it.Seek(oldest); it.Valid() && len(keys) < 2*trimAtATime; it.Next() {
+		oldest = it.Item().KeyCopy(nil)
 		var head doneHead
 		if err := readHead(t.txn, it.Item(), head.decode); err != nil {
-			return false, err
+			return nil, false, err
 		}
 		over := now.After(head.until) || t.s.opt.Keep > 0 && now.Sub(head.at) > t.s.opt.Keep
 		if !over && size <= t.s.opt.KeepBytes {
@@ -283,17 +299,16 @@ func (t *tx) trim(now time.Time) (more bool, err error) {
 		}
 		n, err := valueSize(it.Item())
 		if err != nil {
-			return false, err
+			return nil, false, err
 		}
 		size -= doneSize(n)
 		t.history[head.destination] -= doneSize(n)
-		key := it.Item().KeyCopy(nil)
-		keys = append(keys, key, append(prefixDoneRef(head.pipeline, head.entry.Ref), key[1:]...))
+		keys = append(keys, oldest, append(prefixDoneRef(head.pipeline, head.entry.Ref), oldest[1:]...))
 	}
 	for _, key := range keys {
 		t.delete(key)
 	}
-	return len(keys) == 2*trimAtATime, nil
+	return oldest, len(keys) == 2*trimAtATime, nil
 }
 
 // valueSize is the length of a value, with its parts.

@@ -193,3 +193,27 @@ func TestAPageHoldsNoMoreThanACommit(t *testing.T) {
 		})
 	}
 }
+
+// What is older than what was looked at before, as after the clock was set back, goes when its time is over too.
+func TestHistoryEndsWithItsTimeWhereTheClockWasSetBack(t *testing.T) {
+	s := open(t, t.TempDir(), badgerstore.Options{Keep: 3 * time.Hour})
+	f, o := claim(t, s), attach(t, s)
+	for i, step := range []struct {
+		ago  time.Duration
+		want string
+	}{
+		{4 * time.Hour, "[]"}, {2 * time.Hour, "[2h0m0s]"}, {time.Hour, "[2h0m0s 1h0m0s]"}, {5 * time.Hour, "[2h0m0s 1h0m0s]"},
+		{3*time.Hour - time.Minute, "[2h59m0s 2h0m0s 1h0m0s]"}, {6 * time.Hour, "[2h59m0s 2h0m0s 1h0m0s]"},
+	} {
+		must(t, f.Commit(t.Context(), batchOf(f, i, 1, 1, true)))
+		must(t, o.Ack(t.Context(), store.Done{EntryID: oldest(t, o, 1)[0], At: time.Now().Add(-step.ago), Code: step.ago.String()}))
+		must(t, badgerstore.Trim(s))
+		got := []string{}
+		for _, d := range delivered(t, s, store.Filter{}) {
+			got = append(got, d.Code)
+		}
+		if fmt.Sprint(got) != step.want {
+			t.Errorf("after one of %v ago there are %v, want %v", step.ago, got, step.want)
+		}
+	}
+}

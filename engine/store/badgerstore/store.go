@@ -120,6 +120,7 @@ type Store struct {
 	// Only the committer uses these.
 	last   uint64        // number given last
 	named  string        // log whose name is known to be on disk
+	oldest []byte        // key before which no delivered entry stands; nil: the first key
 	failed error         // a write or a sync failed: what is on disk is not known, so nothing more is written
 	dead   chan struct{} // closed then
 
