@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The Rounds authors
 # SPDX-License-Identifier: Apache-2.0
 
-.PHONY: build demo test lint fmt proto bench fuzz crash simulate release-snapshot reproducible ci
+.PHONY: build demo test lint fmt proto bench fuzz crash simulate soak release-snapshot reproducible ci
 
 build: ## the binary, ./rounds
 	go build -o rounds ./cmd/rounds
@@ -33,6 +33,9 @@ crash: ## real processes, killed 300 times
 
 simulate: ## an engine in memory and fake time, with a mishap at each write, for half an hour
 	ROUNDS_LONG=30 go test -v -count=1 -timeout 1h -run AtEveryWritePoint ./engine/pipeline
+
+soak: ## ten million changes in a month of fake time, which takes an hour; figures in docs/soak.csv and docs/soak.svg
+	ROUNDS_SOAK=10000000 go test -v -count=1 -timeout 3h -run NothingGrows ./engine
 
 release-snapshot: ## what a release would be, in ./dist
 	.ci/release release --snapshot --clean
