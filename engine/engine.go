@@ -145,6 +145,9 @@ func (e *Engine) Run(ctx context.Context, cfg *config.Config, read func(context.
 		defer func() { err = errors.Join(err, admin.Close()) }()
 	}
 	if err := e.begin(ctx, r, cfg); err != nil {
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			err = nil // it was stopped while it began, which is no failure
+		}
 		return errors.Join(err, r.end())
 	}
 	e.o.Logger.Info("running", "pipelines", len(cfg.Pipelines), "sources", len(cfg.Sources), "destinations", len(cfg.Destinations))

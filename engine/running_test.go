@@ -135,6 +135,19 @@ func TestAPipelineThatPollsAnotherFeedIsToldOf(t *testing.T) {
 	}
 }
 
+// TestAStopWhileAnEngineBeginsIsAStop, and no failure.
+func TestAStopWhileAnEngineBeginsIsAStop(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	e := New(Options{StateDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	if err := e.Run(ctx, &config.Config{}, nil); err != nil {
+		t.Error(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestOneOfSeveralPipelinesOfAFeedGoesFirst: the first of the configuration. One that comes to be the first, or is it no more, is
 // another one than before and is started anew.
 func TestOneOfSeveralPipelinesOfAFeedGoesFirst(t *testing.T) {

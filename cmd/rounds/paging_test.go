@@ -135,6 +135,7 @@ func must[T any](v T, ok bool) T {
 
 // TestAPageOf20000RecordsArrivesOnceEach: an EHR without paging answers everything at once.
 func TestAPageOf20000RecordsArrivesOnceEach(t *testing.T) {
+	withoutRace(t)
 	t.Parallel()
 	const appointments, patients = 20_000, 4_000
 	c := newClinic(t, sampleehr.Options{Seed: 5, Load: sampleehr.Load{Appointments: appointments, Patients: patients}}, receiver.Options{})
