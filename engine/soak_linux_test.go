@@ -142,7 +142,7 @@ func (s *soak) begin() {
 	if diags.HasErrors() {
 		s.Fatal(diags)
 	}
-	e := New(Options{StateDir: filepath.Join(dir, "state"), Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Grace: time.Second})
+	e := New(Options{StateDir: filepath.Join(dir, "state"), Logger: slog.New(slog.DiscardHandler), Grace: time.Second})
 	var err error
 	s.state, err = badgerstore.Open(e.o.StateDir, badgerstore.Options{Logger: e.o.Logger, Keep: cfg.History.Keep, KeepBytes: cfg.History.Bytes})
 	s.must(err)
