@@ -33,7 +33,8 @@ func (is sample) write(w io.Writer) {
 		is.goroutines, is.descriptors, is.cpu.Seconds())
 }
 
-// judge holds the last day against one in the middle of those after the outage: nothing grows. That day's state may be larger, by its rows.
+// judge holds the last day against one in the middle of those after the outage: nothing grows. The state does, by its rows, of which each table
+// is an open file.
 func (s *soak) judge() {
 	day := func(n int) []sample { return s.samples[24*n : 24*n+24] }
 	middle, last := day((3+s.days-1)/2), day(s.days-1)
@@ -51,7 +52,7 @@ func (s *soak) judge() {
 	}{
 		{"bytes of memory", func(is sample) int64 { return is.heap }, 15, 0},
 		{"goroutines", func(is sample) int64 { return int64(is.goroutines) }, 0, 2},
-		{"descriptors", func(is sample) int64 { return int64(is.descriptors) }, 15, 6},
+		{"descriptors", func(is sample) int64 { return int64(is.descriptors) }, 30, 6},
 		{"waiting notifications", func(is sample) int64 { return int64(is.waiting) }, 50, 50},
 	} {
 		before, now := most(middle, x.value), most(last, x.value)
@@ -140,10 +141,11 @@ type line struct {
 func drawSoak(all []sample) []byte {
 	const left, width, height, gap = 60.0, 660.0, 90.0, 42.0
 	mib := func(n int64) float64 { return float64(n) / (1 << 20) }
-	cost := map[int]float64{} // by hour
+	cost := map[int]float64{} // by hour; that of the hour before in one in which next to nothing happens
 	done := 0
 	for _, is := range all {
-		if now := is.changes + is.delivered; now > done {
+		cost[is.hour] = cost[is.hour-1]
+		if now := is.changes + is.delivered; now > done+1000 {
 			cost[is.hour], done = is.cpu.Seconds()*2e6/float64(now-done), now
 		}
 	}
