@@ -108,10 +108,10 @@ func (p *program) Send(ctx context.Context, n delivery.Notification) error {
 		Env: append(slices.Clip(p.environment), "ROUNDS_NOTIFICATION_ID="+n.ID, "ROUNDS_PIPELINE="+n.Pipeline, "ROUNDS_DELIVER="+n.Deliver,
 			"ROUNDS_ATTEMPT="+strconv.Itoa(n.Attempt)),
 	}
-	stdin, err := cmd.StdinPipe()
 	// Linux takes the end of the thread that started a program for that of the engine: so this one stays until the program's end.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	stdin, err := cmd.StdinPipe()
 	if err == nil {
 		err = cmd.Start()
 	}
