@@ -7,6 +7,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -125,6 +127,20 @@ destination "file" "beside" {
 	}
 }
 
+// stands stops a process by a signal, and waits until all its threads have stopped: until then it may still send.
+func (p *process) stands() {
+	p.t.Helper()
+	p.signal(syscall.SIGSTOP)
+	eventually(p.t, 20*time.Second, "the process has stopped", func() bool {
+		threads, err := filepath.Glob("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/task/*/stat")
+		return err == nil && len(threads) > 0 && !slices.ContainsFunc(threads, func(file string) bool {
+			stat, _ := os.ReadFile(file)
+			_, after, _ := strings.Cut(string(stat), ") ")
+			return !strings.HasPrefix(after, "T")
+		})
+	})
+}
+
 // TestAnEngineThatStoodStillGoesOn: it is stopped by a signal for longer than a delivery, a poll and an answer of its adapter may take, as
 // happens to a machine that is suspended.
 func TestAnEngineThatStoodStillGoesOn(t *testing.T) {
@@ -135,7 +151,7 @@ func TestAnEngineThatStoodStillGoesOn(t *testing.T) {
 	overwrite(t, dir, "main.hcl", hcl)
 	p := startRun(t, dir, env)
 	p.eventually(20*time.Second, "a delivery of each patient is on its way", func() bool { return g.waiting.Load() == 8 })
-	p.signal(syscall.SIGSTOP)
+	p.stands()
 	close(g.opened)
 	stood := time.Now()
 	eventually(t, 20*time.Second, "what was on its way arrived", func() bool { return c.Accepted() == 8 })
