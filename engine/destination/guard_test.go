@@ -71,7 +71,7 @@ func TestTheAddressThatIsDialledDecides(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := c.open().(*webhook)
 			defer w.Close()
-			w.transport.DialContext = dial
+			w.transport.(*direct).dial = dial
 			err := w.Send(t.Context(), delivery.Notification{ID: "n", Body: []byte("{}")})
 			var e *record.SendError
 			if !errors.As(err, &e) || e.Verdict != record.Pause || e.Code != "private_address" || !strings.Contains(e.Text, "allow_private = true") {
@@ -105,7 +105,7 @@ func TestTheGuardDoesNotGoByAProxy(t *testing.T) {
 		}
 		w := c.open().(*webhook)
 		defer w.Close()
-		w.transport.Proxy = guardedProxy(all, http.ProxyURL(address))
+		w.transport = c.proxied(http.ProxyURL(address))
 		err := w.Send(t.Context(), delivery.Notification{ID: "n", Body: []byte("{}")})
 		var e *record.SendError
 		if all && (err != nil || calls.Load() != 1) {

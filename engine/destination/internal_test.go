@@ -299,7 +299,7 @@ func (p *pieces) Read(buf []byte) (int, error) {
 }
 
 // A connection on which nothing is sent is closed: by and by, when the receiver closes it, and when it says what nobody asked.
-func TestMLLPLetsGoOfConnectionsThatRest(t *testing.T) {
+func TestConnectionsThatRestAreLetGo(t *testing.T) {
 	for name, c := range map[string]struct {
 		rest time.Duration
 		do   func(net.Conn)
@@ -328,19 +328,19 @@ func TestMLLPLetsGoOfConnectionsThatRest(t *testing.T) {
 				c.do(conn)
 				io.Copy(io.Discard, in)
 			}()
-			m := &mllp{address: l.Addr().String(), rest: c.rest}
+			m := &mllp{address: l.Addr().String(), resting: resting{time: c.rest}}
 			defer m.Close()
 			conn, err := m.take(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
-			m.give(conn)
+			m.resting.give(conn.conn)
 			if _, err := conn.Write([]byte("x\r")); err != nil {
 				t.Fatal(err)
 			}
 			<-ended // as the other side has closed it
 			<-conn.watching
-			if len(m.idle) > 0 {
+			if len(m.resting.conns) > 0 {
 				t.Error("it is kept")
 			}
 		})

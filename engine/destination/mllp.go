@@ -13,8 +13,6 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/rounds-engine/rounds/engine/delivery"
 	"github.com/rounds-engine/rounds/engine/record"
@@ -35,10 +33,8 @@ const (
 )
 
 const (
-	mllpDialTime = 10 * time.Second
-	mllpIdleTime = 50 * time.Second // below the minute after which firewalls and receivers begin to drop what is idle
-	maxAck       = 64 << 10         // bytes of one acknowledgement
-	maxAcks      = 1 << 20          // bytes that are read to find the one that is waited for
+	maxAck  = 64 << 10 // bytes of one acknowledgement
+	maxAcks = 1 << 20  // bytes that are read to find the one that is waited for
 )
 
 func (c *mllpConfig) check() (err error) {
@@ -59,28 +55,20 @@ func (c *mllpConfig) check() (err error) {
 }
 
 func (c *mllpConfig) open() Destination {
-	return &mllp{address: c.Address, secure: c.secure, rest: mllpIdleTime}
+	return &mllp{address: c.Address, secure: c.secure, resting: resting{time: restTime}}
 }
 
-// mllp speaks the Minimal Lower Layer Protocol. On a connection one message is on its way; so there are as many connections as
-// notifications in flight. They are kept for the next and closed when they rest.
+// mllp speaks the Minimal Lower Layer Protocol.
 type mllp struct {
 	address string
 	secure  *tls.Config
-	rest    time.Duration // how long a connection is kept that nothing is sent on
-
-	mu     sync.Mutex
-	idle   []*mllpConn // the one that rests the shortest is last
-	closed bool
+	resting resting
 }
 
-// mllpConn is a connection on which nothing is waited for, or which one Send has.
+// mllpConn is a connection that one Send has.
 type mllpConn struct {
-	net.Conn
-	in       *bufio.Reader
-	watching chan struct{} // closed when the watch on an idle connection has ended
-	lost     bool          // what the watch saw; read after watching
-	foreign  bool          // an acknowledgement of another message came
+	*conn
+	foreign bool // an acknowledgement of another message came
 }
 
 // Send makes one attempt. The answer that counts is the acknowledgement whose MSA-2 is the message's MSH-10: some receivers repeat
@@ -94,13 +82,13 @@ func (m *mllp) Send(ctx context.Context, n delivery.Notification) error {
 	if err != nil {
 		return m.broken(ctx, err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	stop := conn.cut(ctx)
 	control := controlID(n.ID)
 	answer, data, err := conn.exchange(message.frame(control), control)
 	if !stop() || err != nil || conn.foreign || answer.control == "" {
 		_ = conn.Close() // what else comes on it is not to be told from the answer to the next message
 	} else {
-		m.give(conn)
+		m.resting.give(conn.conn)
 	}
 	if err != nil {
 		return m.broken(ctx, err)
@@ -211,92 +199,29 @@ func notMLLP(text string) error { return &record.SendError{Code: "mllp", Text: t
 
 // take gives a connection that rests, or a new one.
 func (m *mllp) take(ctx context.Context) (*mllpConn, error) {
-	for {
-		m.mu.Lock()
-		var c *mllpConn
-		if n := len(m.idle); n > 0 {
-			c, m.idle = m.idle[n-1], m.idle[:n-1]
-		}
-		m.mu.Unlock()
-		if c == nil {
-			return m.dial(ctx)
-		}
-		if c.wake() {
-			return c, nil
-		}
-		_ = c.Close()
+	if c := m.resting.take(); c != nil {
+		return &mllpConn{conn: c}, nil
 	}
+	return m.dial(ctx)
 }
 
 func (m *mllp) dial(ctx context.Context) (*mllpConn, error) {
-	within, cancel := context.WithTimeout(ctx, mllpDialTime)
+	within, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(within, "tcp", m.address)
+	c, err := (&net.Dialer{}).DialContext(within, "tcp", m.address)
 	if err != nil {
 		return nil, err
 	}
 	if m.secure != nil {
-		secure := tls.Client(conn, m.secure)
-		if err := secure.HandshakeContext(within); err != nil {
-			_ = conn.Close()
+		if c, err = secured(within, c, m.secure); err != nil {
 			return nil, err
 		}
-		conn = secure
 	}
-	return &mllpConn{Conn: conn, in: bufio.NewReader(conn)}, nil
-}
-
-// give lets a connection rest until the next message.
-func (m *mllp) give(c *mllpConn) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closed {
-		_ = c.Close()
-		return
-	}
-	m.idle = append(m.idle, c)
-	c.watch(m.rest, func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		for i, other := range m.idle {
-			if other == c {
-				m.idle = append(m.idle[:i], m.idle[i+1:]...)
-				_ = c.Close()
-				return
-			}
-		}
-	})
-}
-
-// watch waits on an idle connection for what must not come, its end or a byte, or for the end of its time, and calls drop. That one
-// finds nothing to drop when the connection was taken and woken.
-func (c *mllpConn) watch(rest time.Duration, drop func()) {
-	c.watching = make(chan struct{})
-	_ = c.SetReadDeadline(time.Now().Add(rest)) // the read would fail too
-	go func() {
-		_, err := c.in.Peek(1)
-		var timeout net.Error
-		c.lost = !errors.As(err, &timeout) || !timeout.Timeout()
-		drop()
-		close(c.watching)
-	}()
-}
-
-// wake ends the watch and reports whether the connection is good.
-func (c *mllpConn) wake() bool {
-	_ = c.SetReadDeadline(time.Unix(1, 0))
-	<-c.watching
-	return !c.lost && c.SetDeadline(time.Time{}) == nil
+	return &mllpConn{conn: newConn(c)}, nil
 }
 
 // Close implements Destination.
 func (m *mllp) Close() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.closed = true
-	for _, c := range m.idle {
-		_ = c.Close()
-	}
-	m.idle = nil
+	m.resting.close()
 	return nil
 }

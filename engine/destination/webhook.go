@@ -4,15 +4,16 @@
 package destination
 
 import (
+	"cmp"
 	"crypto/tls"
 	"encoding/base64"
+	"net"
 	"net/http"
 	"net/textproto"
 	"net/url"
 	"runtime/debug"
 	"slices"
 	"strings"
-	"time"
 )
 
 type webhookConfig struct {
@@ -188,21 +189,44 @@ func (c *webhookConfig) open() Destination {
 	if c.Challenge != "" {
 		w.challenge = newChallenge(c.Challenge, c.VerificationToken)
 	}
+	w.transport = c.transport()
+	return w
+}
+
+// transport leads to the receiver, by a proxy where the environment names one for it.
+func (c *webhookConfig) transport() http.RoundTripper {
+	special := strings.ContainsFunc(c.target.Host, func(r rune) bool { return r > '~' || r == '%' }) // written otherwise on the wire
+	if proxy, err := http.ProxyFromEnvironment(&http.Request{URL: c.target}); special || proxy != nil || err != nil {
+		return c.proxied(http.ProxyFromEnvironment)
+	}
+	d := &direct{dial: guardedDial(c.AllowPrivate), resting: resting{time: restTime}}
+	port := c.target.Port()
+	if c.target.Scheme == "https" {
+		port = cmp.Or(port, "443")
+		d.secure = c.secure.Clone()
+		d.secure.ServerName = cmp.Or(d.secure.ServerName, c.target.Hostname())
+		d.secure.NextProtos = []string{"http/1.1"}
+	}
+	d.address = net.JoinHostPort(c.target.Hostname(), cmp.Or(port, "80"))
+	return d
+}
+
+// proxied is a transport that goes by the proxy that is named, and that knows names in other scripts.
+func (c *webhookConfig) proxied(proxy func(*http.Request) (*url.URL, error)) http.RoundTripper {
 	var http1 http.Protocols
 	http1.SetHTTP1(true)
-	w.transport = &http.Transport{
-		Proxy:               guardedProxy(c.AllowPrivate, http.ProxyFromEnvironment),
+	return &http.Transport{
+		Proxy:               guardedProxy(c.AllowPrivate, proxy),
 		DialContext:         guardedDial(c.AllowPrivate),
 		TLSClientConfig:     c.secure,
-		TLSHandshakeTimeout: 10 * time.Second,
+		TLSHandshakeTimeout: connectTime,
 		// One connection per lane in flight, kept: the loop bounds their number.
 		MaxIdleConnsPerHost:    1 << 10,
-		IdleConnTimeout:        50 * time.Second,
+		IdleConnTimeout:        restTime,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: maxHeaders,
 		Protocols:              &http1,
 	}
-	return w
 }
 
 // version is that of the running program.

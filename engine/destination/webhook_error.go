@@ -83,7 +83,7 @@ func networkError(err error) *record.SendError {
 		e.Text = "no connection to the receiver in time"
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		e.Text = "no connection can be opened here: the limit on open files is reached, raise it (ulimit -n, LimitNOFILE=)"
-	case strings.Contains(err.Error(), "transport connection broken"): // its type is not exported, and its text quotes the answer
+	case errors.Is(err, errNotHTTP), strings.Contains(err.Error(), "transport connection broken"): // of net/http: its type is not exported, and its text quotes the answer
 		e.Text = fmt.Sprintf("no usable answer from the receiver: it is not HTTP/1.1, or its headers are longer than %d KiB", maxHeaders>>10)
 	default:
 		e.Text = fmt.Sprintf("no answer from the receiver (%T)", err)

@@ -29,13 +29,13 @@ const (
 	tidyTime   = time.Second // how long that may take
 )
 
-// webhook POSTs. It uses the transport without a client, which would follow redirects.
+// webhook POSTs. It uses a transport without a client, which would follow redirects.
 type webhook struct {
 	url       *url.URL
 	keys      [][]byte
 	header    http.Header // of every request
 	challenge *challenge  // nil: the receiver is not asked for one
-	transport *http.Transport
+	transport http.RoundTripper
 }
 
 // Send makes one attempt. A status of 2xx is the receiver's word that it took the notification over, even if it was given
@@ -131,6 +131,11 @@ func (w *webhook) sign(header http.Header, n delivery.Notification, now time.Tim
 }
 
 func (w *webhook) Close() error {
-	w.transport.CloseIdleConnections()
+	switch t := w.transport.(type) {
+	case *direct:
+		t.resting.close()
+	case *http.Transport:
+		t.CloseIdleConnections()
+	}
 	return nil
 }
