@@ -40,6 +40,9 @@ func (Unmetered) DeadLetter(string)                                 {}
 //
 // Invariant 6: attributes are names of the configuration and numbers, and of a failure there is what the log would say.
 func (l *Loop) span(ctx context.Context, e *record.Entry, attempt int) (context.Context, trace.Span) {
+	if e.Trace == "" {
+		return ctx, trace.SpanFromContext(context.Background())
+	}
 	return l.within(record.InTrace(ctx, e.Trace), "deliver", trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
 		attribute.String("rounds.destination", l.cfg.Name), attribute.String("rounds.pipeline", e.Pipeline),
 		attribute.String("rounds.deliver", e.Deliver), attribute.Int("rounds.attempt", attempt)))

@@ -290,6 +290,7 @@ func joinKeys(keys map[string]string) string {
 // one. All that belongs to one change is in one commit.
 func (w *window) commitItems(ctx context.Context, batch []*item, position *store.Position) error {
 	var b store.Batch
+	size := 0 // of b at most: of two rows of a record it holds one
 	rowOf := map[sdk.Ref]int{}
 	for _, it := range batch {
 		if it.waits != nil {
@@ -302,13 +303,15 @@ func (w *window) commitItems(ctx context.Context, batch []*item, position *store
 		if w.tooLarge(part) {
 			part = w.oversized(it, part)
 		}
-		if len(b.Rows) > 0 && (b.Items()+part.Items() > w.Limits.Items/2 || b.Size()+part.Size() > w.Limits.Bytes/2) {
+		more := part.Size()
+		if len(b.Rows) > 0 && (b.Items()+part.Items() > w.Limits.Items/2 || size+more > w.Limits.Bytes/2) {
 			if err := w.commit(ctx, b); err != nil {
 				return err
 			}
-			b = store.Batch{}
+			b, size = store.Batch{}, 0
 			clear(rowOf)
 		}
+		size += more
 		if i, twice := rowOf[it.row.Ref]; twice {
 			b.Rows[i] = it.row
 		} else {

@@ -57,30 +57,33 @@ type outcome struct {
 // that it will have.
 func (w *window) sieve(ctx context.Context, page sdk.Page) ([]*item, error) {
 	changes, states := make([]sdk.Change, len(page.Changes)), make([]state, len(page.Changes))
-	refs := make([]sdk.Ref, len(page.Changes))
 	for i, c := range page.Changes {
 		changes[i] = w.readable(c)
 	}
-	w.arrange(changes)
+	of, refs := number(changes)
+	w.arrange(changes, of, len(refs))
 	for i, c := range changes {
-		states[i], refs[i] = w.state(c), c.Ref
+		states[i] = w.state(c)
 	}
 	rows, err := w.rows(ctx, refs)
 	if err != nil {
 		return nil, err
 	}
+	records := make([]known, len(refs))
+	for n, ref := range refs {
+		records[n].row, records[n].known = rows[ref]
+	}
 	// Where the page last shows what the row holds: what stands before it led there and is repeated.
-	current := map[sdk.Ref]int{}
 	for i, c := range changes {
-		if row, known := rows[c.Ref]; known && w.comparable(row) && w.same(row, c, states[i]) {
-			current[c.Ref] = i
+		if r := &records[of[i]]; r.known && w.comparable(r.row) && w.same(r.row, c, states[i]) {
+			r.current = i
 		}
 	}
 	var fresh []*item
 	w.known = nil
-	previous := map[sdk.Ref]*item{}
 	for i, c := range changes {
-		before, known := rows[c.Ref]
+		r := &records[of[i]]
+		before, known := r.row, r.known
 		if known && !w.comparable(before) {
 			before.Recent = nil
 		}
@@ -88,7 +91,7 @@ func (w *window) sieve(ctx context.Context, page sdk.Page) ([]*item, error) {
 			w.scan.witness = c.Ref
 		}
 		shown := w.shows(c, states[i])
-		repeated := i < current[c.Ref] || repeats(shown, before.Recent)
+		repeated := i < r.current || repeats(shown, before.Recent)
 		switch w.judge(before, known && w.comparable(before), c, states[i], repeated) {
 		case seen:
 			w.stats.seen++
@@ -123,14 +126,13 @@ func (w *window) sieve(ctx context.Context, page sdk.Page) ([]*item, error) {
 				c.Op = sdk.Created
 			}
 		}
+		r.row, r.known = row, true
 		if w.predates(c, known) {
-			rows[c.Ref] = row
 			w.primed = append(w.primed, row)
 			continue
 		}
 		it := w.item(c, row)
-		it.previous = previous[c.Ref]
-		rows[c.Ref], previous[c.Ref] = row, it
+		it.previous, r.last = r.last, it
 		fresh = append(fresh, it)
 	}
 	w.stats.fresh += len(fresh)
@@ -138,28 +140,52 @@ func (w *window) sieve(ctx context.Context, page sdk.Page) ([]*item, error) {
 	return fresh, nil
 }
 
+// known is what is known of one of a page's records, while the page is gone through.
+type known struct {
+	row     store.Row
+	known   bool  // there is a row
+	current int   // index of the last change that shows what the row holds
+	last    *item // the last change that is new
+}
+
+// number numbers the records of changes: of which each change is, and what they are.
+func number(changes []sdk.Change) (of []int, refs []sdk.Ref) {
+	of, refs = make([]int, len(changes)), make([]sdk.Ref, 0, len(changes))
+	numbers := make(map[sdk.Ref]int, len(changes))
+	for i := range changes {
+		ref := changes[i].Ref
+		n, there := numbers[ref]
+		if !there {
+			n = len(refs)
+			numbers[ref], refs = n, append(refs, ref)
+		}
+		of[i] = n
+	}
+	return of, refs
+}
+
 // arrange puts the states of a record that a page lists in the order of their times, in the places that they have. Where the newest
 // comes first, the oldest would else be delivered last. A sequence and a queue tell by their own order what came after what.
-func (w *window) arrange(changes []sdk.Change) {
-	if w.info.Class == sdk.Sequence || w.info.Class == sdk.Queue {
+func (w *window) arrange(changes []sdk.Change, of []int, records int) {
+	if w.info.Class == sdk.Sequence || w.info.Class == sdk.Queue || records == len(changes) {
 		return
 	}
-	newest, astray := make(map[sdk.Ref]time.Time, len(changes)), map[sdk.Ref][]int{}
-	for _, c := range changes {
+	newest, astray := make([]time.Time, records), map[int][]int{}
+	for i, c := range changes {
 		switch {
 		case c.Time.IsZero():
-		case c.Time.Before(newest[c.Ref]):
-			astray[c.Ref] = nil
+		case c.Time.Before(newest[of[i]]):
+			astray[of[i]] = nil
 		default:
-			newest[c.Ref] = c.Time
+			newest[of[i]] = c.Time
 		}
 	}
 	if len(astray) == 0 {
 		return
 	}
 	for i, c := range changes {
-		if _, of := astray[c.Ref]; of && !c.Time.IsZero() {
-			astray[c.Ref] = append(astray[c.Ref], i)
+		if _, is := astray[of[i]]; is && !c.Time.IsZero() {
+			astray[of[i]] = append(astray[of[i]], i)
 		}
 	}
 	for _, places := range astray {
