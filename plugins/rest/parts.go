@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -134,6 +135,8 @@ type shelf struct {
 	mu   sync.Mutex
 	held map[place]*answer
 	size int
+
+	percent int // of garbage, while nothing is kept
 }
 
 type place struct {
@@ -157,7 +160,7 @@ func (s *shelf) put(at place, a *answer) bool {
 		s.held = map[place]*answer{}
 	}
 	s.held[at] = a
-	s.size += a.size
+	s.weigh(a.size)
 	a.gone = time.AfterFunc(keptIdle, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -202,7 +205,25 @@ func (s *shelf) clear(of *source) {
 func (s *shelf) drop(at place) {
 	if a := s.held[at]; a != nil {
 		a.gone.Stop()
-		s.size -= a.size
+		s.weigh(-a.size)
 		delete(s.held, at)
+	}
+}
+
+// keptGC is how much garbage there may be, in percent of what is in use, before it is collected while answers are kept: what lies still says
+// nothing of how much calls throw away.
+const keptGC = 15
+
+// weigh adds to the size of what is kept.
+func (s *shelf) weigh(size int) {
+	was := s.size
+	s.size += size
+	switch {
+	case was == 0:
+		s.percent = debug.SetGCPercent(keptGC)
+	case s.size == 0:
+		if now := debug.SetGCPercent(s.percent); now != keptGC { // somebody else has set it meanwhile
+			debug.SetGCPercent(now)
+		}
 	}
 }
