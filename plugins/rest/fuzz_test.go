@@ -10,7 +10,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/rounds-engine/rounds/sdk"
 	"github.com/rounds-engine/rounds/sdk/httpx"
 	"github.com/rounds-engine/rounds/sdk/rawjson"
 )
@@ -75,8 +74,7 @@ func FuzzItems(f *testing.F) {
 		if !rawjson.Valid(body) {
 			return
 		}
-		var page sdk.Page
-		err := c.feeds["f"].read(body, &position{}, time.Now(), &page)
+		page, err := c.feeds["f"].read(body, &position{}, &answer{now: time.Now()})
 		changes := page.Changes
 		if err != nil && len(changes) > 0 {
 			t.Error("changes beside an error")

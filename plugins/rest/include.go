@@ -45,10 +45,10 @@ func compileIncludes(includes []Include, resources []Resource, at string) ([]inc
 	return compiled, nil
 }
 
-// embedded finds the resources that the page's items embed, of each the one in the newest item, and of several of
+// embedded finds the resources that some changes embed, of each the one in the newest item, and of several of
 // one time the last: an item may hold a copy from the time of its change. What is null or absent is not
 // embedded; what can't be used is noted, and fetched when it is wanted.
-func (f *feed) embedded(page *sdk.Page) {
+func (f *feed) embedded(changes []sdk.Change) (included []sdk.Result, notes []sdk.Note) {
 	place, from := map[sdk.Ref]int{}, map[sdk.Ref]time.Time{}
 	for _, in := range f.include {
 		unfit := 0
@@ -66,17 +66,17 @@ func (f *feed) embedded(page *sdk.Page) {
 			n, again := place[r.Ref]
 			switch {
 			case !again:
-				place[r.Ref] = len(page.Included)
-				page.Included = append(page.Included, r)
+				place[r.Ref] = len(included)
+				included = append(included, r)
 			case at.Before(from[r.Ref]):
 				return
 			default:
-				page.Included[n] = r
+				included[n] = r
 			}
 			from[r.Ref] = at
 		}
-		for i := range page.Changes {
-			c := &page.Changes[i]
+		for i := range changes {
+			c := &changes[i]
 			raw, _ := rawjson.Get(c.Data, in.path...)
 			if len(raw) == 0 || raw[0] != '[' {
 				take(raw, c.Time)
@@ -87,8 +87,9 @@ func (f *feed) embedded(page *sdk.Page) {
 			}
 		}
 		if unfit > 0 {
-			page.Notes = append(page.Notes, sdk.Note{Code: "include-unfit", Text: fmt.Sprintf("%d values at %q are not objects with an "+
+			notes = append(notes, sdk.Note{Code: "include-unfit", Text: fmt.Sprintf("%d values at %q are not objects with an "+
 				"identifier at %q; what they stand for is fetched", unfit, in.path, in.id)})
 		}
 	}
+	return included, notes
 }

@@ -31,49 +31,77 @@ func parseDotted(s string) (dotted, error) {
 }
 
 // read makes changes of an answer's items, finds what is embedded in them, and notes their times. An item that can't be read is
-// a change with an error; an answer without the array of items is an error.
-func (f *feed) read(body []byte, p *position, now time.Time, page *sdk.Page) error {
+// a change with an error; an answer without the array of items is an error. Of an answer that is to be given in parts it gives no changes:
+// its items are put into a.
+//
+// Pages that shift are not given in parts: how much they shift is told by how large they are.
+func (f *feed) read(body []byte, p *position, a *answer) (page sdk.Page, err error) {
 	array, err := f.array(body)
 	if err != nil {
-		return err
+		return page, err
 	}
 	var asked time.Time
 	if !p.Since.IsZero() && !f.scan {
 		asked, _, _ = f.format.Parse(f.format.Since(p.Since)) // what it writes, it reads
 	}
-	var changes []sdk.Change
-	var unversioned, older int
+	large := len(array) > 2*partSize && !f.page.drifts()
+	cuts := cutter{first: map[string]int{}, last: map[int]int{}}
+	n, unversioned, older := 0, 0, 0
 	for item := range rawjson.Elements(array) {
-		c := sdk.Change{Ref: sdk.Ref{Kind: f.name}, Op: sdk.Upsert, Data: item}
-		early, late, err := f.item(item, &c)
-		if err != nil {
-			c.Err = sdk.Permanent("%s: item %d of the page: %s", f.request, len(changes)+1, err)
-			changes = append(changes, c)
-			continue
+		c, early, late := f.change(item, n, a.now)
+		if c.Err == nil {
+			p.Reading.Saw(early)
+			if late.Before(asked) {
+				older++
+			}
+			if f.version != nil && c.Version == "" {
+				unversioned++
+			}
 		}
-		p.Reading.Saw(early)
-		if c.Time = late; late.After(now.Add(time.Second)) { // a Date header is cut to the second
-			c.Time = early
+		if large {
+			a.items = append(a.items, item)
+			cuts.saw(c.Ref.ID, n)
 		}
-		if late.Before(asked) {
-			older++
+		if !large || f.include != nil {
+			page.Changes = append(page.Changes, c)
 		}
-		if f.version != nil && c.Version == "" {
-			unversioned++
-		}
-		changes = append(changes, c)
+		n++
 	}
-	page.Changes = changes
 	if older > 0 {
 		page.Notes = append(page.Notes, sdk.Note{Code: "filter-ignored", Text: fmt.Sprintf("%d of %d items are older than what was asked for: "+
-			"the server ignores {since}, or since.format or since.zone are wrong", older, len(changes))})
+			"the server ignores {since}, or since.format or since.zone are wrong", older, n)})
 	}
 	if unversioned > 0 {
 		page.Notes = append(page.Notes, sdk.Note{Code: "version-missing",
-			Text: fmt.Sprintf("%d of %d items have no version at %q", unversioned, len(changes), f.version)})
+			Text: fmt.Sprintf("%d of %d items have no version at %q", unversioned, n, f.version)})
 	}
-	f.embedded(page)
-	return nil
+	included, notes := f.embedded(page.Changes)
+	page.Notes = append(page.Notes, notes...)
+	if !large {
+		page.Included = included
+		return page, nil
+	}
+	page.Changes = nil
+	a.sum, a.begins, a.included = sum(array), cuts.cut(a.items), make(map[sdk.Ref]sdk.Result, len(included))
+	for _, r := range included {
+		a.included[r.Ref] = r
+	}
+	return page, nil
+}
+
+// change makes a change of an item, the nth of the answer counted from 0. early and late are its time, and differ where its local time exists
+// twice.
+func (f *feed) change(item []byte, n int, now time.Time) (c sdk.Change, early, late time.Time) {
+	c = sdk.Change{Ref: sdk.Ref{Kind: f.name}, Op: sdk.Upsert, Data: item}
+	early, late, err := f.item(item, &c)
+	if err != nil {
+		c.Err = sdk.Permanent("%s: item %d of the page: %s", f.request, n+1, err)
+		return c, early, late
+	}
+	if c.Time = late; late.After(now.Add(time.Second)) { // a Date header is cut to the second
+		c.Time = early
+	}
+	return c, early, late
 }
 
 // array finds the items of an answer.

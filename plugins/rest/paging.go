@@ -46,6 +46,9 @@ type paging struct {
 
 func (p paging) counted() bool { return p.kind == byNumber || p.kind == byOffset }
 
+// drifts says that pages may shift while they are read.
+func (p paging) drifts() bool { return p.kind != "" && !p.stable }
+
 func compilePage(p *Page, t template, at string) (paging, error) {
 	if p == nil {
 		return paging{}, nil

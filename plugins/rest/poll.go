@@ -40,7 +40,7 @@ type feed struct {
 
 func (f *feed) describe() sdk.Feed {
 	d := sdk.Feed{Name: f.name, Kind: f.name, Class: sdk.Timestamp, Version: sdk.Coarse, Precision: f.format.Unit(),
-		Drifts: f.page.kind != "" && !f.page.stable,
+		Drifts: f.page.drifts(),
 		Why:    f.request.String() + " answers what changed since an instant, written as " + f.written}
 	d.Ignore = f.ignore
 	if f.version == nil {
@@ -63,9 +63,10 @@ type position struct {
 	Hash    string          `json:"hash,omitempty"` // of the last page's items
 	Been    json.RawMessage `json:"been,omitempty"` // a place that was come by, to notice a circle
 	Reading window.Reading  `json:"reading"`
+	Part    *part           `json:"part,omitempty"` // of the page there, which is given in parts
 }
 
-// Poll reads one page: one call, beside repetitions and redirects.
+// Poll reads one page: one call, beside repetitions and redirects; or a part of an answer that is kept.
 func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 	f := s.feeds[q.Feed]
 	if f == nil {
@@ -81,9 +82,14 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 			return sdk.Page{}, err
 		}
 	}
+	if p.Part != nil {
+		if a := shelved.get(place{s, f.name, p.Part.Answer}); a != nil {
+			return s.give(f, a, p, mark)
+		}
+	}
 	r := s.call(f, p)
 	res, err := s.do(ctx, r)
-	if beyond(f.page, p, err) {
+	if p.Part == nil && beyond(f.page, p, err) {
 		calls, err := s.stillThere(ctx, f, p, err)
 		if err != nil {
 			return sdk.Page{}, err
@@ -93,46 +99,81 @@ func (s *source) Poll(ctx context.Context, q sdk.Query) (sdk.Page, error) {
 	if err != nil {
 		return sdk.Page{}, expired(p, err)
 	}
-	if p.Pages == 0 {
+	if p.Pages == 0 && p.Part == nil {
 		p.Reading = window.Begin(res.Asked, res.Sent)
 	}
-	page := sdk.Page{Now: res.Date, Calls: res.Calls, Notes: s.client.Budget().Notes()}
-	now := res.Date
-	if now.IsZero() {
-		now = res.Sent
+	a := &answer{size: len(res.Body), date: res.Date, came: time.Now(), now: res.Date}
+	if a.now.IsZero() {
+		a.now = res.Sent
 	}
-	if err = f.read(res.Body, &p, now, &page); err != nil {
+	then := p
+	page, err := f.read(res.Body, &then, a)
+	if err != nil {
 		return sdk.Page{}, err
 	}
-	next, err := s.next(f, &p, r, res)
-	switch {
-	case err != nil:
-		return sdk.Page{}, err
-	case next == nil:
-		if by := mark.SetBack(p.Reading); by > 0 && !f.scan {
-			page.Notes = append(page.Notes, sdk.Note{Code: "clock-set-back", Text: "the server's clock was set back, by " +
-				by.Round(time.Second).String() + " at most; what changed since is read from there"})
+	page.Notes = append(s.client.Budget().Notes(), page.Notes...)
+	if p.Part != nil {
+		if a.sum != p.Part.Answer {
+			return sdk.Page{}, sdk.CursorExpired("%s: the answer that was being given is gone, and another now; the window is read again", f.request)
 		}
-		page.Watermark, page.Complete = mark.After(p.Reading).Bytes(), f.scan
-		return page, nil
-	}
-	if err := f.goesOn(&p, next, r, res.Body); err != nil {
+	} else if err := s.turn(f, &then, r, res); err != nil {
 		return sdk.Page{}, err
+	}
+	page.Now, page.Calls = res.Date, res.Calls
+	if a.items == nil {
+		return page, f.finish(&page, then, mark)
+	}
+	if p.Part == nil {
+		p.List, p.Part = f.list, &part{Answer: a.sum, Then: then}
+	}
+	if a.begins != nil && !shelved.put(place{s, f.name, a.sum}, a) {
+		a.begins = nil
+	}
+	some, err := s.give(f, a, p, mark)
+	some.Now, some.Calls, some.Notes = page.Now, page.Calls, append(page.Notes, some.Notes...)
+	return some, err
+}
+
+// turn finds the page after an answer, and moves p there.
+func (s *source) turn(f *feed, p *position, r httpx.Request, res *httpx.Response) error {
+	next, err := s.next(f, p, r, res)
+	if err != nil || next == nil {
+		p.Next = nil
+		return err
+	}
+	if err := f.goesOn(p, next, r, res.Body); err != nil {
+		return err
 	}
 	p.List, p.Kind, p.Next, p.Pages = f.list, f.page.kind, next, p.Pages+1
 	if p.Pages > maxPages {
-		return sdk.Page{}, sdk.Permanent("%s %s: more than %d pages; does the paging of this API end?", r.Method, r.Template, maxPages)
+		return sdk.Permanent("%s %s: more than %d pages; does the paging of this API end?", r.Method, r.Template, maxPages)
 	}
-	if page.Cursor, err = json.Marshal(p); err != nil {
-		return sdk.Page{}, sdk.Permanent("%s %s: the place in the window can't be written down", r.Method, r.Template).Because(err)
+	return nil
+}
+
+// finish says how the window goes on after an answer, or that it ends with it.
+func (f *feed) finish(page *sdk.Page, then position, mark window.Mark) (err error) {
+	if then.Next != nil {
+		page.Cursor, err = then.cursor(f)
+		return err
 	}
-	return page, nil
+	if by := mark.SetBack(then.Reading); by > 0 && !f.scan {
+		page.Notes = append(page.Notes, sdk.Note{Code: "clock-set-back", Text: "the server's clock was set back, by " +
+			by.Round(time.Second).String() + " at most; what changed since is read from there"})
+	}
+	page.Watermark, page.Complete = mark.After(then.Reading).Bytes(), f.scan
+	return nil
 }
 
 // resume reads a cursor. One that this configuration can't go on from has expired.
 func (f *feed) resume(cursor []byte) (position, error) {
 	var p position
-	if err := json.Unmarshal(cursor, &p); err != nil || !f.page.fits(p) {
+	err := json.Unmarshal(cursor, &p)
+	fits := f.page.fits(p)
+	if p.Part != nil {
+		fits = (p.Next == nil || fits) && (p.Part.Then.Next == nil || f.page.fits(p.Part.Then))
+	}
+	if err != nil || !fits {
 		return p, sdk.CursorExpired("the paging of feed %q was changed in the middle of a window, which is read again", f.name)
 	}
 	if p.List != "" && p.List != f.list {

@@ -174,8 +174,9 @@ func Open(_ context.Context, c Config, env sdk.Env) (sdk.Source, error) {
 // Catalog tells the configured feeds and resources.
 func (s *source) Catalog() sdk.Catalog { return s.catalog }
 
-// Close closes idle connections, and saves what is left of the budget and a new refresh token.
+// Close closes idle connections, lets answers go that are kept, and saves what is left of the budget and a new refresh token.
 func (s *source) Close() (err error) {
+	shelved.clear(s)
 	if s.auth.tokens != nil {
 		err = s.auth.tokens.Close()
 	}

@@ -329,31 +329,6 @@ func (c *Client) attempt(parent context.Context, r *Request, calls *int) (*Respo
 	return res, nil
 }
 
-// readAll reads up to one byte more than limit, in parts, so that an answer that is too large takes no more memory than that. A known
-// length is trusted only as far as a first guess of the size.
-func readAll(answer *http.Response, limit int64) ([]byte, error) {
-	size := int(min(max(answer.ContentLength, 512), 4<<20, limit) + 1)
-	body := io.LimitReader(answer.Body, limit+1)
-	var parts [][]byte
-	for {
-		part := make([]byte, size)
-		for n := 0; n < size; {
-			m, err := body.Read(part[n:])
-			n += m
-			switch {
-			case err == io.EOF && parts == nil:
-				return part[:n], nil
-			case err == io.EOF:
-				return bytes.Join(append(parts, part[:n]), nil), nil
-			case err != nil:
-				return nil, err
-			}
-		}
-		parts = append(parts, part)
-		size = min(2*size, 4<<20)
-	}
-}
-
 // turn waits until pauses and the budget allow an attempt.
 func (c *Client) turn(ctx context.Context, named string, calls int) *sdk.Error {
 	for {

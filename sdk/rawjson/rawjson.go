@@ -16,9 +16,6 @@ import (
 	"unicode/utf8"
 )
 
-// Valid says whether doc is one JSON value.
-func Valid(doc []byte) bool { return json.Valid(doc) }
-
 // Get walks from doc along path: a step names the member of an object or, in decimal, the element of an array. It returns
 // the raw value, which lies inside doc, and false when a step leads nowhere. A JSON null at the end of the path is found.
 func Get(doc []byte, path ...string) ([]byte, bool) {
@@ -204,18 +201,17 @@ func skipSpace(doc []byte, i int) int {
 
 // skipString returns the index after the string that starts at i.
 func skipString(doc []byte, i int) int {
-	for i++; i < len(doc); {
-		quote := bytes.IndexByte(doc[i:], '"')
-		if quote < 0 {
+	for i++; ; i++ {
+		i = plainEnd(doc, i)
+		switch {
+		case i >= len(doc):
 			return len(doc)
+		case doc[i] == '"':
+			return i + 1
+		case doc[i] == '\\':
+			i++ // the escaped character may be the quote
 		}
-		escape := bytes.IndexByte(doc[i:i+quote], '\\')
-		if escape < 0 {
-			return i + quote + 1
-		}
-		i += escape + 2 // the escaped character may be the quote
 	}
-	return len(doc)
 }
 
 // skipValue returns the index after the value that starts at i.
