@@ -71,7 +71,7 @@ func (b *bench) run(ctx context.Context, only []string) (_ *report, err error) {
 	if err := b.prepare(ctx); err != nil {
 		return nil, err
 	}
-	b.report = &report{Machine: machine(), Rounds: b.Rounds}
+	b.report = &report{Machine: machine(), Load: loadAverage(), Rounds: b.Rounds}
 	for _, m := range modes() {
 		if len(only) > 0 && !slices.Contains(only, m.name) {
 			continue

@@ -26,32 +26,31 @@ const smallState = 10_000 // rows of the state that the grown one is held agains
 
 // grown measures the waiting load on a state that knows few other records, and on one that knows many.
 func (b *bench) grown(ctx context.Context) error {
+	sizes, details := []int{min(smallState, b.Rows), b.Rows}, ""
+	for i, rows := range sizes {
+		tell("grown: a state of %d rows is made", rows)
+		began := time.Now()
+		if err := grow(ctx, b.state("grown", i), rows); err != nil {
+			return err
+		}
+		details = fmt.Sprintf("%d rows were made in %v and take %.0f MB", rows, time.Since(began).Round(100*time.Millisecond), tables(b.state("grown", i)))
+	}
 	w, err := b.world(b.Appointments, b.Patients)
 	if err != nil {
 		return err
 	}
 	defer w.end()
-	contenders, details := []contender{}, ""
-	for _, rows := range []int{min(smallState, b.Rows), b.Rows} {
-		name := fmt.Sprintf("%d rows", rows)
-		tell("grown: a state of %s is made", name)
-		began := time.Now()
-		grown := b.state("grown", rows)
-		if err := grow(ctx, grown, rows); err != nil {
-			return err
-		}
-		details = fmt.Sprintf("a state of %s was made in %v and takes %.0f MB", name, time.Since(began).Round(100*time.Millisecond), tables(grown))
-		contenders = append(contenders, contender{name, true, func(round int) (*process, error) {
-			fresh := filepath.Join(b.dir, fmt.Sprintf("grown-%d-%d", rows, round))
-			if round > 0 {
-				if err := os.RemoveAll(filepath.Join(b.dir, fmt.Sprintf("grown-%d-%d", rows, round-1))); err != nil {
-					return nil, err
-				}
-			}
-			if err := again(grown, fresh); err != nil {
+	var contenders []contender
+	for i, rows := range sizes {
+		contenders = append(contenders, contender{fmt.Sprintf("%d rows", rows), true, func(int) (*process, error) {
+			used := b.state("used", i)
+			if err := os.RemoveAll(used); err != nil { // of the round before
 				return nil, err
 			}
-			return w.rounds(usual, fresh)
+			if err := again(b.state("grown", i), used); err != nil {
+				return nil, err
+			}
+			return w.rounds(usual, used)
 		}})
 	}
 	results, err := b.medians(ctx, "grown", w, contenders)
@@ -60,8 +59,10 @@ func (b *bench) grown(ctx context.Context) error {
 	}
 	b.report.table(fmt.Sprintf("grown: %d changed appointments of %d patients, and other records known before", b.Appointments, b.Patients), results)
 	small, large := results[0], results[1]
-	b.report.add(figure{Mode: "grown", Name: fmt.Sprintf("cost per change (CPU), %s ÷ %s", large.Name, small.Name), Measured: large.CPUMillis / small.CPUMillis,
-		AtMost: 1.2, Details: details})
+	n := float64(b.Appointments)
+	each := func(r result) float64 { return r.CPUMillis - r.StartMillis/n } // a start is no change's, however long it takes
+	b.report.add(figure{Mode: "grown", Name: fmt.Sprintf("cost per change (CPU), %s ÷ %s", large.Name, small.Name), Measured: each(large) / each(small),
+		AtMost: 1.2, Details: fmt.Sprintf("%.3f and %.3f ms; CPU of the start %.0f and %.0f ms; %s", each(large), each(small), large.StartMillis, small.StartMillis, details)})
 	b.report.add(figure{Mode: "grown", Name: fmt.Sprintf("time per change, %s ÷ %s", large.Name, small.Name), Measured: small.PerSecond / large.PerSecond,
 		AtMost: 1.2})
 	return nil

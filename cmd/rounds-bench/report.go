@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -20,6 +21,7 @@ type result struct {
 	StartSeconds float64  `json:"start_seconds"` // from the start of its process to its first call
 	PerSecond    float64  `json:"notifications_per_second"`
 	CPUMillis    float64  `json:"cpu_ms_per_notification"` // user and system, all its processes, their start included
+	StartMillis  float64  `json:"start_cpu_ms,omitempty"`  // what of the CPU was used before its first call; told of Rounds only
 	CallsEach    float64  `json:"ehr_calls_per_notification"`
 	MemoryMB     float64  `json:"peak_memory_mb"` // sum of the peaks of its processes; pages that two share count twice
 	Memory       []memory `json:"memory"`         // each process at its peak, which the two kinds need not reach together
@@ -53,6 +55,7 @@ type table struct {
 
 type report struct {
 	Machine string   `json:"machine"`
+	Load    string   `json:"load_average,omitempty"` // of the last minute before the bench began: what else the machine did
 	Rounds  int      `json:"rounds"`
 	Figures []figure `json:"figures"`
 	Tables  []table  `json:"tables,omitempty"`
@@ -87,6 +90,15 @@ func machine() string {
 	return fmt.Sprintf("%d × %s, %s, %s", runtime.NumCPU(), model, runtime.GOOS, runtime.Version())
 }
 
+func loadAverage() string {
+	data, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return ""
+	}
+	first, _, _ := strings.Cut(string(data), " ")
+	return first
+}
+
 // medianResult takes the median of each figure by itself.
 func medianResult(all []result) result {
 	m := all[0]
@@ -104,6 +116,7 @@ func medianResult(all []result) result {
 	of(func(r *result) *float64 { return &r.StartSeconds })
 	of(func(r *result) *float64 { return &r.PerSecond })
 	of(func(r *result) *float64 { return &r.CPUMillis })
+	of(func(r *result) *float64 { return &r.StartMillis })
 	of(func(r *result) *float64 { return &r.CallsEach })
 	of(func(r *result) *float64 { return &r.MemoryMB })
 	for i := range m.Memory {
@@ -118,7 +131,7 @@ func medianResult(all []result) result {
 }
 
 func (r *report) print(w io.Writer) {
-	fmt.Fprintf(w, "%s; medians of %d\n\n", r.Machine, r.Rounds)
+	fmt.Fprintf(w, "%s; load average before: %s; medians of %d\n\n", r.Machine, cmp.Or(r.Load, "unknown"), r.Rounds)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "\tfigure\tmeasured\tto reach\treached?\t")
 	for _, f := range r.Figures {

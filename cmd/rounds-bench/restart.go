@@ -153,22 +153,11 @@ func startOnce(ctx context.Context, w *world, o options, state string, arrivals 
 		return 0, err
 	}
 	defer p.end()
-	for {
-		first, err := w.first(ctx)
-		if err != nil {
-			return 0, err
-		}
-		if !first.IsZero() {
-			return first.Sub(began), w.await(ctx, p, arrivals)
-		}
-		select {
-		case <-p.done:
-			return 0, fmt.Errorf("it ended before its first poll: %w\n%s", p.err, p.stderr.String())
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-time.After(5 * time.Millisecond):
-		}
+	first, err := w.asked(ctx, p)
+	if err != nil {
+		return 0, err
 	}
+	return first.Sub(began), w.await(ctx, p, arrivals)
 }
 
 // idle measures the memory of an engine with one bundled adapter that waits for its next poll.

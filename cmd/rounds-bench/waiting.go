@@ -126,10 +126,18 @@ func (w *world) measure(ctx context.Context, c contender, round int) (r result, 
 		return r, err
 	}
 	defer p.end()
+	var starting, used usage
+	if c.stays {
+		if _, err := w.asked(ctx, p); err != nil {
+			return r, err
+		}
+		if starting, err = p.usage(); err != nil {
+			return r, err
+		}
+	}
 	if err := w.await(ctx, p, w.appointments); err != nil {
 		return r, err
 	}
-	var used usage
 	if c.stays {
 		if err := sleep(ctx, 500*time.Millisecond); err != nil { // what it does after the last arrival (acknowledging) belongs to it as well
 			return r, err
@@ -163,7 +171,7 @@ func (w *world) measure(ctx context.Context, c contender, round int) (r result, 
 	n := float64(w.appointments)
 	r.Seconds, r.StartSeconds = last.Sub(first).Seconds(), first.Sub(began).Seconds()
 	r.PerSecond, r.CPUMillis, r.CallsEach = n/r.Seconds, used.cpu.Seconds()*1000/n, float64(after-before)/n
-	r.Memory = used.memory
+	r.StartMillis, r.Memory = millis(starting.cpu), used.memory
 	for _, m := range r.Memory {
 		r.MemoryMB += m.PeakMB
 	}

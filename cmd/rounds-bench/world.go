@@ -116,6 +116,22 @@ func (w *world) first(ctx context.Context) (at time.Time, err error) {
 	return at, control(ctx, http.MethodGet, w.ehr+"/_control/begin", &at)
 }
 
+// asked waits until the EHR is asked for the first time, and tells when that was.
+func (w *world) asked(ctx context.Context, p *process) (time.Time, error) {
+	for {
+		if first, err := w.first(ctx); err != nil || !first.IsZero() {
+			return first, err
+		}
+		select {
+		case <-p.done:
+			return time.Time{}, fmt.Errorf("it ended before its first call: %w\n%s", cmp.Or(p.err, errEarly), p.stderr.String())
+		case <-ctx.Done():
+			return time.Time{}, ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
 // calls counts what the EHR was asked so far.
 func (w *world) calls(ctx context.Context) (int, error) {
 	var calls map[string]int
