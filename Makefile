@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The Rounds authors
 # SPDX-License-Identifier: Apache-2.0
 
-.PHONY: build demo test lint fmt proto bench fuzz crash simulate soak release-snapshot reproducible ci
+.PHONY: build demo test lint fmt proto bench bench-compare fuzz crash simulate soak release-snapshot reproducible ci
 
 build: ## the binary, ./rounds
 	go build -o rounds ./cmd/rounds
@@ -21,8 +21,11 @@ fmt:
 proto: ## the generated code of sdk/proto
 	sdk/proto/generate.sh
 
-bench: ## beside a bare Go loop and a Node.js script
-	go run ./cmd/rounds-bench
+bench: ## what is promised of speed, beside a bare Go loop and a Node.js script; ARGS="--only steady", ARGS="--rows 10000000"
+	go run ./cmd/rounds-bench $(ARGS)
+
+bench-compare: ## the benchmarks of the stages here and in another commit, BASE=main~1, BENCH=Commit
+	.ci/bench-compare "$(or $(BASE),HEAD~1)" "$(or $(BENCH),.)"
 
 fuzz: ## every fuzz target for three minutes, one on each processor; keeps a share of what they find
 	.ci/fuzz 180s

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -36,22 +37,44 @@ func TestTheBenchMeasuresAllAndFindsNothingWrong(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", binary, "../rounds").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, page := range []int{0, 70} {
-		b := bench{Appointments: 300, Patients: 60, Page: page, History: time.Duration(page) * time.Minute, Rounds: 2, Binary: binary}
-		r, err := b.run(t.Context())
-		if err != nil {
-			t.Fatalf("pages of %d: %v", page, err)
+	b := bench{Appointments: 300, Patients: 60, Page: 70, Rounds: 1, Rows: 20_000, Trickle: time.Second, Rest: 50 * time.Millisecond, Binary: binary}
+	r, err := b.run(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(b.dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its directory is left: %v", err)
+	}
+	found := map[string]int{}
+	for _, f := range r.Figures {
+		found[f.Mode]++
+		if f.Measured <= 0 && f.Mode != "kill" || (f.AtLeast > 0) == (f.AtMost > 0) {
+			t.Errorf("%+v", f)
 		}
-		if _, err := os.Stat(b.dir); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("its directory is left: %v", err)
+		if reached := f.AtMost > 0 && f.Measured <= f.AtMost || f.AtLeast > 0 && f.Measured >= f.AtLeast; reached != f.Reached {
+			t.Errorf("reached is %v: %+v", f.Reached, f)
 		}
-		for _, c := range r.Contenders {
-			if c.PerSecond <= 0 || c.CPUMillis <= 0 || c.MemoryMiB < 1 || c.CallsPerNotification < 0.2 || c.CallsPerNotification > 0.3 {
-				t.Errorf("pages of %d: %+v", page, c)
+	}
+	for _, name := range modeNames() {
+		if found[name] == 0 {
+			t.Errorf("nothing was measured of %q", name)
+		}
+	}
+	for _, table := range r.Tables {
+		for _, c := range table.Results {
+			if c.PerSecond <= 0 || c.CPUMillis <= 0 || c.MemoryMB < 1 || c.CallsEach < 0.2 || c.CallsEach > 0.3 {
+				t.Errorf("%s: %+v", table.Title, c)
+			}
+			if ours := strings.Contains(c.Name, "row") || strings.HasPrefix(c.Name, asUsual); ours && (len(c.Memory) != 2 || c.Memory[1].AnonMB <= 0) {
+				t.Errorf("%s: engine and adapter are not told apart: %+v", table.Title, c)
 			}
 		}
-		if len(r.Ratios) != len(r.Contenders)-1 || r.Ratios[0].Speed <= 0 {
-			t.Errorf("ratios: %+v", r.Ratios)
-		}
+	}
+}
+
+func TestOnlyWhatThereIsIsMeasured(t *testing.T) {
+	var b bench
+	if _, err := b.run(t.Context(), []string{"waiting", "nothing"}); err == nil || !strings.Contains(err.Error(), `"nothing"`) {
+		t.Errorf("%v", err)
 	}
 }

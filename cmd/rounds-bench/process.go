@@ -28,11 +28,18 @@ type process struct {
 	done   chan struct{}
 	err    error // after done
 	ending sync.Once
+
+	sampling sync.Mutex
+	family   []int // it and those under it, when somebody last looked
+	seen     map[int]memory
 }
 
 // start starts a program in a process group of its own, so that what it leaves behind can be ended with it.
 func start(dir string, env []string, name string, args ...string) (*process, error) {
 	p, _, err := begin(dir, env, false, name, args...)
+	if err == nil {
+		go p.watch()
+	}
 	return p, err
 }
 
@@ -55,7 +62,7 @@ func startServer(args ...string) (*process, string, error) {
 }
 
 func begin(dir string, env []string, talks bool, name string, args ...string) (*process, *bufio.Reader, error) {
-	p := &process{cmd: exec.Command(name, args...), done: make(chan struct{})}
+	p := &process{cmd: exec.Command(name, args...), done: make(chan struct{}), seen: map[int]memory{}}
 	p.cmd.Dir, p.cmd.Env, p.cmd.Stderr = dir, append(os.Environ(), env...), &p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var out *bufio.Reader
@@ -104,33 +111,26 @@ func (p *process) kill() {
 
 // usage is what a program and all processes under it have used so far.
 type usage struct {
-	cpu       time.Duration
-	memory    int64 // sum of the peaks of resident memory (VmHWM) of its processes, in bytes; shared pages count in each
-	processes int
+	cpu    time.Duration
+	memory []memory
 }
 
 // ticksPerSecond is USER_HZ, which Linux shows times in to programs: 100 on every platform that Go runs on.
 const ticksPerSecond = 100
 
-func (p *process) usage() (usage, error) {
-	family, err := descendants(p.cmd.Process.Pid)
-	if err != nil {
-		return usage{}, fmt.Errorf("reading /proc, which only Linux has: %w", err)
+func (p *process) usage() (u usage, err error) {
+	if err := p.look(); err != nil {
+		return u, fmt.Errorf("reading /proc, which only Linux has: %w", err)
 	}
-	var u usage
-	for _, pid := range family {
+	for _, pid := range p.alive() {
 		ticks, err := cpuTicks(pid)
 		if err != nil {
-			return usage{}, err
+			return u, err
 		}
 		u.cpu += time.Duration(ticks) * time.Second / ticksPerSecond
-		peak, err := peakMemory(pid)
-		if err != nil {
-			return usage{}, err
-		}
-		u.memory += peak
-		u.processes++
 	}
+	p.sample()
+	u.memory = p.peaks()
 	return u, nil
 }
 
@@ -185,20 +185,6 @@ func cpuTicks(pid int) (sum int, err error) {
 		sum += n
 	}
 	return sum, nil
-}
-
-func peakMemory(pid int) (int64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(data)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-			return kib << 10, err
-		}
-	}
-	return 0, nil
 }
 
 // sleep waits, or ends early when ctx is done.

@@ -477,6 +477,7 @@ pipeline "p%d" {
 	dir := b.TempDir()
 	write(b, filepath.Join(dir, "a.js"), "")
 	write(b, filepath.Join(dir, "main.hcl"), hcl.String())
+	b.ReportAllocs()
 	for b.Loop() {
 		if _, _, diags := config.Load(b.Context(), dir, options(dir)); diags.HasErrors() {
 			b.Fatal(diags)

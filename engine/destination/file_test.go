@@ -234,6 +234,7 @@ func TestFileTakesManyLanes(t *testing.T) {
 func BenchmarkFile(b *testing.B) {
 	d := open(b, "file", map[string]any{"path": filepath.Join(b.TempDir(), "out.ndjson")})
 	n := note(`"` + strings.Repeat("x", 1500) + `"`)
+	b.ReportAllocs()
 	b.SetParallelism(8)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {

@@ -298,6 +298,7 @@ func BenchmarkScrape(b *testing.B) {
 		now.Pipelines = append(now.Pipelines, metrics.PipelineNow{Name: name, Source: "rest.clinic", State: "waiting", Every: time.Minute})
 	}
 	m.Watch(func() metrics.Snapshot { return now })
+	b.ReportAllocs()
 	for b.Loop() {
 		b.SetBytes(int64(len(scrape(b, m))))
 	}
