@@ -246,7 +246,7 @@ func (a admin) Retry(ctx context.Context, id string, entries []record.Entry, for
 				back = []record.Entry{*l.Entry}
 			}
 			back = putBack(back, false)
-			if out, err = encodeEntries(back, l.Pipeline, pipeline); err != nil {
+			if out, err = a.s.encodeEntries(back, l.Pipeline, pipeline); err != nil {
 				return err
 			}
 			if err := t.enter(out); err != nil {
@@ -300,25 +300,18 @@ func (a admin) Waiting(ctx context.Context, f store.Filter, token []byte, limit 
 		}
 		var matches bool
 		err := readHead(txn, i, func(b []byte) error {
-			head, pipeline, err := decodeEntryHead(b)
+			head, pipeline, _, err := decodeEntryHead(b)
 			matches = m.matches(pipeline, destination, head.Committed, &head)
 			return err
 		})
 		if err != nil || !matches {
 			return 0, err
 		}
-		value, err := itemValue(txn, i)
+		e, pipeline, err := readEntry(txn, i, at.seq)
 		if err != nil {
 			return 0, err
 		}
-		e, pipeline, err := decodeEntry(value)
-		if err != nil {
-			return 0, err
-		}
-		e.Seq = at.seq
-		a.s.mu.RLock()
-		e.Pipeline, e.Destination = a.s.names.name(pipeline), a.s.names.name(destination)
-		a.s.mu.RUnlock()
+		e.Pipeline, e.Destination = a.s.nameOf(pipeline), a.s.nameOf(destination)
 		entries = append(entries, e)
 		return store.EntrySize(&e), nil
 	})

@@ -13,11 +13,12 @@ import (
 )
 
 // Every value begins with the version of its form. A value that begins with zero is a stub: it stands in parts elsewhere. Each
-// form is read; entries, delivered ones and dead letters are written in the second, all else in the first.
+// form is read; dead letters are written in the second, entries and delivered ones in the second or the third, all else in the first.
 const (
 	valueInParts = 0
 	valueForm    = 1
 	entryForm    = 2
+	apartForm    = 3 // of an entry whose content has a key of its own: see content.go
 )
 
 var errCorrupt = store.ErrDamaged
@@ -227,15 +228,36 @@ func splitRow(b []byte) (store.Row, *decoder, byte) {
 	return r, d, flags
 }
 
-// encodeEntry leaves out what the entry's key tells: Seq, and the destination.
+// encodeEntry writes an entry with its content. It leaves out what the entry's key tells: Seq, and the destination.
 func encodeEntry(n *record.Entry, pipeline uint32) []byte {
-	e := newEncoder(store.EntrySize(n))
+	e := newEncoder(entryHeadSize(n) + packedSize(len(n.Body)+len(n.Record)+len(n.Previous)))
 	e.b[0] = entryForm
 	e.entry(n, pipeline)
 	return e.b
 }
 
+// encodeEntryApart writes an entry whose content of size bytes, as it is stored, has a key of its own.
+func encodeEntryApart(n *record.Entry, pipeline uint32, size int) []byte {
+	e := newEncoder(entryHeadSize(n))
+	e.b[0] = apartForm
+	e.entryHead(n, pipeline)
+	e.uint(uint64(size))
+	return e.b
+}
+
+// entryHeadSize is about what an entry takes without its content.
+func entryHeadSize(n *record.Entry) int {
+	head := *n
+	head.Body, head.Record, head.Previous = nil, nil, nil
+	return store.EntrySize(&head)
+}
+
 func (e *encoder) entry(n *record.Entry, pipeline uint32) {
+	e.entryHead(n, pipeline)
+	e.packed(n.Body, n.Record, n.Previous)
+}
+
+func (e *encoder) entryHead(n *record.Entry, pipeline uint32) {
 	e.time(n.Committed)
 	e.int(n.Attempts)
 	e.time(n.NextAttempt)
@@ -253,28 +275,42 @@ func (e *encoder) entry(n *record.Entry, pipeline uint32) {
 	e.uint(n.Generation)
 	e.time(n.Time)
 	e.string(n.Trace)
-	e.packed(n.Body, n.Record, n.Previous)
 }
 
-func decodeEntry(b []byte) (n record.Entry, pipeline uint32, err error) {
-	d := newDecoderUpTo(entryForm, b)
-	n, pipeline = d.entry()
-	return n, pipeline, d.end()
+// decodeEntry reads an entry. Apart is the size of its content as it is stored, where that has a key of its own; else 0.
+func decodeEntry(b []byte) (n record.Entry, pipeline uint32, apart int, err error) {
+	d := newDecoderUpTo(apartForm, b)
+	n, pipeline, apart = d.entry()
+	return n, pipeline, apart, d.end()
 }
 
-func (d *decoder) entry() (n record.Entry, pipeline uint32) {
+func (d *decoder) entry() (n record.Entry, pipeline uint32, apart int) {
 	pipeline = d.entryHead(&n)
-	if d.form < entryForm {
+	switch d.form {
+	case valueForm:
 		n.Body, n.Record = d.bytes(), d.bytes()
-		return n, pipeline
+	case entryForm:
+		d.packed(&n.Body, &n.Record, &n.Previous)
+	default:
+		apart = d.apart()
 	}
-	n.Time = d.time()
-	n.Trace = d.string()
-	d.packed(&n.Body, &n.Record, &n.Previous)
-	return n, pipeline
+	return n, pipeline, apart
 }
 
-// entryHead reads what is needed to find an entry.
+// apart reads what follows the head of an entry: the size of its content, where that has a key of its own; else 0.
+func (d *decoder) apart() int {
+	if d.form < apartForm {
+		return 0
+	}
+	size := d.uint()
+	if size == 0 || size > maxPacked {
+		d.fail()
+		return 0
+	}
+	return int(size)
+}
+
+// entryHead reads what stands before the content.
 func (d *decoder) entryHead(n *record.Entry) (pipeline uint32) {
 	if d.form >= entryForm {
 		n.Committed = d.time()
@@ -298,20 +334,24 @@ func (d *decoder) entryHead(n *record.Entry) (pipeline uint32) {
 	n.Generation = d.uint()
 	if d.form < entryForm {
 		n.Committed = d.time()
+	} else {
+		n.Time = d.time()
+		n.Trace = d.string()
 	}
 	return pipeline
 }
 
 // decodeEntryHead reads it alone. Of an entry in parts the first will do.
-func decodeEntryHead(b []byte) (n record.Entry, pipeline uint32, err error) {
-	d := newDecoderUpTo(entryForm, b)
+func decodeEntryHead(b []byte) (n record.Entry, pipeline uint32, apart int, err error) {
+	d := newDecoderUpTo(apartForm, b)
 	pipeline = d.entryHead(&n)
-	return n, pipeline, d.err
+	apart = d.apart()
+	return n, pipeline, apart, d.err
 }
 
 // entryCommitted reads when an entry was committed. Of an entry in parts the first will do.
 func entryCommitted(b []byte) (time.Time, error) {
-	d := newDecoderUpTo(entryForm, b)
+	d := newDecoderUpTo(apartForm, b)
 	if d.form >= entryForm {
 		return d.time(), d.err
 	}
@@ -337,6 +377,7 @@ type doneHead struct {
 	pipeline, destination uint32
 	code                  string
 	entry                 record.Entry // its head
+	apart                 int          // as decodeEntry gives it
 }
 
 // decode reads the head of a delivered entry. Of one in parts the first will do.
@@ -344,6 +385,7 @@ func (h *doneHead) decode(b []byte) error {
 	entry := h.split(b)
 	h.entry = record.Entry{}
 	h.pipeline = entry.entryHead(&h.entry)
+	h.apart = entry.apart()
 	return entry.err
 }
 
@@ -353,16 +395,15 @@ func (h *doneHead) split(b []byte) (entry *decoder) {
 	h.at, h.until = d.time(), d.time()
 	h.destination = uint32(d.uint())
 	h.code = d.string()
-	return newDecoderUpTo(entryForm, d.b)
+	return newDecoderUpTo(apartForm, d.b)
 }
 
-// decodeDone reads a delivered entry without its seq, which its key tells.
-func decodeDone(b []byte) (done store.Delivered, pipeline, destination uint32, err error) {
-	var h doneHead
+// decodeDone reads a delivered entry without its seq, which its key tells. Of the head it is without the entry's.
+func decodeDone(b []byte) (done store.Delivered, h doneHead, err error) {
 	d := h.split(b)
-	done.Entry, pipeline = d.entry()
+	done.Entry, h.pipeline, h.apart = d.entry()
 	done.At, done.Code = h.at, h.code
-	return done, pipeline, h.destination, d.end()
+	return done, h, d.end()
 }
 
 // encodeDead writes a dead letter. The record and the one before are kept once, with the letter.
@@ -422,7 +463,7 @@ func decodeDead(b []byte) (l record.DeadLetter, pipeline, destination uint32, er
 	}
 	if d.byte() == 1 {
 		destination = uint32(d.uint())
-		n, _ := d.entry()
+		n, _, _ := d.entry()
 		n.Record, n.Previous = l.Record, l.Previous
 		l.Entry = &n
 	}

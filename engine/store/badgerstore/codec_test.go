@@ -34,8 +34,11 @@ func FuzzDecode(f *testing.F) {
 	f.Add(encodeRow(&store.Row{Ref: ref, Generation: 3, Hash: [16]byte{1}, Time: time.Unix(5, 6), Recent: []uint64{1, 2}}))
 	f.Add(encodeRow(&store.Row{Ref: ref, Generation: 3, Key: "x", Snapshot: []byte(`{"change":{}}`)}))
 	f.Add(encodeEntry(&entry, 7))
+	f.Add(encodeEntryApart(&entry, 7, 1000))
+	f.Add(encodeContent(&entry))
 	f.Add(encodeDead(&record.DeadLetter{ID: "d", Ref: ref, Entry: &entry}, 1, 2))
 	f.Add(encodeDone(&store.Done{At: time.Unix(7, 8), Code: "c"}, time.Unix(9, 0), 3, encodeEntry(&entry, 7)))
+	f.Add(encodeDone(&store.Done{At: time.Unix(7, 8), Code: "c"}, time.Unix(9, 0), 3, encodeEntryApart(&entry, 7, 1000)))
 	f.Add(encodePause(&store.Pause{Since: time.Unix(7, 8), Why: "why"}))
 	f.Add(encodePosition(&store.Position{Watermark: []byte("w"), Started: true, Commit: 9}))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -51,10 +54,30 @@ func FuzzDecode(f *testing.F) {
 				}
 			}
 		}
-		if e, p, err := decodeEntry(b); err == nil {
-			again, q, err := decodeEntry(encodeEntry(&e, p))
-			if err != nil || p != q || !reflect.DeepEqual(e, again) {
+		encode := func(e *record.Entry, pipeline uint32, apart int) []byte {
+			if apart > 0 {
+				return encodeEntryApart(e, pipeline, apart)
+			}
+			return encodeEntry(e, pipeline)
+		}
+		if e, p, apart, err := decodeEntry(b); err == nil {
+			again, q, also, err := decodeEntry(encode(&e, p, apart))
+			if err != nil || p != q || apart != also || !reflect.DeepEqual(e, again) {
 				t.Errorf("entry %+v became %+v, %v", e, again, err)
+			}
+			if apart > 0 && (e.Body != nil || e.Record != nil || e.Previous != nil) {
+				t.Errorf("entry %+v has its content apart", e)
+			}
+			head, q, also, err := decodeEntryHead(b)
+			if err != nil || p != q || apart != also || head.Ref != e.Ref || head.ID != e.ID || !head.Committed.Equal(e.Committed) {
+				t.Errorf("entry %+v has the head %+v, %v", e, head, err)
+			}
+		}
+		var content record.Entry
+		if decodeContent(b, &content) == nil {
+			var again record.Entry
+			if err := decodeContent(encodeContent(&content), &again); err != nil || !reflect.DeepEqual(content, again) {
+				t.Errorf("content %+v became %+v, %v", content, again, err)
 			}
 		}
 		if l, p, d, err := decodeDead(b); err == nil {
@@ -69,18 +92,19 @@ func FuzzDecode(f *testing.F) {
 				t.Errorf("position %+v became %+v, %v", p, again, err)
 			}
 		}
-		if d, p, to, err := decodeDone(b); err == nil {
+		if d, h, err := decodeDone(b); err == nil {
 			var head doneHead
-			if err := head.decode(b); err != nil || head.pipeline != p || head.destination != to || head.entry.Ref != d.Ref || head.entry.ID != d.ID || !head.at.Equal(d.At) {
+			if err := head.decode(b); err != nil || head.pipeline != h.pipeline || head.destination != h.destination || head.apart != h.apart ||
+				head.entry.Ref != d.Ref || head.entry.ID != d.ID || !head.at.Equal(d.At) {
 				t.Errorf("delivered %+v has the head %+v, %v", d, head, err)
 			}
 			done := store.Done{At: d.At, Code: d.Code}
-			again, q, toward, err := decodeDone(encodeDone(&done, head.until, to, encodeEntry(&d.Entry, p)))
-			if err != nil || p != q || to != toward || !reflect.DeepEqual(d, again) {
+			again, also, err := decodeDone(encodeDone(&done, head.until, h.destination, encode(&d.Entry, h.pipeline, h.apart)))
+			if err != nil || !reflect.DeepEqual(h, also) || !reflect.DeepEqual(d, again) {
 				t.Errorf("delivered %+v became %+v, %v", d, again, err)
 			}
 		}
-		if e, _, err := decodeEntry(b); err == nil {
+		if e, _, _, err := decodeEntry(b); err == nil {
 			if committed, err := entryCommitted(b); err != nil || !committed.Equal(e.Committed) {
 				t.Errorf("committed at %v, %v, want %v", committed, err, e.Committed)
 			}
@@ -123,14 +147,26 @@ func TestRowsFromBeforeSnapshots(t *testing.T) {
 // A value cut short anywhere is refused.
 func TestCutValuesAreRefused(t *testing.T) {
 	e := record.Entry{ID: "n", Key: "x", Body: bytes.Repeat([]byte("b"), 50), Committed: time.Unix(1, 2)}
-	whole := encodeEntry(&e, 7)
-	for n := range whole {
-		if _, _, err := decodeEntry(whole[:n]); err == nil {
-			t.Errorf("%d bytes of %d were taken", n, len(whole))
-		}
+	entry := func(b []byte) error {
+		_, _, _, err := decodeEntry(b)
+		return err
 	}
-	if _, _, err := decodeEntry(append(whole, 0)); err == nil {
-		t.Error("a byte too many was taken")
+	for what, x := range map[string]struct {
+		whole  []byte
+		decode func([]byte) error
+	}{
+		"an entry":                        {encodeEntry(&e, 7), entry},
+		"an entry with its content apart": {encodeEntryApart(&e, 7, 1000), entry},
+		"a content":                       {encodeContent(&e), func(b []byte) error { return decodeContent(b, &record.Entry{}) }},
+	} {
+		for n := range x.whole {
+			if err := x.decode(x.whole[:n]); err == nil {
+				t.Errorf("of %s %d bytes of %d were taken", what, n, len(x.whole))
+			}
+		}
+		if err := x.decode(append(x.whole, 0)); err == nil {
+			t.Errorf("of %s a byte too many was taken", what)
+		}
 	}
 }
 

@@ -37,6 +37,8 @@ func TestMain(m *testing.M) {
 		read(os.Args[1])
 	case "footprint":
 		footprint(os.Args[1], os.Args[2])
+	case "peak":
+		peak(os.Args[1], os.Args[2])
 	}
 }
 
@@ -230,6 +232,7 @@ func verifyAfterKill(t *testing.T, dir string, committed map[string]uint64, trie
 	defer func() { must(t, s.Close()) }()
 	ctx := t.Context()
 
+	badgerstore.Contents(t, s)
 	there := map[string]bool{}
 	out, err := s.Attach(ctx, "webhook.d")
 	must(t, err)
@@ -242,6 +245,9 @@ func verifyAfterKill(t *testing.T, dir string, committed map[string]uint64, trie
 			must(t, err)
 			for _, e := range head {
 				there[e.ID] = true
+				if len(e.Body) < 1500 {
+					t.Errorf("%s came with a body of %d bytes", e.ID, len(e.Body))
+				}
 			}
 		}
 	}

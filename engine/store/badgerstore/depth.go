@@ -96,7 +96,7 @@ func (s *Store) count(txn *badger.Txn) error {
 		if err := readHead(txn, done.Item(), head.decode); err != nil {
 			return err
 		}
-		s.history[head.destination] += doneSize(n)
+		s.history[head.destination] += doneSize(n, head.apart)
 	}
 	return nil
 }

@@ -26,9 +26,9 @@ const (
 	lostFound    = "lost+found" // stands in every fresh volume
 	formatTemp   = "FORMAT.tmp"
 	// 1: as the first release wrote it. 2: entries and dead letters have a second form (codec.go), and there are delivered entries and
-	// pauses. Both forms are read, so nothing is rewritten when a state of the first is opened; but from then on a rounds that does not
-	// know the second must not open it.
-	format = 2
+	// pauses. 3: the content of entries may have a key of its own (content.go). All forms are read, so nothing is rewritten when a state
+	// of an older format is opened; but from then on a rounds that does not know the newest must not open it.
+	format = 3
 )
 
 // prepare makes dir if need be, and makes sure that it is ours and private. It tells the format of the state that is there, 0 when

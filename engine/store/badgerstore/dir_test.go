@@ -60,7 +60,7 @@ func TestDirectoryIsPrivate(t *testing.T) {
 func TestDirectoriesThatAreNotOursAreRefused(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"holds other files":          {"notes.txt": "mine"},
-		"state of a newer":           {"FORMAT": "rounds state, format 3\n"},
+		"state of a newer":           {"FORMAT": "rounds state, format 4\n"},
 		"format file that is broken": {"FORMAT": "rounds st"},
 		"badger of another program":  {"MANIFEST": "x", "000001.vlog": ""},
 	} {

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/rounds-engine/rounds/engine/record"
 )
 
 // What maintain does when it is time, at once.
@@ -49,6 +51,70 @@ func Waiting(s *Store, n int) {
 func Parts(t testing.TB, s *Store) int {
 	t.Helper()
 	return Keys(t, s, partKey)
+}
+
+// Contents counts the contents that stand apart. It is an error where one is missing that an entry or a delivered one refers to, and where
+// one is referred to by nothing.
+func Contents(t testing.TB, s *Store) int {
+	t.Helper()
+	contents := map[uint64]int{} // references by number
+	err := s.view(t.Context(), func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{contentKey}})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			contents[seqOf(it.Item().Key())] = 0
+		}
+		for _, kind := range []byte{entryKey, doneKey} {
+			it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{kind}})
+			defer it.Close()
+			for it.Rewind(); it.Valid(); it.Next() {
+				var n record.Entry
+				var apart int
+				err := withValue(txn, it.Item(), func(b []byte) (err error) {
+					if kind == entryKey {
+						_, _, at, _ := splitEntryKey(it.Item().Key())
+						n, _, apart, err = decodeEntry(b)
+						n.Seq = at.seq
+						return err
+					}
+					done, head, err := decodeDone(b)
+					n, apart = done.Entry, head.apart
+					n.Seq = seqOf(it.Item().Key())
+					return err
+				})
+				if err != nil {
+					return err
+				}
+				if apart == 0 {
+					continue
+				}
+				if err := readContent(txn, &n); err != nil {
+					t.Errorf("the content of %s is missing: %v", n.ID, err)
+				}
+				contents[n.Seq]++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq, n := range contents {
+		if n != 1 {
+			t.Errorf("content %d is referred to %d times", seq, n)
+		}
+	}
+	return len(contents)
+}
+
+// History is what delivered entries of all destinations take, as it is counted.
+func History(s *Store) (n int64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, of := range s.history {
+		n += of
+	}
+	return n
 }
 
 // Keys counts the keys of a kind.

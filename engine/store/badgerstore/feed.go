@@ -153,7 +153,7 @@ func (f *feed) Commit(ctx context.Context, b store.Batch) error {
 		return store.ErrTooLarge
 	}
 	// What takes time is done here, in the caller's goroutine.
-	entries, err := encodeEntries(b.Entries, f.name, f.pipeline)
+	entries, err := f.s.encodeEntries(b.Entries, f.name, f.pipeline)
 	if err != nil {
 		return err
 	}
@@ -307,19 +307,26 @@ type outgoing struct {
 	lane        laneID
 	id          string
 	value       []byte
+	content     []byte // nil: it is in the value
 	committed   time.Time
 	to          uint32 // number of the destination; given by the committer, as is item
 	item        item
 }
 
-func encodeEntries(entries []record.Entry, name string, pipeline uint32) ([]outgoing, error) {
+func (s *Store) encodeEntries(entries []record.Entry, name string, pipeline uint32) ([]outgoing, error) {
 	out := make([]outgoing, len(entries))
 	for i := range entries {
 		n := &entries[i]
 		if n.Pipeline != name {
 			return nil, errors.New("an entry is of another pipeline than its batch")
 		}
-		out[i] = outgoing{destination: n.Destination, lane: laneOf(pipeline, n.Key), id: n.ID, value: encodeEntry(n, pipeline), committed: n.Committed}
+		out[i] = outgoing{destination: n.Destination, lane: laneOf(pipeline, n.Key), id: n.ID, committed: n.Committed}
+		if s.opt.Keep > 0 {
+			out[i].content = encodeContent(n)
+			out[i].value = encodeEntryApart(n, pipeline, len(out[i].content))
+		} else {
+			out[i].value = encodeEntry(n, pipeline)
+		}
 	}
 	return out, nil
 }
@@ -340,6 +347,9 @@ func (t *tx) enter(entries []outgoing) error {
 		e := &entries[i]
 		e.item = itemOf(t.number(), e.id)
 		t.set(keyEntry(e.to, e.lane, e.item), e.value)
+		if e.content != nil {
+			t.set(keyContent(e.item.seq), e.content)
+		}
 		t.depths.add(e.to, e.committed.Unix(), 1)
 	}
 	return nil

@@ -35,6 +35,36 @@ var body = func() []byte {
 	return append(b[:len(b)-1], "]}}"...)
 }()
 
+// document is JSON of about n bytes, of which nearly half is told apart from others', as names, dates and ids are.
+func document(i, n int) []byte {
+	b := []byte(`{"resourceType":"Appointment","participant":[`)
+	for r := rand.New(rand.NewPCG(3, uint64(i))); len(b) < n-100; {
+		b = fmt.Appendf(b, `{"identifier":"%012x","start":"2026-03-%02dT%02d:%02d:00Z","status":"booked","name":"%07x"},`,
+			r.Uint64()>>16, 1+r.IntN(28), r.IntN(24), r.IntN(60), r.Uint32()>>4)
+	}
+	return append(b[:len(b)-1], "]}"...)
+}
+
+// likely is batchOf with entries as a pipeline makes them: a notification of 2.5 KB, and with history its record of 3.3 KB.
+func likely(f store.Feed, i, n int, generation uint64, history bool) store.Batch {
+	b := batchOf(f, i, n, generation, true)
+	for j := range b.Entries {
+		of := &documents[(i+j)%len(documents)]
+		b.Entries[j].Body = of.body
+		if history {
+			b.Entries[j].Record = of.record
+		}
+	}
+	return b
+}
+
+var documents = func() (all [997]struct{ body, record []byte }) {
+	for i := range all {
+		all[i].body, all[i].record = document(i, 2500), document(i, 3300)
+	}
+	return all
+}()
+
 func appointment(i int) sdk.Ref { return sdk.Ref{Kind: "appointment", ID: strconv.Itoa(1_000_000 + i)} }
 
 func rowOf(i int, generation uint64) store.Row {

@@ -17,7 +17,8 @@ import (
 	"github.com/rounds-engine/rounds/sdk"
 )
 
-// Delivered notifications stand under the time of their delivery, and under their record. The oldest are deleted when their time is
+// Delivered notifications stand under the time of their delivery, and under their record. What was written of them with the commit is
+// moved without their content, which stays where it is (content.go). The oldest are deleted when their time is
 // over or when there are too many. Badger could let keys expire, but frees their space only where something is written among
 // them, and among old times nothing is but deletions.
 
@@ -29,6 +30,7 @@ type accepted struct {
 
 	version   uint64 // of the entry that the rest was made of; 0: none yet
 	committed time.Time
+	apart     int    // as decodeEntry gives it
 	key       []byte // nil: it is not kept
 	byRef     []byte
 	value     []byte
@@ -44,30 +46,30 @@ func (a *accepted) read(txn *badger.Txn) (there bool, err error) {
 		return err == nil, err
 	}
 	a.version = i.Version()
-	if a.o.s.opt.Keep == 0 {
-		return true, readHead(txn, i, func(b []byte) (err error) {
-			a.committed, err = entryCommitted(b)
+	keep := a.o.s.opt.Keep
+	read := withValue
+	if keep == 0 {
+		read = readHead
+	}
+	return true, read(txn, i, func(b []byte) error {
+		head, pipeline, apart, err := decodeEntryHead(b)
+		if err != nil {
 			return err
-		})
-	}
-	value, err := itemValue(txn, i)
-	if err != nil {
-		return false, err
-	}
-	head, pipeline, err := decodeEntryHead(value)
-	if err != nil {
-		return false, err
-	}
-	a.committed = head.Committed
-	a.key = keyDone(a.done.At, a.at.item.seq)
-	a.byRef = append(prefixDoneRef(pipeline, head.Ref), a.key[1:]...)
-	a.value = encodeDone(&a.done, a.done.At.Add(a.o.s.opt.Keep), a.o.destination, value)
-	return true, nil
+		}
+		a.committed, a.apart = head.Committed, apart
+		if keep > 0 {
+			a.key = keyDone(a.done.At, a.at.item.seq)
+			a.byRef = append(prefixDoneRef(pipeline, head.Ref), a.key[1:]...)
+			a.value = encodeDone(&a.done, a.done.At.Add(keep), a.o.destination, b)
+		}
+		return nil
+	})
 }
 
 // keep puts an entry among the delivered ones, if such are kept and there is room.
 func (t *tx) keep(a *accepted) {
 	if a.key == nil || t.s.forMore(t.room) != nil { // what waits has to leave also where nothing more can be kept
+		t.dropContent(a.at.item.seq, a.apart)
 		return
 	}
 	if bytes.Compare(a.key, t.s.oldest) < 0 { // the clock was set back; should the transaction fail, trim begins there for nothing
@@ -75,11 +77,11 @@ func (t *tx) keep(a *accepted) {
 	}
 	t.set(a.key, a.value)
 	t.set(a.byRef, nil)
-	t.history[a.o.destination] += doneSize(len(a.value))
+	t.history[a.o.destination] += doneSize(len(a.value), a.apart)
 }
 
-// doneSize is what a delivered entry takes, with the keys that lead to it.
-func doneSize(value int) int64 { return int64(value + 2*(1+doneLen) + 4 + 16 + 64) }
+// doneSize is what a delivered entry takes, with its content and the keys that lead to it.
+func doneSize(value, apart int) int64 { return int64(value + apart + 2*(1+doneLen) + 4 + 16 + 64) }
 
 // Delivered implements store.Admin. The token is the place of the one given last.
 func (a admin) Delivered(ctx context.Context, f store.Filter, newest bool, token []byte, limit int) (
@@ -150,11 +152,10 @@ func (a admin) Delivered(ctx context.Context, f store.Filter, newest bool, token
 				next = last
 				return nil
 			}
-			done, err := a.s.readDone(txn, i)
+			done, err := a.s.readDone(txn, i, seqOf(place))
 			if err != nil {
 				return err
 			}
-			done.Seq = binary.BigEndian.Uint64(place[8:])
 			delivered, last, size = append(delivered, done), bytes.Clone(place), size+store.EntrySize(&done.Entry)
 		}
 		return nil
@@ -165,15 +166,20 @@ func (a admin) Delivered(ctx context.Context, f store.Filter, newest bool, token
 	return delivered, next, nil
 }
 
-func (s *Store) readDone(txn *badger.Txn, i *badger.Item) (store.Delivered, error) {
-	value, err := itemValue(txn, i)
-	if err != nil {
-		return store.Delivered{}, err
+// seqOf is the number in the key of a delivered entry, or in its place.
+func seqOf(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8:]) }
+
+func (s *Store) readDone(txn *badger.Txn, i *badger.Item, seq uint64) (done store.Delivered, err error) {
+	var head doneHead
+	err = withValue(txn, i, func(b []byte) (err error) {
+		done, head, err = decodeDone(b)
+		return err
+	})
+	done.Seq = seq
+	if err == nil && head.apart > 0 {
+		err = readContent(txn, &done.Entry)
 	}
-	done, pipeline, destination, err := decodeDone(value)
-	s.mu.RLock()
-	done.Pipeline, done.Destination = s.names.name(pipeline), s.names.name(destination)
-	s.mu.RUnlock()
+	done.Pipeline, done.Destination = s.nameOf(head.pipeline), s.nameOf(head.destination)
 	return done, err
 }
 
@@ -207,7 +213,7 @@ func (a admin) Replay(ctx context.Context, all []store.Again) (superseded int, e
 					superseded++
 					continue
 				}
-				one, err := encodeEntries(putBack([]record.Entry{e.Entry}, true), e.Pipeline, pipeline)
+				one, err := a.s.encodeEntries(putBack([]record.Entry{e.Entry}, true), e.Pipeline, pipeline)
 				if err != nil {
 					return err
 				}
@@ -286,9 +292,13 @@ func (t *tx) trim(now time.Time) (oldest []byte, more bool, err error) {
 	it := t.txn.NewIterator(badger.IteratorOptions{Prefix: []byte{doneKey}})
 	defer it.Close()
 	var keys [][]byte
+	dropped := 0
 	oldest = t.s.oldest
-	for it.Seek(oldest); it.Valid() && len(keys) < 2*trimAtATime; it.Next() {
+	for it.Seek(oldest); it.Valid() && dropped < trimAtATime; it.Next() {
 		oldest = it.Item().KeyCopy(nil)
+		if len(oldest) != 1+doneLen {
+			return nil, false, errCorrupt
+		}
 		var head doneHead
 		if err := readHead(t.txn, it.Item(), head.decode); err != nil {
 			return nil, false, err
@@ -301,14 +311,26 @@ func (t *tx) trim(now time.Time) (oldest []byte, more bool, err error) {
 		if err != nil {
 			return nil, false, err
 		}
-		size -= doneSize(n)
-		t.history[head.destination] -= doneSize(n)
+		size -= doneSize(n, head.apart)
+		t.history[head.destination] -= doneSize(n, head.apart)
+		dropped++
 		keys = append(keys, oldest, append(prefixDoneRef(head.pipeline, head.entry.Ref), oldest[1:]...))
+		if head.apart > 0 {
+			keys = append(keys, keyContent(seqOf(oldest)))
+		}
+	}
+	if dropped == 0 {
+		return oldest, false, nil
+	}
+	// The acknowledgements have to last before the contents go: a loss of power that undid one would bring back an entry without.
+	if err := t.s.syncAll(); err != nil {
+		t.s.fail(err)
+		return nil, false, err
 	}
 	for _, key := range keys {
 		t.delete(key)
 	}
-	return oldest, len(keys) == 2*trimAtATime, nil
+	return oldest, dropped == trimAtATime, nil
 }
 
 // valueSize is the length of a value, with its parts.

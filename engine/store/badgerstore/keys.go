@@ -29,6 +29,7 @@ const (
 	deadIDKey   = 'i' // hash of the dead letter's id      → seq
 	savedKey    = 's' // source                            → what its adapter saved
 	pauseKey    = 'u' // pipeline or destination           → that a person paused it
+	contentKey  = 'c' // seq                               → content of an entry, waiting or delivered
 	partKey     = 'b' // key of the value, blob, part      → part of a value that is too large for one transaction
 )
 
@@ -130,6 +131,8 @@ func splitEntryKey(k []byte) (destination uint32, lane laneID, it item, ok bool)
 	copy(lane[:], k[5:])
 	return binary.BigEndian.Uint32(k[1:]), lane, item{seq: binary.BigEndian.Uint64(k[21:]), id: binary.BigEndian.Uint64(k[29:])}, true
 }
+
+func keyContent(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte{contentKey}, seq) }
 
 func keyDead(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte{deadKey}, seq) }
 

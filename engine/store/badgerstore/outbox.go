@@ -5,6 +5,7 @@ package badgerstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -93,17 +94,18 @@ func (o *outbox) Head(ctx context.Context, lane string, n int) ([]record.Entry, 
 			}
 		}
 		for _, at := range items {
-			value, err := readValue(txn, keyEntry(o.destination, id, at))
-			if err != nil {
-				return err
-			}
-			if value == nil {
+			i, err := txn.Get(keyEntry(o.destination, id, at))
+			if errors.Is(err, badger.ErrKeyNotFound) {
 				continue // acknowledged in between
 			}
-			e, err := o.decode(value, at.seq)
 			if err != nil {
 				return err
 			}
+			e, pipeline, err := readEntry(txn, i, at.seq)
+			if err != nil {
+				return err
+			}
+			e.Destination, e.Pipeline = o.name, o.s.nameOf(pipeline)
 			entries = append(entries, e)
 		}
 		return nil
@@ -111,16 +113,11 @@ func (o *outbox) Head(ctx context.Context, lane string, n int) ([]record.Entry, 
 	return entries, err
 }
 
-func (o *outbox) decode(value []byte, seq uint64) (record.Entry, error) {
-	e, pipeline, err := decodeEntry(value)
-	if err != nil {
-		return e, err
-	}
-	e.Seq, e.Destination = seq, o.name
-	o.s.mu.RLock()
-	e.Pipeline = o.s.names.name(pipeline)
-	o.s.mu.RUnlock()
-	return e, nil
+// nameOf is the name that has a number.
+func (s *Store) nameOf(id uint32) string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.names.name(id)
 }
 
 // Ack implements store.Outbox.
@@ -208,18 +205,28 @@ func (o *outbox) removed(gone ...*entryAt) {
 
 // Defer implements store.Outbox.
 func (o *outbox) Defer(ctx context.Context, id store.EntryID, a store.Attempt) error {
-	return o.rewrite(ctx, id, func(t *tx, e *record.Entry, pipeline uint32, at *entryAt) error {
+	return o.rewrite(ctx, id, func(t *tx, at *entryAt, e *record.Entry, pipeline uint32, apart int) error {
 		e.Attempts, e.NextAttempt = a.Attempts, a.Next
 		e.Tried(record.Try{At: a.At, Code: a.Code})
-		t.set(at.key, encodeEntry(e, pipeline))
+		if apart > 0 {
+			t.set(at.key, encodeEntryApart(e, pipeline, apart))
+		} else {
+			t.set(at.key, encodeEntry(e, pipeline))
+		}
 		return nil
 	}, false)
 }
 
 // Bury implements store.Outbox.
 func (o *outbox) Bury(ctx context.Context, id store.EntryID, cause record.Cause, when time.Time) error {
-	return o.rewrite(ctx, id, func(t *tx, e *record.Entry, _ uint32, at *entryAt) error {
+	return o.rewrite(ctx, id, func(t *tx, at *entryAt, e *record.Entry, _ uint32, apart int) error {
+		if apart > 0 {
+			if err := readContent(t.txn, e); err != nil {
+				return err
+			}
+		}
 		t.remove(o, at, e.Committed)
+		t.dropContent(at.item.seq, apart)
 		e.Tried(record.Try{At: when, Code: cause.Code})
 		t.fail(t.bury(&record.DeadLetter{
 			ID: e.ID, Pipeline: e.Pipeline, Deliver: e.Deliver, Key: e.Key, Ref: e.Ref, Version: e.Version,
@@ -229,9 +236,9 @@ func (o *outbox) Bury(ctx context.Context, id store.EntryID, cause record.Cause,
 	}, true)
 }
 
-// rewrite changes an entry, unless it is gone.
+// rewrite changes an entry, unless it is gone. Change gets it without its content where that is apart.
 func (o *outbox) rewrite(ctx context.Context, id store.EntryID,
-	change func(*tx, *record.Entry, uint32, *entryAt) error, removes bool) error {
+	change func(t *tx, at *entryAt, e *record.Entry, pipeline uint32, apart int) error, removes bool) error {
 	at := o.at(id)
 	if at == nil {
 		return nil
@@ -245,12 +252,12 @@ func (o *outbox) rewrite(ctx context.Context, id store.EntryID,
 			if err != nil || value == nil {
 				return err
 			}
-			e, pipeline, err := decodeEntry(value)
+			e, pipeline, apart, err := decodeEntry(value)
 			if err != nil {
 				return err
 			}
 			e.Seq, e.Destination, e.Pipeline = at.item.seq, o.name, o.s.names.name(pipeline)
-			return change(t, &e, pipeline, at)
+			return change(t, at, &e, pipeline, apart)
 		},
 		after: func() {
 			if removes {

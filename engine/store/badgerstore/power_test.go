@@ -91,24 +91,7 @@ func TestInvariant4ALossOfPowerBringsTheLastAcknowledgedEntriesAgain(t *testing.
 	dir := t.TempDir()
 	s := open(t, dir, badgerstore.Options{})
 	f, o := claim(t, s), attach(t, s)
-	large := entryOf(0, 1)
-	large.Body = noise(600 << 10) // in parts
-	must(t, f.Commit(t.Context(), store.Batch{Entries: []record.Entry{large}}))
-	entries, first := 1, files(t, dir)
-	commit := func() {
-		must(t, f.Commit(t.Context(), batchOf(f, entries, 100, 1, true)))
-		entries += 100
-	}
-	perLog := 0
-	for ; newLog(t, dir, first) == ""; perLog++ {
-		commit()
-	}
-	for range perLog - 2 { // the next log is nearly full
-		commit()
-	}
-	for len(logs(t, dir)) > 1 {
-		time.Sleep(time.Millisecond) // until the full log is a table
-	}
+	entries := nearlyFull(t, dir, f)
 	power, full := watch(t, s, dir), files(t, dir)
 
 	before := lanesOf(t, o)
@@ -166,6 +149,30 @@ func TestInvariant4ALossOfPowerBringsTheLastAcknowledgedEntriesAgain(t *testing.
 	if pending["webhook.d"].Count != there {
 		t.Errorf("%d entries are said to be pending, %d are there", pending["webhook.d"].Count, there)
 	}
+}
+
+// nearlyFull commits in hundreds until the log in use is nearly full and the only one, and gives the number of entries. The first is large.
+func nearlyFull(t *testing.T, dir string, f store.Feed) (entries int) {
+	t.Helper()
+	large := entryOf(0, 1)
+	large.Body = noise(600 << 10) // in parts
+	must(t, f.Commit(t.Context(), store.Batch{Entries: []record.Entry{large}}))
+	entries, first := 1, files(t, dir)
+	commit := func() {
+		must(t, f.Commit(t.Context(), batchOf(f, entries, 100, 1, true)))
+		entries += 100
+	}
+	perLog := 0
+	for ; newLog(t, dir, first) == ""; perLog++ {
+		commit()
+	}
+	for range perLog - 2 {
+		commit()
+	}
+	for len(logs(t, dir)) > 1 {
+		time.Sleep(time.Millisecond) // until the full log is a table
+	}
+	return entries
 }
 
 // TestInvariant1ANewLogOutlastsALossOfPowerWithItsName: what is synced into a file is lost with its name, and that is the directory's.

@@ -203,6 +203,25 @@ func itemValue(txn *badger.Txn, i *badger.Item) ([]byte, error) {
 	return whole, nil
 }
 
+// withValue reads the whole of a value, which is copied only where it is in parts.
+func withValue(txn *badger.Txn, i *badger.Item, read func([]byte) error) error {
+	inParts := false
+	err := i.Value(func(b []byte) error {
+		if inParts = len(b) > 0 && b[0] == valueInParts; inParts {
+			return nil
+		}
+		return read(b)
+	})
+	if err != nil || !inParts {
+		return err
+	}
+	b, err := itemValue(txn, i)
+	if err != nil {
+		return err
+	}
+	return read(b)
+}
+
 // readHead reads the begin of a value, mostly by its first part. Read may be called twice.
 func readHead(txn *badger.Txn, i *badger.Item, read func([]byte) error) error {
 	if firstPart(txn, i, read) == nil {

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,10 +29,13 @@ import (
 // firstFormat unpacks a state that was written by the code of before there was a second format: 20 records by batchOf, of scan 7,
 // one with a snapshot, one deleted, one with arguments; of their notifications the first acknowledged, the second buried with its
 // record, the third deferred and large; a dead letter that could not be mapped, with a large record; and what an adapter saved.
-func firstFormat(t *testing.T) (dir string) {
+func firstFormat(t *testing.T) (dir string) { return unpacked(t, "testdata/format1.tar.gz") }
+
+// unpacked gives a directory with the files of a fixture.
+func unpacked(t *testing.T, fixture string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	packed, err := os.Open("testdata/format1.tar.gz")
+	packed, err := os.Open(fixture)
 	must(t, err)
 	defer packed.Close()
 	unzipped, err := gzip.NewReader(packed)
@@ -74,7 +78,7 @@ func TestAStateOfTheFirstFormatIsTakenOver(t *testing.T) {
 	for range 2 {
 		s = open(t, dir, o)
 		holdsTheFirst(t, s)
-		if got := format(t, dir); got != "rounds state, format 2" {
+		if got := format(t, dir); got != "rounds state, format 3" {
 			t.Errorf("after it was opened: %q", got)
 		}
 		must(t, s.Close())
@@ -186,6 +190,100 @@ func holdsTheFirst(t *testing.T, s *badgerstore.Store) {
 	}
 	if saved, err := s.LoadState(t.Context(), "rest.clinic"); err != nil || string(saved) != "saved" {
 		t.Errorf("saved %q, %v", saved, err)
+	}
+}
+
+// TestAStateOfTheSecondFormatIsTakenOver: it was written by the code of before contents had keys of their own, with history for a hundred
+// years. Of the records 0 to 9, by batchOf with something in every field, 0 (after an attempt that failed), 2 and 3 were delivered, 4 was
+// buried, 1 deferred. 1 and 5 have an ordering key of 600 KB, so their values are in parts.
+func TestAStateOfTheSecondFormatIsTakenOver(t *testing.T) {
+	dir := unpacked(t, "testdata/format2.tar.gz")
+	const years = 100 * 365 * 24 * time.Hour
+	want := func(i int) record.Entry {
+		e := entryOf(i, 1)
+		e.Time, e.Trace = instant.Add(-time.Hour), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+		e.Record, e.Previous = []byte(`{"change":{"id":"2"}}`), []byte(`{"change":{"id":"1"}}`)
+		switch i {
+		case 0:
+			e.Attempts, e.Tries = 1, []record.Try{{At: instant, Code: "http_503"}}
+		case 1:
+			e.Attempts, e.NextAttempt, e.Tries = 2, instant, []record.Try{{At: instant, Code: "http_500"}}
+			fallthrough
+		case 5:
+			e.Key = strings.Repeat("k", 600_000)
+		}
+		return e
+	}
+	// holds compares what is there of the ten with the records that are said.
+	holds := func(s *badgerstore.Store, waiting, accepted, dead []int) {
+		t.Helper()
+		var entries []record.Entry
+		all, _, err := s.Admin().Waiting(t.Context(), store.Filter{}, nil, 100)
+		must(t, err)
+		entries = append(entries, all...)
+		for _, d := range delivered(t, s, store.Filter{}) {
+			entries = append(entries, d.Entry)
+		}
+		letters, _, err := s.Admin().Dead(t.Context(), store.Filter{}, nil, 100)
+		must(t, err)
+		for _, l := range letters {
+			l.Entry.Tries = nil
+			entries = append(entries, *l.Entry)
+		}
+		if len(all) != len(waiting) || len(letters) != len(dead) || len(entries) != len(waiting)+len(accepted)+len(dead) {
+			t.Fatalf("%d wait, %d are dead, %d are there", len(all), len(letters), len(entries))
+		}
+		for n, i := range slices.Concat(waiting, accepted, dead) {
+			w := want(i)
+			w.Seq = entries[n].Seq
+			if got := entries[n]; !reflect.DeepEqual(got, w) {
+				t.Errorf("entry %.700v, want %.700v", got, w)
+			}
+		}
+	}
+	s := open(t, dir, badgerstore.Options{ReadOnly: true, Keep: years})
+	holds(s, []int{1, 5, 6, 7, 8, 9}, []int{0, 2, 3}, []int{4})
+	must(t, s.Close())
+	if got := format(t, dir); got != "rounds state, format 2" {
+		t.Fatalf("after it was looked at: %q", got)
+	}
+	s = open(t, dir, badgerstore.Options{Keep: years})
+	holds(s, []int{1, 5, 6, 7, 8, 9}, []int{0, 2, 3}, []int{4})
+	holds(restored(t, backup(t, s), badgerstore.Options{Keep: years}), []int{1, 5, 6, 7, 8, 9}, []int{0, 2, 3}, []int{4})
+	if got := format(t, dir); got != "rounds state, format 3" {
+		t.Errorf("after it was opened: %q", got)
+	}
+
+	// Old ones leave in each way, and beside them new ones come and go.
+	o := attach(t, s)
+	for n, id := range oldest(t, o, 3) {
+		switch n {
+		case 0, 1:
+			must(t, o.Ack(t.Context(), store.Done{EntryID: id, At: instant.Add(time.Hour), Code: "http_202"}))
+		default:
+			must(t, o.Bury(t.Context(), id, record.Cause{Code: "http_422"}, instant))
+		}
+	}
+	if n := badgerstore.Contents(t, s); n != 0 {
+		t.Errorf("%d contents are apart, of what was written before", n)
+	}
+	must(t, s.Admin().Retry(t.Context(), entryOf(4, 1).ID, nil, false))
+	if n := badgerstore.Contents(t, s); n != 1 {
+		t.Errorf("%d contents are apart, want that of what was put back", n)
+	}
+	f := claim(t, s)
+	must(t, f.Commit(t.Context(), batchOf(f, 20, 5, 1, true)))
+	must(t, o.Ack(t.Context(), done(oldest(t, o, 100)...)...))
+	if n, apart := len(delivered(t, s, store.Filter{})), badgerstore.Contents(t, s); n != 14 || apart != 6 {
+		t.Errorf("%d are delivered, %d with their content apart, want 14 and 6", n, apart)
+	}
+	must(t, s.Close())
+	s = open(t, dir, badgerstore.Options{Keep: time.Nanosecond})
+	must(t, badgerstore.Trim(s))
+	for _, kind := range "ehxc" {
+		if n := badgerstore.Keys(t, s, byte(kind)); n > 0 {
+			t.Errorf("%d keys %q are left", n, kind)
+		}
 	}
 }
 
