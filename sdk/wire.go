@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "github.com/rounds-engine/rounds/sdk/proto"
+	"github.com/rounds-engine/rounds/sdk/rawjson"
 	"github.com/rounds-engine/rounds/sdk/schema"
 )
 
@@ -318,12 +319,12 @@ func carriable(r Ref, version string) error {
 	return Permanent("the identifier or the version of the record is not UTF-8")
 }
 
-// dataFromWire lets only valid JSON into the engine, where nothing checks it again.
+// dataFromWire lets only valid JSON into the engine.
 func dataFromWire(data []byte, err error) (json.RawMessage, error) {
 	if len(data) == 0 {
 		return nil, err
 	}
-	if !json.Valid(data) {
+	if !rawjson.Valid(data) {
 		if err == nil {
 			err = Permanent("the adapter gave data that are not valid JSON")
 		}

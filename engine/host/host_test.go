@@ -477,6 +477,7 @@ func BenchmarkFetch256(b *testing.B) {
 		refs[i] = sdk.Ref{Kind: "patient", ID: fmt.Sprintf("p%06d", i)}
 	}
 	b.SetBytes(int64(len(refs) * len(document)))
+	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := s.Fetch(b.Context(), refs); err != nil {
 			b.Fatal(err)

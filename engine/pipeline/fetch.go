@@ -393,7 +393,7 @@ func (w *window) fetch(ctx context.Context, refs []sdk.Ref) (_ []sdk.Result, err
 	for i := range results {
 		size += len(results[i].Data)
 		results[i].Ref = refs[i]
-		if r := &results[i]; r.Err == nil && !json.Valid(r.Data) {
+		if r := &results[i]; r.Err == nil && !rawjson.Valid(r.Data) {
 			r.Err = sdk.Permanent("the adapter gave no valid JSON")
 		} else {
 			r.Err = ofRecord(r.Err)

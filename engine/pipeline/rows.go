@@ -254,7 +254,7 @@ func (w *window) readable(c sdk.Change) sdk.Change {
 	}
 	if len(c.Data) == 0 {
 		c.Data = json.RawMessage("null")
-	} else if !json.Valid(c.Data) {
+	} else if !rawjson.Valid(c.Data) {
 		c.Err, c.Data = sdk.Permanent("the adapter gave no valid JSON"), json.RawMessage("null")
 	}
 	return c

@@ -6,7 +6,6 @@ package pipeline
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"time"
@@ -190,7 +189,7 @@ func (w *window) read(ctx context.Context) error {
 			return err
 		}
 		for _, r := range page.Included {
-			if r.Err == nil && json.Valid(r.Data) {
+			if r.Err == nil && rawjson.Valid(r.Data) {
 				w.fetched.put(r, w.polled)
 			}
 		}

@@ -6,6 +6,7 @@ package rest
 import (
 	"cmp"
 	"context"
+	"maps"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -106,10 +107,8 @@ func (c credentials) sign(r httpx.Request, token string) httpx.Request {
 	}
 	switch {
 	case c.header != "":
-		h := r.Header.Clone()
-		if h == nil {
-			h = http.Header{}
-		}
+		h := make(http.Header, len(r.Header)+1)
+		maps.Copy(h, r.Header) // its values are not touched
 		h.Set(c.header, value)
 		r.Header = h
 	case c.param != "":

@@ -36,6 +36,7 @@ func (s *source) compileFeed(f Feed, base string, resources []Resource) (*feed, 
 			return nil, sdk.Misconfigured(at+"."+p.name, "is not a dotted path like meta.lastUpdated")
 		}
 	}
+	c.paths = [3][]string{c.id, c.version, c.time}
 	for _, path := range f.Ignore {
 		if d, err := parseDotted(path); err != nil || len(d) == 0 {
 			return nil, sdk.Misconfigured(at+".ignore", "%q is not a dotted path like meta.lastSeen", path)

@@ -119,21 +119,21 @@ func (f *feed) array(body []byte) ([]byte, error) {
 // item reads identifier, version and time of an item; early and late differ where its local time exists twice. The error's text
 // tells paths and types, never values.
 func (f *feed) item(item []byte, c *sdk.Change) (early, late time.Time, err error) {
-	raw, ok := rawjson.Get(item, f.id...)
-	if c.Ref.ID, _ = rawjson.Text(raw); c.Ref.ID == "" {
-		return early, late, fmt.Errorf("no identifier at %q: found %s", f.id, rawjson.Found(raw, ok))
+	var found [3][]byte
+	rawjson.GetAll(item, f.paths[:], found[:])
+	id, version, at := found[0], found[1], found[2]
+	if c.Ref.ID, _ = rawjson.Text(id); c.Ref.ID == "" {
+		return early, late, fmt.Errorf("no identifier at %q: found %s", f.id, rawjson.Found(id, id != nil))
 	}
 	if f.version != nil {
-		raw, _ := rawjson.Get(item, f.version...)
-		c.Version, _ = rawjson.Text(raw)
+		c.Version, _ = rawjson.Text(version)
 	}
 	if f.time == nil {
 		return early, late, nil
 	}
-	raw, ok = rawjson.Get(item, f.time...)
-	text, _ := rawjson.Text(raw)
+	text, _ := rawjson.Text(at)
 	if text == "" {
-		return early, late, fmt.Errorf("no time at %q: found %s", f.time, rawjson.Found(raw, ok))
+		return early, late, fmt.Errorf("no time at %q: found %s", f.time, rawjson.Found(at, at != nil))
 	}
 	if early, late, err = f.format.Parse(text); err != nil {
 		return early, late, fmt.Errorf("the time at %q is neither %s nor RFC 3339", f.time, f.written)

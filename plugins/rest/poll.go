@@ -29,6 +29,7 @@ type feed struct {
 	id      dotted
 	version dotted
 	time    dotted
+	paths   [3][]string // id, version and time
 	format  window.Format
 	written string // the format in words
 	page    paging

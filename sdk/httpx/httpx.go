@@ -178,6 +178,8 @@ type Request struct {
 	// Once is for a GET that takes something away, as of a queue: it is neither repeated nor redirected. That it may have been heard
 	// twice, or heard and not answered, is an error: what was taken has to be asked for in another way.
 	Once bool
+
+	accept string // the header Accept, where Header has none
 }
 
 func (r *Request) method() string { return or(r.Method, http.MethodGet) }
@@ -281,6 +283,9 @@ func (c *Client) attempt(parent context.Context, r *Request, calls *int) (*Respo
 	}
 	if r.Header != nil {
 		req.Header = r.Header.Clone()
+	}
+	if r.accept != "" && req.Header.Get("Accept") == "" {
+		req.Header.Set("Accept", r.accept)
 	}
 	*calls++
 	began := time.Now()

@@ -18,14 +18,7 @@ import (
 // as many servers call their JSON text/html or text/plain; anything else, such as a login or maintenance page, is a
 // Retryable error that names what came instead.
 func (c *Client) JSON(ctx context.Context, r Request) (*Response, error) {
-	if r.Header.Get("Accept") == "" {
-		h := r.Header.Clone()
-		if h == nil {
-			h = make(map[string][]string, 1)
-		}
-		h.Set("Accept", "application/json, */*;q=0.5")
-		r.Header = h
-	}
+	r.accept = "application/json, */*;q=0.5"
 	res, err := c.Do(ctx, r)
 	if err != nil {
 		return nil, err

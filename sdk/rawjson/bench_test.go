@@ -30,4 +30,9 @@ func BenchmarkGet(b *testing.B) {
 	bench(b, func() { rawjson.Get(appointment, "provider", "name", "last") })
 }
 
+func BenchmarkGetAll(b *testing.B) {
+	paths, found := [][]string{{"id"}, {"lastUpdated"}, {"visit", "number"}}, make([][]byte, 3)
+	bench(b, func() { rawjson.GetAll(appointment, paths, found) })
+}
+
 func BenchmarkHash(b *testing.B) { bench(b, func() { rawjson.Hash(appointment) }) }

@@ -53,6 +53,33 @@ func Get(doc []byte, path ...string) ([]byte, bool) {
 	return v, len(v) > 0
 }
 
+// GetAll is Get for several paths, of which an object is walked but once. found gets the value of each path, nil where there is none.
+func GetAll(doc []byte, paths [][]string, found [][]byte) {
+	doc = trim(doc)
+	if len(doc) == 0 || doc[0] != '{' {
+		for i, path := range paths {
+			found[i] = nil
+			if v, ok := Get(doc, path...); ok {
+				found[i] = v
+			}
+		}
+		return
+	}
+	for i, path := range paths {
+		found[i] = nil
+		if len(path) == 0 {
+			found[i] = doc
+		}
+	}
+	for key, value := range members(doc) {
+		for i, path := range paths {
+			if len(path) > 0 && keyIs(key, path[0]) {
+				found[i], _ = Get(value, path[1:]...)
+			}
+		}
+	}
+}
+
 // Text gives a scalar as text: the value of a string, the literal digits of a number, "true" or "false". It is false for
 // null, objects and arrays.
 func Text(raw []byte) (string, bool) {
@@ -160,11 +187,13 @@ func keyIs(raw []byte, name string) bool {
 	if len(raw) == len(name)+2 && string(raw[1:len(raw)-1]) == name {
 		return bytes.IndexByte(raw, '\\') < 0
 	}
-	if bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw) {
-		return false
+	for _, c := range raw {
+		if c == '\\' || c >= utf8.RuneSelf { // it may be written in another way
+			s, ok := unquote(raw)
+			return ok && s == name
+		}
 	}
-	s, ok := unquote(raw)
-	return ok && s == name
+	return false
 }
 
 func unquote(raw []byte) (string, bool) {

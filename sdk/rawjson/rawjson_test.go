@@ -41,6 +41,23 @@ func TestGetFindsTheValueAsTheServerWroteIt(t *testing.T) {
 	}
 }
 
+func TestGetAllFindsWhatGetFinds(t *testing.T) {
+	paths := [][]string{{"a"}, nil, {"a", "b", "1", "c!"}, {"n"}, {"n", "x"}, {"d"}, {"0"}, {"1", "d"}, {"a"}, {"x"}, {"é"}}
+	for _, doc := range []string{
+		` {"a": {"b": [10, {"c\u0021": 1}]}, "n": null, "d": 1, "d": 2.50, "\u00e9": 3} `, `{"a": {"b": [1, {"c!": 2}]}, "a": 5, "é": 1, "\u0061": 6}`,
+		`[{"a": 1}, {"d": 2}]`, `"a"`, `null`, `{}`, `{"0": {"d": 1}, "1": {"d": []}}`, ``,
+	} {
+		found := make([][]byte, len(paths))
+		found[0], found[9] = []byte("was there before"), []byte("was there before")
+		rawjson.GetAll([]byte(doc), paths, found)
+		for i, path := range paths {
+			if want, _ := rawjson.Get([]byte(doc), path...); !bytes.Equal(found[i], want) || (found[i] == nil) != (len(want) == 0) {
+				t.Errorf("at %q of %s: %q, and by Get %q", path, doc, found[i], want)
+			}
+		}
+	}
+}
+
 func TestTextKeepsEveryDigit(t *testing.T) {
 	for _, c := range []struct {
 		raw, want string
@@ -119,7 +136,11 @@ func FuzzRawJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		rawjson.Hash(doc)
-		rawjson.Get(doc, "a", "0", "b")
+		found := make([][]byte, 1)
+		rawjson.GetAll(doc, [][]string{{"a", "0", "b"}}, found)
+		if want, ok := rawjson.Get(doc, "a", "0", "b"); ok && !bytes.Equal(found[0], want) || !ok && found[0] != nil {
+			t.Errorf("GetAll of %q gives %q, and Get %q", doc, found[0], want)
+		}
 		if got, want := rawjson.Valid(doc), json.Valid(doc); got != want {
 			t.Fatalf("Valid(%q) = %v, and by encoding/json %v", doc, got, want)
 		} else if !got {
