@@ -21,6 +21,7 @@ type bench struct {
 	Rows                   int           // of the grown state
 	Trickle                time.Duration // how long changes are made
 	Rest                   time.Duration // of an idle engine before it is looked at
+	Settle                 time.Duration // for which nothing is merged in a state before it counts as made
 	Binary                 string        // empty: to be built
 
 	dir    string

@@ -37,7 +37,8 @@ func TestTheBenchMeasuresAllAndFindsNothingWrong(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", binary, "../rounds").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	b := bench{Appointments: 300, Patients: 60, Page: 70, Rounds: 1, Rows: 20_000, Trickle: time.Second, Rest: 50 * time.Millisecond, Binary: binary}
+	b := bench{Appointments: 300, Patients: 60, Page: 70, Rounds: 1, Rows: 20_000, Trickle: time.Second, Rest: 50 * time.Millisecond,
+		Settle: 100 * time.Millisecond, Binary: binary}
 	r, err := b.run(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -58,6 +59,13 @@ func TestTheBenchMeasuresAllAndFindsNothingWrong(t *testing.T) {
 	for _, name := range modeNames() {
 		if found[name] == 0 {
 			t.Errorf("nothing was measured of %q", name)
+		}
+	}
+	var printed strings.Builder
+	r.print(&printed)
+	for _, f := range r.Figures {
+		if !strings.Contains(printed.String(), f.Name) {
+			t.Errorf("the table leaves out %q", f.Name)
 		}
 	}
 	for _, table := range r.Tables {

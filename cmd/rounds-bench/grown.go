@@ -30,7 +30,7 @@ func (b *bench) grown(ctx context.Context) error {
 	for i, rows := range sizes {
 		tell("grown: a state of %d rows is made", rows)
 		began := time.Now()
-		if err := grow(ctx, b.state("grown", i), rows); err != nil {
+		if err := grow(ctx, b.state("grown", i), rows, b.Settle); err != nil {
 			return err
 		}
 		details = fmt.Sprintf("%d rows were made in %v and take %.0f MB", rows, time.Since(began).Round(100*time.Millisecond), tables(b.state("grown", i)))
@@ -71,7 +71,7 @@ func (b *bench) grown(ctx context.Context) error {
 // grow makes a state with n rows of the pipeline, those of records that the EHR does not show any more, as the pipeline loop
 // commits them for records that are new to it: generation 1, one state remembered. All of them lie in tables at the end, which are merged
 // as far as Badger does it.
-func grow(ctx context.Context, dir string, n int) error {
+func grow(ctx context.Context, dir string, n int, still time.Duration) error {
 	s, err := openState(dir)
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func grow(ctx context.Context, dir string, n int) error {
 	if err := errors.Join(err, s.Close()); err != nil {
 		return err
 	}
-	return settle(ctx, dir)
+	return settle(ctx, dir, still)
 }
 
 func openState(dir string) (*badgerstore.Store, error) {
@@ -108,17 +108,17 @@ func row(i int) store.Row {
 	}
 }
 
-// settle opens a state and waits until no table has come or gone for two seconds: what was left to merge is not the measured run's.
-func settle(ctx context.Context, dir string) error {
+// settle opens a state and waits until no table has come or gone for a while: what was left to merge is not the measured run's.
+func settle(ctx context.Context, dir string, still time.Duration) error {
 	s, err := openState(dir)
 	if err != nil {
 		return err
 	}
-	last, still := tableNames(dir), 0
-	for ; still < 20 && err == nil; still++ {
+	last, since := tableNames(dir), time.Now()
+	for err == nil && time.Since(since) < still {
 		err = sleep(ctx, 100*time.Millisecond)
 		if now := tableNames(dir); !slices.Equal(last, now) {
-			last, still = now, 0
+			last, since = now, time.Now()
 		}
 	}
 	return errors.Join(err, s.Close())

@@ -46,7 +46,7 @@ func run(ctx context.Context, args []string) error {
 			return bare(ctx)
 		}
 	}
-	b := bench{Page: 1000, Trickle: time.Minute, Rest: 10 * time.Second}
+	b := bench{Page: 1000, Trickle: time.Minute, Rest: 10 * time.Second, Settle: 2 * time.Second}
 	f := flag.NewFlagSet("rounds-bench", flag.ContinueOnError)
 	only := f.String("only", "", "what to measure, separated by commas, of "+strings.Join(modeNames(), ", ")+"; empty: all of it")
 	f.IntVar(&b.Appointments, "appointments", 20000, "changed appointments that wait in the EHR")

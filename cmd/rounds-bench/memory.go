@@ -108,7 +108,7 @@ func (p *process) peaks() (all []memory) {
 	return all
 }
 
-// processName names the processes of Rounds; the other contenders are one each.
+// processName names the processes of Rounds.
 func processName(i int) string {
 	if i == 0 {
 		return "engine"

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -23,7 +24,10 @@ func (b *bench) kill(ctx context.Context) error {
 	var repeated []int
 	for round := range b.Rounds {
 		tell("kill (%d of %d)", round+1, b.Rounds)
-		n, err := b.killOnce(ctx, w, b.state("kill", round))
+		n, err := 0, errLate
+		for try := 0; errors.Is(err, errLate) && try < 5; try++ {
+			n, err = b.killOnce(ctx, w, b.state(fmt.Sprintf("kill-%d", try), round))
+		}
 		if err != nil {
 			return err
 		}
@@ -33,6 +37,8 @@ func (b *bench) kill(ctx context.Context) error {
 		Details: fmt.Sprintf("the most of %v; %d deliveries at most are in flight; none of %d was lost", repeated, parallel, b.Appointments)})
 	return nil
 }
+
+var errLate = errors.New("the kill came after the last notification: give more appointments")
 
 func (b *bench) killOnce(ctx context.Context, w *world, state string) (repeated int, err error) {
 	if err := w.begin(ctx); err != nil {
@@ -55,34 +61,49 @@ func (b *bench) killOnce(ctx context.Context, w *world, state string) (repeated 
 	if err := p.gone(ctx); err != nil {
 		return 0, err
 	}
-	if all, err := w.received(ctx); err != nil || len(all) >= b.Appointments {
-		return 0, errors.Join(err, errors.New("the kill came after the last notification: give more appointments"))
+	switch all, err := w.received(ctx); {
+	case err != nil:
+		return 0, err
+	case len(all) >= b.Appointments:
+		return 0, errLate
 	}
 	if p, err = w.rounds(usual, state); err != nil {
 		return 0, err
 	}
 	defer p.end()
-	for came := map[string]string{}; len(came) < b.Appointments; { // id of the notification by visit number
+	for came := 0; came < b.Appointments; {
 		if err := w.await(ctx, p, b.Appointments+repeated); err != nil {
 			return 0, err
 		}
-		all, err := w.received(ctx)
-		if err != nil {
+		if came, repeated, err = w.repetitions(ctx); err != nil {
 			return 0, err
 		}
-		clear(came)
-		repeated = 0
-		for _, one := range all {
-			switch id, again := came[one.Visit]; {
-			case again && id != one.ID:
-				return 0, errors.New("an appointment was notified by two notifications")
-			case again:
-				repeated++
-			}
-			came[one.Visit] = one.ID
-		}
 	}
-	return repeated, nil
+	if err := sleep(ctx, 500*time.Millisecond); err != nil { // one may be under way yet
+		return 0, err
+	}
+	_, repeated, err = w.repetitions(ctx)
+	return repeated, err
+}
+
+// repetitions counts the appointments that came, and the notifications that came again.
+func (w *world) repetitions(ctx context.Context) (came, repeated int, err error) {
+	all, err := w.received(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	ids := map[string]string{} // of notifications, by visit number
+	for _, one := range all {
+		id, again := ids[one.Visit]
+		if again && id != one.ID {
+			return 0, 0, errors.New("an appointment was notified by two notifications")
+		}
+		if again {
+			repeated++
+		}
+		ids[one.Visit] = one.ID
+	}
+	return len(ids), repeated, nil
 }
 
 // gone waits until the process that was killed and all that were under it have ended.
@@ -91,10 +112,10 @@ func (p *process) gone(ctx context.Context) error {
 	for _, pid := range p.alive() {
 		for deadline := time.Now().Add(10 * time.Second); ; {
 			fields, err := stat(pid)
-			if errors.Is(err, os.ErrNotExist) || err == nil && fields[0] == "Z" {
+			if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) || err == nil && fields[0] == "Z" {
 				break
 			}
-			if err != nil && !strings.Contains(err.Error(), "no such process") {
+			if err != nil {
 				return err
 			}
 			if time.Now().After(deadline) {

@@ -196,7 +196,7 @@ func (p *process) wholeUsage(ctx context.Context) (u usage, err error) {
 	if len(u.memory) == 0 {
 		u.memory = []memory{{}}
 	}
-	u.memory[0].PeakMB = float64(used.Maxrss<<10) / megabyte
+	u.memory[0].Process, u.memory[0].PeakMB = "process", float64(used.Maxrss<<10)/megabyte
 	u.cpu = p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
 	return u, nil
 }
