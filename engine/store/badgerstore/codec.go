@@ -13,12 +13,14 @@ import (
 )
 
 // Every value begins with the version of its form. A value that begins with zero is a stub: it stands in parts elsewhere. Each
-// form is read; dead letters are written in the second, entries and delivered ones in the second or the third, all else in the first.
+// form is read; the last that is named here is written, rows without a snapshot and all that is not named in the first.
 const (
 	valueInParts = 0
 	valueForm    = 1
-	entryForm    = 2
-	apartForm    = 3 // of an entry whose content has a key of its own: see content.go
+	packedRow    = 2 // a row whose snapshot is packed
+	entryForm    = 2 // an entry, or a delivered one, that is packed
+	apartForm    = 3 // the same, whose content has a key of its own: see content.go
+	packedDead   = 3 // a dead letter that is packed; the notification in it is as in the second form
 )
 
 var errCorrupt = store.ErrDamaged
@@ -160,6 +162,9 @@ func encodeRow(r *store.Row) []byte {
 		flags |= rowSnapshot
 	}
 	e := newEncoder(store.RowSize(r))
+	if flags&rowSnapshot != 0 {
+		e.b[0] = packedRow
+	}
 	e.byte(flags)
 	e.ref(r.Ref)
 	e.uint(r.Generation)
@@ -177,7 +182,7 @@ func encodeRow(r *store.Row) []byte {
 		e.b = binary.BigEndian.AppendUint64(e.b, h)
 	}
 	if flags&rowSnapshot != 0 { // last, so that a row can be read without it
-		e.bytes(r.Snapshot)
+		e.packed(r.Snapshot)
 	}
 	return e.b
 }
@@ -196,14 +201,18 @@ func decodeSnapshot(b []byte) ([]byte, error) {
 	_, d, flags := splitRow(b)
 	var snapshot []byte
 	if flags&rowSnapshot != 0 {
-		snapshot = d.bytes()
+		if d.form < packedRow {
+			snapshot = d.bytes()
+		} else {
+			d.packed(&snapshot)
+		}
 	}
 	return snapshot, d.end()
 }
 
 func splitRow(b []byte) (store.Row, *decoder, byte) {
 	var r store.Row
-	d := newDecoder(b)
+	d := newDecoderUpTo(packedRow, b)
 	flags := d.byte()
 	r.Ref = d.ref()
 	r.Generation, r.Epoch = d.uint(), d.uint()
@@ -409,7 +418,7 @@ func decodeDone(b []byte) (done store.Delivered, h doneHead, err error) {
 // encodeDead writes a dead letter. The record and the one before are kept once, with the letter.
 func encodeDead(l *record.DeadLetter, pipeline, destination uint32) []byte {
 	e := newEncoder(store.DeadSize(l))
-	e.b[0] = entryForm
+	e.b[0] = packedDead
 	e.uint(uint64(pipeline))
 	e.string(l.ID)
 	e.string(l.Deliver)
@@ -432,8 +441,7 @@ func encodeDead(l *record.DeadLetter, pipeline, destination uint32) []byte {
 			previous = l.Entry.Previous
 		}
 	}
-	e.bytes(record)
-	e.bytes(previous)
+	e.packed(record, previous)
 	if l.Entry == nil {
 		e.byte(0)
 		return e.b
@@ -447,7 +455,7 @@ func encodeDead(l *record.DeadLetter, pipeline, destination uint32) []byte {
 }
 
 func decodeDead(b []byte) (l record.DeadLetter, pipeline, destination uint32, err error) {
-	d := newDecoderUpTo(entryForm, b)
+	d := newDecoderUpTo(packedDead, b)
 	pipeline = uint32(d.uint())
 	l.ID, l.Deliver, l.Key = d.string(), d.string(), d.string()
 	l.Ref = d.ref()
@@ -457,9 +465,14 @@ func decodeDead(b []byte) (l record.DeadLetter, pipeline, destination uint32, er
 	l.Cause.Stage = record.Stage(d.string())
 	l.Cause.Code, l.Cause.Text, l.Cause.Detail = d.string(), d.string(), d.string()
 	l.Cause.Attempts = d.int()
-	l.Record = d.bytes()
-	if d.form >= entryForm {
-		l.Previous = d.bytes()
+	switch d.form {
+	case valueForm:
+		l.Record = d.bytes()
+	case entryForm:
+		l.Record, l.Previous = d.bytes(), d.bytes()
+	default:
+		d.packed(&l.Record, &l.Previous)
+		d.form = entryForm
 	}
 	if d.byte() == 1 {
 		destination = uint32(d.uint())
@@ -472,7 +485,7 @@ func decodeDead(b []byte) (l record.DeadLetter, pipeline, destination uint32, er
 
 // deadPipeline reads the pipeline of a dead letter. Of one in parts the first will do.
 func deadPipeline(b []byte) (uint32, error) {
-	d := newDecoderUpTo(entryForm, b)
+	d := newDecoderUpTo(packedDead, b)
 	return uint32(d.uint()), d.err
 }
 

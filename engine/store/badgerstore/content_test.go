@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -176,5 +177,79 @@ func TestInvariant3AContentOutlastsAnAcknowledgementThatALossOfPowerUndoes(t *te
 	}
 	if there < entries-acked {
 		t.Errorf("%d wait, want those %d that were not acknowledged", there, entries-acked)
+	}
+}
+
+// TestWhatTheLimitsAllowIsCommitted, however it is spread over values that are too small for parts, or too large for a transaction.
+func TestWhatTheLimitsAllowIsCommitted(t *testing.T) {
+	limits := badgerstore.Limits()
+	text := func(n int) string { return strings.Repeat("v", n) } // a head is not compressed
+	for _, keep := range []time.Duration{0, time.Hour} {
+		for _, size := range []int{100, 750, 1000, 1100, 5000, 30_000} {
+			s := open(t, t.TempDir(), badgerstore.Options{Keep: keep})
+			f, o := claim(t, s), attach(t, s)
+			for name, fill := range map[string]func(b *store.Batch, i int){
+				"entries": func(b *store.Batch, i int) {
+					e := entryOf(i, 1)
+					e.Version, e.Body = text(min(size, 1000)), noise(size)
+					b.Entries = append(b.Entries, e)
+				},
+				"rows": func(b *store.Batch, i int) {
+					row := rowOf(i, 1)
+					row.Version = text(size)
+					b.Rows, b.Scan = append(b.Rows, row), 1
+				},
+				"dead letters": func(b *store.Batch, i int) {
+					b.Dead = append(b.Dead, record.DeadLetter{ID: fmt.Sprint(i), Pipeline: "p", Cause: record.Cause{Text: text(size)}})
+				},
+			} {
+				b := store.Batch{Base: f.Position().Commit, Position: &store.Position{Watermark: []byte("w")}}
+				for i := range limits.Items {
+					before := b
+					if fill(&b, i); b.Size() > limits.Bytes {
+						b = before
+						break
+					}
+				}
+				if err := f.Commit(t.Context(), b); err != nil {
+					t.Errorf("%d %s of %d: %v", b.Items(), name, size, err)
+				}
+			}
+			ids := oldest(t, o, limits.Items)
+			must(t, o.Ack(t.Context(), done(ids...)...))
+			if n := len(delivered(t, s, store.Filter{})); keep > 0 && n != len(ids) {
+				t.Errorf("of %d of %d %d are kept", len(ids), size, n)
+			}
+			badgerstore.Contents(t, s)
+			must(t, s.Close())
+		}
+	}
+}
+
+// A notification may be as large as a commit.
+func TestALargeNotificationComesAndGoesWhole(t *testing.T) {
+	for _, keep := range []time.Duration{0, time.Hour} {
+		s := open(t, t.TempDir(), badgerstore.Options{Keep: keep})
+		f, o := claim(t, s), attach(t, s)
+		b := batchOf(f, 0, 3, 1, true)
+		for i := range b.Entries {
+			b.Entries[i].Body = noise(4 << 20)
+		}
+		must(t, f.Commit(t.Context(), b))
+		ids := oldest(t, o, 10)
+		for _, id := range ids {
+			if head, err := o.Head(t.Context(), id.Lane, 1); err != nil || len(head) == 0 || len(head[0].Body) != 4<<20 {
+				t.Fatalf("%d entries, %v", len(head), err)
+			}
+		}
+		must(t, o.Ack(t.Context(), done(ids...)...))
+		must(t, badgerstore.Sweep(s))
+		all := delivered(t, s, store.Filter{})
+		if keep > 0 && (len(all) != 3 || !bytes.Equal(all[2].Body, b.Entries[2].Body)) {
+			t.Errorf("%d are kept", len(all))
+		}
+		if n := badgerstore.Parts(t, s); keep == 0 && n > 0 {
+			t.Errorf("%d parts are left of nothing", n)
+		}
 	}
 }

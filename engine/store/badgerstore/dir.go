@@ -26,8 +26,9 @@ const (
 	lostFound    = "lost+found" // stands in every fresh volume
 	formatTemp   = "FORMAT.tmp"
 	// 1: as the first release wrote it. 2: entries and dead letters have a second form (codec.go), and there are delivered entries and
-	// pauses. 3: the content of entries may have a key of its own (content.go). All forms are read, so nothing is rewritten when a state
-	// of an older format is opened; but from then on a rounds that does not know the newest must not open it.
+	// pauses. 3: the content of entries may have a key of its own (content.go), snapshots and dead letters are packed. All forms are read,
+	// so nothing is rewritten when a state of an older format is opened; but from then on a rounds that does not know the newest must not
+	// open it.
 	format = 3
 )
 

@@ -148,8 +148,7 @@ func itemRow(txn *badger.Txn, i *badger.Item) (row store.Row, err error) {
 //
 // Invariant 1: what a batch holds (rows, entries, dead letters, position) is written in one transaction, or not at all.
 func (f *feed) Commit(ctx context.Context, b store.Batch) error {
-	size := b.Size()
-	if b.Items() > f.s.limits.Items || size > f.s.limits.Bytes {
+	if b.Items() > f.s.limits.Items || b.Size() > f.s.limits.Bytes {
 		return store.ErrTooLarge
 	}
 	// What takes time is done here, in the caller's goroutine.
@@ -157,16 +156,24 @@ func (f *feed) Commit(ctx context.Context, b store.Batch) error {
 	if err != nil {
 		return err
 	}
+	size := sizeOf(entries)
 	rows := make([][]byte, len(b.Rows))
 	for i := range b.Rows {
 		rows[i] = encodeRow(&b.Rows[i])
+		size += keySize + len(rows[i])
+	}
+	for i := range b.Dead {
+		size += 2*keySize + store.DeadSize(&b.Dead[i])
 	}
 	mark := encodeNumber(b.Scan)
 	if b.Scan > 0 {
-		size += len(b.Rows) * store.MarkSize(sdk.Ref{})
+		size += (len(b.Rows) + len(b.Marks)) * keySize
 	}
 	var next store.Position
-	return f.s.do(ctx, &request{size: size + 64, durable: !f.onlyPolled(&b),
+	if p := b.Position; p != nil {
+		size += len(p.Watermark) + len(p.Cursor)
+	}
+	return f.s.do(ctx, &request{size: size + 4*keySize, durable: !f.onlyPolled(&b),
 		apply: func(t *tx) error {
 			if f.s.feeds[f.pipeline] != f {
 				return store.ErrFenced
@@ -329,6 +336,14 @@ func (s *Store) encodeEntries(entries []record.Entry, name string, pipeline uint
 		}
 	}
 	return out, nil
+}
+
+// sizeOf is about what entries add to a transaction.
+func sizeOf(entries []outgoing) (size int) {
+	for i := range entries {
+		size += 2*keySize + len(entries[i].value) + len(entries[i].content)
+	}
+	return size
 }
 
 // enter puts entries at the ends of their lanes.

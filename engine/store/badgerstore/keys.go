@@ -39,6 +39,9 @@ const (
 	destinationName = 'd'
 )
 
+// keySize is more than a key of a fixed length takes in a transaction, with what Badger counts for it.
+const keySize = 80
+
 const maxName = 1024 // bytes of a name; Badger's keys end at 65,000
 
 // laneID is the name of a lane: a hash, which cannot collide by accident or intent, of pipeline and ordering key.

@@ -5,6 +5,7 @@ package badgerstore
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -61,12 +62,41 @@ func compactionIsDue(deletes int64, since time.Duration) bool {
 	return deletes >= tidyDeletes || deletes > 0 && since >= tidyAtLeast
 }
 
-// flatten compacts all there is. The deletions may still be in the log, which Badger turns into a table only when it is
-// full: so it is filled first, with what compacts to nothing.
+// flatten compacts all there is. Badger lets a state lie that has only tables of level zero, as a small one has, until they are too
+// many; so more are made then.
 func (s *Store) flatten() error {
 	s.work.deletes.Store(0)
+	for range levelZero + 1 {
+		ended, err := s.endLog()
+		if err != nil || !ended {
+			return err
+		}
+		if err := s.db.Flatten(1); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(s.db.Tables(), func(t badger.TableInfo) bool { return t.Level > 0 }) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// endLog lets the log in use become a table, for the deletions that are in it. Badger does that only when it is full: so it is filled, with
+// what compacts to nothing. Ended is false when the store is closed meanwhile.
+func (s *Store) endLog() (ended bool, err error) {
 	ctx := context.Background()
-	for range memtable/wholeValue + 1 {
+	last := func() (name string, logs int, err error) {
+		all, err := logsIn(s.dir)
+		if err == nil && len(all) > 0 {
+			name = all[len(all)-1].Name()
+		}
+		return name, len(all), err
+	}
+	full, _, err := last()
+	if err != nil {
+		return false, err
+	}
+	for name := full; name == full; {
 		filler := make([]byte, wholeValue-1)
 		err := s.do(ctx, &request{size: len(filler), apply: func(t *tx) error {
 			if err := s.forMore(t.room); err != nil {
@@ -76,28 +106,27 @@ func (s *Store) flatten() error {
 			return nil
 		}})
 		if err != nil {
-			return err
+			return false, err
+		}
+		if name, _, err = last(); err != nil {
+			return false, err
 		}
 	}
 	if err := s.do(ctx, &request{durable: true, apply: func(t *tx) error { t.set(keyMeta("filler"), nil); return nil }}); err != nil {
-		return err
+		return false, err
 	}
 	// A log is removed when its table stands.
 	for range 100 {
-		logs, err := logsIn(s.dir)
-		if err != nil {
-			return err
-		}
-		if len(logs) <= 1 {
-			break
+		if _, logs, err := last(); err != nil || logs <= 1 {
+			return true, err
 		}
 		select {
 		case <-s.stop:
-			return nil
+			return false, nil
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
-	return s.db.Flatten(1)
+	return true, nil
 }
 
 // sweep deletes parts whose value is gone or was never written.

@@ -35,14 +35,15 @@ import (
 
 // Sizes. Badger bounds a transaction to 15 % of the memtable, so all follows from the memtable.
 const (
-	memtable     = 16 << 20
+	memtable     = 8 << 20
+	levelZero    = 4                   // tables, of a memtable each, that wait to be merged into the others
 	transaction  = memtable * 15 / 100 // what Badger takes in one transaction
 	group        = transaction * 9 / 10
 	maxItems     = 512
 	maxBytes     = 16 << 20
 	maxRefs      = 1024
 	wholeValue   = 512 << 10 // longer values are cut into parts; Badger's bound for values outside the value log is 1 MiB
-	crowdedValue = 4 << 10   // the same in a batch that does not fit one transaction: maxItems of these do
+	crowdedValue = 1 << 10   // the same in a batch that does not fit one transaction: two of these for each of maxItems do
 )
 
 // Options of Open. The zero value is good.
@@ -254,16 +255,18 @@ func openBadger(dir string, o Options) (db *badger.DB, err error) {
 		WithNumCompactors(2). // Badger's least
 		WithMemTableSize(memtable).
 		WithNumMemtables(1).
-		WithNumLevelZeroTables(2).
+		WithNumLevelZeroTables(levelZero).
 		WithNumLevelZeroTablesStall(8).
 		WithValueThreshold(1 << 20).
-		WithValueLogFileSize(1 << 20).   // stays empty
-		WithCompression(options.Snappy). // against none: a quarter off the rows, half off the notifications, no slower
-		WithBlockCacheSize(8 << 20).
+		WithValueLogFileSize(1 << 20). // stays empty
+		// What is large is compressed once, by encoder.packed, and not again with every table that it comes into. So blocks are read where
+		// their files are mapped, and need no cache.
+		WithCompression(options.None).
+		WithBlockCacheSize(0).
 		WithChecksumVerificationMode(options.OnBlockRead).
 		WithReadOnly(o.ReadOnly)
 	if len(o.EncryptionKey) > 0 {
-		opt = opt.WithEncryptionKey(o.EncryptionKey).WithIndexCacheSize(8 << 20) // indexes are decrypted too
+		opt = opt.WithEncryptionKey(o.EncryptionKey).WithBlockCacheSize(8 << 20).WithIndexCacheSize(8 << 20) // of what is decrypted
 	}
 	if locked(dir) {
 		return nil, heldError(dir)
