@@ -35,11 +35,27 @@ func read(t testing.TB, name string) []byte {
 }
 
 func BenchmarkMap(b *testing.B) {
-	s, err := script.Compile("testdata/scheduling.ts", script.Options{})
+	benchmark(b, "testdata/scheduling.ts", "", appointment(b))
+}
+
+// BenchmarkMapClinic is what cmd/rounds-bench has mapped: its mapping, with an appointment and a patient of its sample EHR.
+func BenchmarkMapClinic(b *testing.B) {
+	r := appointment(b)
+	r.Change.Data = read(b, "testdata/clinic/appointment.json")
+	r.Fetched["patient"] = read(b, "testdata/clinic/patient.json")
+	benchmark(b, "../../cmd/rounds-bench/mapping.js", "../..", r)
+}
+
+// BenchmarkMapNothing is what any call costs.
+func BenchmarkMapNothing(b *testing.B) {
+	benchmark(b, write(b, map[string]string{"map.js": "export default () => ({});"}), "", &record.Record{})
+}
+
+func benchmark(b *testing.B, path, root string, r *record.Record) {
+	s, err := script.Compile(path, script.Options{Root: root})
 	if err != nil {
 		b.Fatal(err)
 	}
-	r := appointment(b)
 	c := script.Context{Pipeline: "appointments", Source: "rest.clinic", Deliver: "scheduling", Now: time.Now(), Attempt: 1}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -141,7 +141,10 @@ const (
 // Compile makes the program and evaluates the module once, to see what it exports.
 func (b *Bundle) Compile() (*Script, error) {
 	names := func(name string) bool { return strings.Contains(b.Code, name) }
-	s := &Script{Bundle: b, export: b.start(), parses: names("JSON"), flattens: names("flat"), converts: names("toJSON")}
+	s := &Script{Bundle: b, export: b.start(), parses: names("JSON"), flattens: names("flat"), converts: names("toJSON"),
+		hides:   hiding.MatchString(b.Code) || strings.Count(b.Code, "globalThis") > 2, // the module that takes nativeName has two
+		natives: strings.Count(b.Code, "native") > 2,                                   // the module that takes nativeName has two
+		views:   canView(b.Code)}
 	var err error
 	if s.positions, err = sourcemap.Parse("", b.Positions); err != nil {
 		return nil, fmt.Errorf("source map of %s: %w", b.Name, err)

@@ -21,16 +21,31 @@ import (
 
 // call is one use of a script: a runtime that lives as long as the call.
 type call struct {
-	script *Script
-	vm     *goja.Runtime
+	script  *Script
+	vm      *goja.Runtime
+	views   bool // objects of the record are made when they are read
+	changes bool // the script would have changed a view
 }
 
-// run evaluates the script's module in a new runtime and calls use with its default export, all within the limits.
+// run evaluates the script's module in a new runtime and calls use with its default export, all within the limits. It does so once
+// more, and without views, for a script that turns out not to leave them as they are.
+func (s *Script) run(ctx context.Context, now time.Time, seed uint64, use func(*call, goja.Value) error) error {
+	err := s.once(ctx, now, seed, use)
+	if errors.Is(err, errChanges) {
+		s.changes.Store(true)
+		err = s.once(ctx, now, seed, use)
+	}
+	return err
+}
+
+var errChanges = errors.New("change")
+
+// once does what run says.
 //
 // It happens in a goroutine of its own, since only code of the script sees the interrupt, and some functions of the language run
 // for hours in one step: new Array(4294967290).includes(5). A call that does not end in time is abandoned: the error is
 // returned, and the goroutine ends when the function does. So use changes nothing that its caller looks at after an error.
-func (s *Script) run(ctx context.Context, now time.Time, seed uint64, use func(*call, goja.Value) error) error {
+func (s *Script) once(ctx context.Context, now time.Time, seed uint64, use func(*call, goja.Value) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -41,12 +56,13 @@ func (s *Script) run(ctx context.Context, now time.Time, seed uint64, use func(*
 	if err := windClock(); err != nil {
 		return err
 	}
-	k := &call{script: s, vm: goja.New()}
+	k := &call{script: s, vm: goja.New(), views: s.views && !s.changes.Load()}
 	began := time.Now()
 	ended := make(chan struct{})
 	var result error
 	go func() {
 		defer close(ended)
+		growStack(false)
 		err := k.guarded(func() error {
 			if err := k.prepare(now, seed); err != nil {
 				return err
@@ -57,7 +73,9 @@ func (s *Script) run(ctx context.Context, now time.Time, seed uint64, use func(*
 			}
 			return use(k, value)
 		})
-		result = k.conclude(ctx, began, err)
+		if result = k.conclude(ctx, began, err); k.changes {
+			result = errChanges
+		}
 	}()
 	timer := time.NewTimer(TimeLimit)
 	defer timer.Stop()
@@ -87,6 +105,21 @@ func (s *Script) run(ctx context.Context, now time.Time, seed uint64, use func(*
 		"many matches of a regular expression that backtracks", TimeLimit)+StillBusy)
 	e.Abandoned = true
 	return e
+}
+
+// growStack makes the goroutine's stack large enough for most calls. Else it grows in the middle of them, time and again, which takes
+// 4 % of a call as there are many frames by then.
+//
+//go:noinline
+func growStack(use bool) byte {
+	if !use {
+		return 0 // the stack grows with the function's frame, and nothing in that is touched
+	}
+	var frame [24 << 10]byte
+	for i := range frame {
+		frame[i] = byte(i) + frame[i/2]
+	}
+	return frame[len(frame)-1]
 }
 
 // StillBusy ends the text of an error that is Abandoned.
@@ -128,7 +161,10 @@ func (k *call) prepare(now time.Time, seed uint64) error {
 		}
 		return random.Float64()
 	})
-	return errors.Join(k.boundRecursion(), k.vm.Set(nativeName, k.native))
+	if k.script.natives {
+		return errors.Join(k.boundRecursion(), k.vm.Set(nativeName, k.native))
+	}
+	return k.boundRecursion()
 }
 
 // guarded calls f and turns into an error what goja panics with: a thrown value where Go code reads a script's object, and

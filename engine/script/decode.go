@@ -121,25 +121,9 @@ func (d *decoder) array(depth int) (goja.Value, bool) {
 // number reads a number. One that a double can't hold stays a string of its digits.
 func (d *decoder) number() (goja.Value, bool) {
 	start := d.at
-	d.skip('-')
-	if !d.skip('0') && !d.digits() {
+	integer, ok := d.passNumber()
+	if !ok {
 		return nil, false
-	}
-	integer := true
-	if d.skip('.') {
-		integer = false
-		if !d.digits() {
-			return nil, false
-		}
-	}
-	if d.skip('e') || d.skip('E') {
-		integer = false
-		if !d.skip('+') {
-			d.skip('-')
-		}
-		if !d.digits() {
-			return nil, false
-		}
 	}
 	text := d.text[start:d.at]
 	if integer && text != "-0" {
@@ -154,6 +138,31 @@ func (d *decoder) number() (goja.Value, bool) {
 		return d.vm.ToValue(text), true
 	}
 	return d.vm.ToValue(f), true
+}
+
+// passNumber passes a number, and reports whether it has neither a fraction nor an exponent.
+func (d *decoder) passNumber() (integer, ok bool) {
+	d.skip('-')
+	if !d.skip('0') && !d.digits() {
+		return false, false
+	}
+	integer = true
+	if d.skip('.') {
+		integer = false
+		if !d.digits() {
+			return false, false
+		}
+	}
+	if d.skip('e') || d.skip('E') {
+		integer = false
+		if !d.skip('+') {
+			d.skip('-')
+		}
+		if !d.digits() {
+			return false, false
+		}
+	}
+	return integer, true
 }
 
 func (d *decoder) digits() bool {

@@ -37,3 +37,9 @@ func Hang(ctx context.Context, s *Script, end <-chan struct{}) error {
 
 // Said are the words that may stand in what a worker says of a call.
 var Said = said
+
+// Views reports whether the next call of a script gets its record as views.
+func Views(s *Script) bool { return s.views && !s.changes.Load() }
+
+// SetViews has the next call of a script get its record as views, if its code may, or as objects that are made at once.
+func SetViews(s *Script, on bool) { s.changes.Store(!on) }

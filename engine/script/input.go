@@ -6,6 +6,7 @@ package script
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -17,112 +18,136 @@ import (
 
 // record makes the first argument of a mapping.
 func (k *call) record(r *record.Record) (goja.Value, error) {
-	change, err := k.change("change", &r.Change)
+	change, err := k.changeOf("change", &r.Change)
 	if err != nil {
 		return nil, err
 	}
-	labels := make([]string, 0, len(r.Fetched))
-	for label := range r.Fetched {
-		labels = append(labels, label)
-	}
-	slices.Sort(labels)
-	fetched := k.vm.NewObject()
-	for _, label := range labels {
-		v, err := k.json("fetched."+label, r.Fetched[label])
-		if err != nil {
+	labels := slices.Sorted(maps.Keys(r.Fetched))
+	docs := make([]*document, len(labels))
+	for i, label := range labels {
+		if docs[i], err = k.json("fetched."+label, r.Fetched[label]); err != nil {
 			return nil, err
 		}
-		put(fetched, label, v)
 	}
-	input := k.vm.NewObject()
-	put(input, "change", change)
-	if r.Parent != nil {
-		parent, err := k.change("parent", r.Parent)
-		if err != nil {
-			return nil, err
-		}
-		put(input, "parent", parent)
+	fetched := k.object(labels, func(i int) goja.Value { return docs[i].whole() })
+	if r.Parent == nil {
+		return k.object(recordNames, func(i int) goja.Value { return []goja.Value{change, fetched}[i] }), nil
 	}
-	put(input, "fetched", fetched)
-	return input, nil
+	parent, err := k.changeOf("parent", r.Parent)
+	if err != nil {
+		return nil, err
+	}
+	return k.object(expandedNames, func(i int) goja.Value { return []goja.Value{change, parent, fetched}[i] }), nil
 }
 
-func (k *call) change(where string, c *sdk.Change) (goja.Value, error) {
+var (
+	recordNames   = []string{"change", "fetched"}
+	expandedNames = []string{"change", "parent", "fetched"}
+	changeNames   = []string{"id", "kind", "version", "op", "event", "actor", "time", "data"}
+	contextNames  = []string{"pipeline", "source", "deliver", "now", "attempt", "previous", "changed", "tables"}
+)
+
+func (k *call) changeOf(where string, c *sdk.Change) (goja.Value, error) {
 	data, err := k.json(where+".data", c.Data)
 	if err != nil {
 		return nil, err
 	}
-	var at any
-	if !c.Time.IsZero() {
-		at = c.Time.UTC().Format(time.RFC3339Nano)
-	}
-	change := k.vm.NewObject()
-	for _, m := range []struct {
-		name  string
-		value any
-	}{
-		{"id", c.Ref.ID}, {"kind", c.Ref.Kind}, {"version", c.Version}, {"op", string(c.Op)}, {"event", c.Event},
-		{"actor", c.Actor}, {"time", at}, {"data", data},
-	} {
-		put(change, m.name, k.vm.ToValue(m.value))
-	}
-	return change, nil
+	return k.object(changeNames, func(i int) goja.Value {
+		switch changeNames[i] {
+		case "id":
+			return k.vm.ToValue(c.Ref.ID)
+		case "kind":
+			return k.vm.ToValue(c.Ref.Kind)
+		case "version":
+			return k.vm.ToValue(c.Version)
+		case "op":
+			return k.vm.ToValue(string(c.Op))
+		case "event":
+			return k.vm.ToValue(c.Event)
+		case "actor":
+			return k.vm.ToValue(c.Actor)
+		case "time":
+			if c.Time.IsZero() {
+				return goja.Null()
+			}
+			return k.vm.ToValue(c.Time.UTC().Format(time.RFC3339Nano))
+		default:
+			return data.whole()
+		}
+	}), nil
 }
 
 // context makes the second argument of a mapping. What may be large is made when the script first asks for it.
 func (k *call) context(r *record.Record, c Context) goja.Value {
-	context := k.vm.NewObject()
-	for _, m := range []struct {
-		name  string
-		value any
-	}{
-		{"pipeline", c.Pipeline}, {"source", c.Source}, {"deliver", c.Deliver},
-		{"now", c.Now.UTC().Format("2006-01-02T15:04:05.000Z")}, {"attempt", c.Attempt},
-	} {
-		put(context, m.name, k.vm.ToValue(m.value))
+	get := func(i int) goja.Value {
+		switch contextNames[i] {
+		case "pipeline":
+			return k.vm.ToValue(c.Pipeline)
+		case "source":
+			return k.vm.ToValue(c.Source)
+		case "deliver":
+			return k.vm.ToValue(c.Deliver)
+		case "now":
+			return k.vm.ToValue(c.Now.UTC().Format("2006-01-02T15:04:05.000Z"))
+		case "attempt":
+			return k.vm.ToValue(c.Attempt)
+		case "previous":
+			if c.Previous == nil {
+				return goja.Null()
+			}
+			previous, err := k.record(c.Previous)
+			if err != nil {
+				panic(k.vm.NewGoError(err))
+			}
+			return previous
+		case "changed":
+			var paths []any
+			for _, path := range changed(c.Previous, r) {
+				paths = append(paths, path)
+			}
+			return k.vm.NewArray(paths...)
+		default:
+			return k.tables()
+		}
 	}
-	k.lazy(context, "previous", func() (goja.Value, error) {
-		if c.Previous == nil {
-			return goja.Null(), nil
-		}
-		return k.record(c.Previous)
-	})
-	k.lazy(context, "changed", func() (goja.Value, error) {
-		var paths []any
-		for _, path := range changed(c.Previous, r) {
-			paths = append(paths, path)
-		}
-		return k.vm.NewArray(paths...), nil
-	})
-	k.lazy(context, "tables", func() (goja.Value, error) { return k.tables(), nil })
+	if k.views {
+		return k.object(contextNames, get)
+	}
+	const large = 5 // from "previous" on
+	context := k.object(contextNames[:large], get)
+	for i, name := range contextNames[large:] {
+		k.lazy(context, name, func() goja.Value { return get(large + i) })
+	}
 	return context
 }
 
 // lazy gives an object of ours a member that is made once, when it is first read.
-func (k *call) lazy(object *goja.Object, name string, make func() (goja.Value, error)) {
+func (k *call) lazy(object *goja.Object, name string, make func() goja.Value) {
 	var made goja.Value
 	get := func(goja.FunctionCall) goja.Value {
 		if made == nil {
-			var err error
-			if made, err = make(); err != nil {
-				panic(k.vm.NewGoError(err))
-			}
+			made = make()
 		}
 		return made
 	}
 	_ = object.DefineAccessorProperty(name, k.vm.ToValue(get), nil, goja.FLAG_FALSE, goja.FLAG_TRUE) // fails on frozen objects only
 }
 
-// json makes JavaScript's value of a JSON document. The document is checked as it is read; where is what it is called in
-// an error, which holds nothing of it.
-func (k *call) json(where string, doc json.RawMessage) (goja.Value, error) {
+// json reads a JSON document, which is checked at once; where is what it is called in an error, which holds nothing of it.
+func (k *call) json(where string, doc json.RawMessage) (*document, error) {
 	if len(doc) == 0 {
-		return goja.Null(), nil
+		return &document{value: goja.Null()}, nil
 	}
-	p := decoder{vm: k.vm, text: string(doc)}
+	text := string(doc)
+	if k.views {
+		if d := k.view(text); d != nil {
+			return d, nil
+		}
+	}
+	p := decoder{vm: k.vm, text: text}
 	v, ok := p.document()
 	if !ok {
 		return nil, k.script.fail(k.script.export, fmt.Sprintf("%s is not valid JSON at byte %d of %d", where, p.at, len(p.text)))
 	}
-	return v, nil
+	return &document{value: v}, nil
 }

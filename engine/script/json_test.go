@@ -116,6 +116,8 @@ func TestNotificationIsWhatJSONStringifyMakes(t *testing.T) {
 		`{ c: Object.assign(Object.create(null), { a: 1 }) }`,
 		`{ get g() { return [1].concat([2]) } }`,
 		`{ p: new Proxy({ a: 1 }, {}) }`,
+		`{ f: function () {}.prototype, a: (function () { return arguments })(1, 2) }`,
+		`{ g: globalThis }`,
 		`{ same: (o => [o, o])({ a: 1 }) }`,
 		`{ a: (function () { return Array.from(arguments) })(1, 2), e: [], o: {} }`,
 		`{ t: "x".repeat(1000), u: ["a" + "é", ("é" + "😀").slice(0, 3)] }`,

@@ -6,6 +6,7 @@ package script
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -16,7 +17,7 @@ import (
 // output makes the notification's body of what a mapping returned: the JSON that JSON.stringify would make, but for what
 // that loses without a word (NaN becomes null there, a function or a Map disappears). It is nil for null.
 func (k *call) output(result goja.Value) ([]byte, error) {
-	w := writer{call: k, plain: k.vm.NewObject().Prototype()}
+	w := writer{call: k, plain: k.vm.NewObject().Prototype(), out: make([]byte, 0, 2<<10)}
 	if result = w.own(result, ""); w.err != nil {
 		return nil, w.err
 	}
@@ -212,7 +213,7 @@ func (w *writer) members(object *goja.Object, at *step, depth int) {
 	first := true
 	here := step{up: at, object: object, index: -1, depth: depth + 1}
 	var replaced map[string]bool
-	for _, name := range object.Keys() {
+	for _, name := range w.names(object) {
 		v := object.Get(name)
 		if strings.ContainsRune(name, utf8.RuneError) { // it may stand for half a surrogate pair, by which the member can't be asked for
 			if v == nil || replaced[name] {
@@ -243,6 +244,17 @@ func (w *writer) members(object *goja.Object, at *step, depth int) {
 		}
 	}
 	w.out = append(w.out, '}')
+}
+
+// hiding finds, in a script's code, the means to make members that are not enumerable, or to get at those that the language has.
+var hiding = regexp.MustCompile(`definePropert|__define|__proto__|rototype|\bcreate\b|arguments|Descriptor|Reflect|Proxy`)
+
+// names are those of an object's members. To ask each whether it is enumerable costs as much again as to list them.
+func (w *writer) names(object *goja.Object) []string {
+	if w.script.hides {
+		return object.Keys()
+	}
+	return object.GetOwnPropertyNames()
 }
 
 func (w *writer) array(array *goja.Object, at *step, depth int) {

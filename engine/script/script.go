@@ -132,6 +132,10 @@ type Script struct {
 	parses    bool         // JSON may be used
 	flattens  bool         // Array.prototype.flat may be used
 	converts  bool         // Dates, arrays and the like may have a toJSON of the author's
+	hides     bool         // members may not be enumerable
+	natives   bool         // the library may call the engine
+	views     bool         // the code may be given views
+	changes   atomic.Bool  // it changes what it is given, so that it is given no views
 	export    position     // of the default export
 	abandoned atomic.Int32 // calls that were given up and still run
 }

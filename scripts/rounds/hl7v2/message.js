@@ -12,7 +12,7 @@ export function message(given) {
   if (!isObject(given) || !Array.isArray(given.type) || !Array.isArray(given.segments)) {
     fail("message: give an object with type and segments");
   }
-  for (const name in given) {
+  for (const name of Object.keys(given)) {
     if (!["type", "zone", "segments"].includes(name)) fail("message: unknown member; there are type, zone, segments");
   }
   const text = (one) => typeof one === "string" && one !== "";
@@ -66,7 +66,7 @@ export function segmentsOf(where, parts, names, defaults = {}) {
   if (!isObject(parts)) fail(where + ": give the segments of the message as an object");
   const known = names.map((name) => name.slice(0, 3));
   const own = Object.keys(parts).filter((name) => /^Z[A-Z0-9]{2}$/.test(name));
-  for (const name in parts) {
+  for (const name of Object.keys(parts)) {
     if (name !== "zone" && !known.includes(name) && !own.includes(name)) {
       fail(where + ": unknown member; there are zone, " + known.join(", ") + ", and segments that begin with Z");
     }

@@ -21,13 +21,14 @@ export const missing = (value) => value === null || value === undefined;
 export function build(model, eventType, given, names, check) {
   const where = `${model}.${eventType}: `;
   if (!isObject(given)) fail(where + "give the parts of the message as an object");
-  for (const name in given) {
+  const parts = Object.keys(given);
+  for (let i = 0; i < parts.length; i++) {
     // A name written wrong would be left out without a word.
-    if (name !== "Meta" && !names.includes(name)) fail(where + "unknown part; there are Meta, " + names.join(", "));
+    if (parts[i] !== "Meta" && !names.includes(parts[i])) fail(where + "unknown part; there are Meta, " + names.join(", "));
   }
   check(where, given);
   const message = { Meta: meta(where, model, eventType, given.Meta) };
-  for (const name of names) message[name] = given[name] ?? undefined;
+  for (let i = 0; i < names.length; i++) message[names[i]] = given[names[i]] ?? undefined;
   return message;
 }
 
@@ -42,8 +43,8 @@ function meta(where, model, eventType, given) {
 export function object(at, value, members = []) {
   if (missing(value)) fail(at + " is missing");
   if (!isObject(value)) fail(at + " is not an object");
-  for (const name of members) {
-    if (missing(value[name])) fail(at + "." + name + " is missing");
+  for (let i = 0; i < members.length; i++) {
+    if (missing(value[members[i]])) fail(at + "." + members[i] + " is missing");
   }
 }
 
@@ -72,11 +73,12 @@ export function visit(where, value) {
 export function identifiers(byType) {
   if (!isObject(byType)) fail("identifiers: give an object, such as { MR: patient.id }");
   const found = [];
-  for (const type in byType) {
-    const id = byType[type];
+  const types = Object.keys(byType);
+  for (let i = 0; i < types.length; i++) {
+    const id = byType[types[i]];
     if (missing(id) || id === "") continue;
     if (typeof id !== "string" && !Number.isSafeInteger(id)) fail("identifiers: an ID must be a string or a safe integer");
-    found.push({ ID: String(id), IDType: type });
+    found.push({ ID: String(id), IDType: types[i] });
   }
   return found;
 }

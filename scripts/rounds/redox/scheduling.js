@@ -64,7 +64,7 @@ function says(status, word) {
 }
 
 function optionsOf(what, given) {
-  for (const name in given ?? {}) {
+  for (const name of Object.keys(given ?? {})) {
     if (!(name in defaults)) fail(what + ": unknown option; there are " + Object.keys(defaults).join(", "));
   }
   return { ...defaults, ...given };
