@@ -151,7 +151,7 @@ func TestLargeAndEndlessAnswersTakeBoundedMemory(t *testing.T) {
 	}
 	adapter := peak(t, adapters[0])
 	t.Logf("at most %d MiB in the engine, %d MiB in the adapter", engine, adapter)
-	if engine > 500 || adapter > 1280 {
+	if engine > 250 || adapter > 800 {
 		t.Errorf("a page of 50 MB, an endless one and a bomb at once take %d MiB of the engine and %d MiB of the adapter", engine, adapter)
 	}
 	p.stop()

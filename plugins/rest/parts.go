@@ -20,7 +20,7 @@ import (
 // if it is the same reading goes on where it was, else the cursor has expired.
 var (
 	partSize = 2 << 20  // bytes of a part's items; of answers of twice as many
-	mostHeld = 64 << 20 // bytes of all answers that are kept in the process; one that finds no room is given whole
+	mostHeld = 64 << 20 // bytes of all answers that are kept in the process, or one alone; what finds no room is given whole
 	// An answer is kept until none of its parts was asked for so long; shorter when the last one was given, which is asked for again if it
 	// could not be taken.
 	keptIdle = 10 * time.Minute
@@ -153,7 +153,7 @@ func (s *shelf) put(at place, a *answer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.drop(at) // the same, which came before
-	if s.size+a.size > mostHeld {
+	if s.size > 0 && s.size+a.size > mostHeld {
 		return false
 	}
 	if s.held == nil {
