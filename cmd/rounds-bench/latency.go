@@ -18,7 +18,8 @@ const (
 	steadyInterval   = time.Second           // between polls of it
 )
 
-// slow measures an EHR that takes its time: what Rounds adds to the time that its calls need when 16 of them are made at a time.
+// slow measures an EHR that takes its time: what Rounds adds to the time that its calls need when 16 of them are made at a time. The bare
+// loop adds something as well, as all patients are known when a fifth of the appointments is.
 func (b *bench) slow(ctx context.Context) error {
 	appointments, patients := max(1, b.Appointments/4), max(1, b.Patients/4)
 	w, err := b.world(appointments, patients)
@@ -29,7 +30,7 @@ func (b *bench) slow(ctx context.Context) error {
 	if err := control(ctx, http.MethodPost, w.ehr+"/_control/faults?set=slow="+slowAnswer.String(), nil); err != nil {
 		return err
 	}
-	results, err := b.medians(ctx, "slow", w, []contender{{asUsual, true, func(round int) (*process, error) {
+	results, err := b.medians(ctx, "slow", w, []contender{b.bareLoop(w.env()), {asUsual, true, func(round int) (*process, error) {
 		return w.rounds(usual, b.state("slow", round))
 	}}})
 	if err != nil {
@@ -37,11 +38,11 @@ func (b *bench) slow(ctx context.Context) error {
 	}
 	calls := 1 + (patients+parallel-1)/parallel // the page, and the patients
 	least := time.Duration(calls) * slowAnswer
-	took := time.Duration(results[0].Seconds * float64(time.Second))
+	bare, own := results[0].Seconds, results[1].Seconds
 	b.report.add(figure{Mode: "slow", Name: fmt.Sprintf("EHR answers after %v: time ÷ what its calls need", slowAnswer),
-		Measured: took.Seconds() / least.Seconds(), AtMost: 1.2,
-		Details: fmt.Sprintf("%d changes of %d patients, %d calls one after another: %v; it took %v", appointments, patients, calls, least,
-			took.Round(time.Millisecond))})
+		Measured: own / least.Seconds(), AtMost: 1.2,
+		Details: fmt.Sprintf("%d changes of %d patients, %d calls one after another: %v; it took %.2f s, and the %s %.2f s", appointments, patients,
+			calls, least, own, goLoop, bare)})
 	return nil
 }
 

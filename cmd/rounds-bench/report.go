@@ -153,9 +153,11 @@ func (r *report) print(w io.Writer) {
 		}
 		_ = t.Flush()
 	}
-	fmt.Fprintln(w, "\nEvery appointment arrived, with its own patient, and but for the kill once; the notifications of all contenders are the same bytes.")
-	fmt.Fprintln(w, "Only Rounds keeps its state on disk, synced. Seconds count from the first call of the EHR to the last arrival; CPU is of all processes")
-	fmt.Fprintln(w, "of the contender from their start; memory is the sum of the peaks of its processes (VmHWM).")
+	if len(r.Tables) > 0 {
+		fmt.Fprintln(w, "\nEvery appointment arrived once, with its own patient, and the notifications of all contenders are the same bytes.")
+		fmt.Fprintln(w, "Only Rounds keeps its state on disk, synced. Seconds count from the first call of the EHR to the last arrival; CPU is of all")
+		fmt.Fprintln(w, "processes of the contender from their start; memory is the sum of the peaks of its processes (VmHWM).")
+	}
 	for _, note := range r.Notes {
 		fmt.Fprintln(w, note)
 	}

@@ -71,13 +71,7 @@ func (b *bench) race(ctx context.Context, mode string, page int) error {
 
 func (b *bench) contenders(mode string, w *world, page int) []contender {
 	env := w.env("PAGE="+strconv.Itoa(page), "TZ="+zoneName) // the Node.js script takes times without a zone for the machine's
-	all := []contender{{name: goLoop, start: func(int) (*process, error) {
-		self, err := os.Executable()
-		if err != nil {
-			return nil, err
-		}
-		return start(b.dir, env, self, "bare")
-	}}}
+	all := []contender{b.bareLoop(env)}
 	if _, err := exec.LookPath("node"); err == nil {
 		all = append(all, contender{name: nodeJS, start: func(int) (*process, error) { return start(b.dir, env, "node", "bench.mjs") }})
 	} else {
@@ -89,6 +83,16 @@ func (b *bench) contenders(mode string, w *world, page int) []contender {
 		return contender{name, true, func(round int) (*process, error) { return w.rounds(o, b.state(state, round)) }}
 	}
 	return append(all, with(asUsual, mode, usual.History), with(lean, mode+"-lean", 0))
+}
+
+func (b *bench) bareLoop(env []string) contender {
+	return contender{name: goLoop, start: func(int) (*process, error) {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		return start(b.dir, env, self, "bare")
+	}}
 }
 
 // medians lets each contender do the work as often as there are rounds, in turn.
