@@ -8,6 +8,7 @@ package badgerstore_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"runtime/debug"
 	"strconv"
@@ -60,6 +61,55 @@ func BenchmarkSeen256(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*256), "ns/ref")
+}
+
+// BenchmarkGrown tells what a change costs in a state of many rows: to look up 256 records, half of them known, and to commit 256 rows that
+// are known, which Badger then merges into the others. ROUNDS_LONG makes it ten million rows too.
+func BenchmarkGrown(b *testing.B) {
+	sizes := []int{10_000, 1_000_000}
+	if os.Getenv("ROUNDS_LONG") != "" {
+		sizes = append(sizes, 10_000_000)
+	}
+	for _, rows := range sizes {
+		b.Run(strconv.Itoa(rows), func(b *testing.B) {
+			dir := b.TempDir()
+			s := open(b, dir, badgerstore.Options{})
+			f := claim(b, s)
+			for i := 0; i < rows; i += 500 {
+				must(b, f.Commit(b.Context(), batchOf(f, i, 500, 1, false)))
+			}
+			must(b, badgerstore.Flatten(s))
+			r := rand.New(rand.NewPCG(1, 1))
+			perRecord := func(b *testing.B, do func()) {
+				b.ReportAllocs()
+				cpu := cpuTime()
+				for b.Loop() {
+					do()
+				}
+				b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/float64(b.N*256), "cpu-ns/record")
+			}
+			b.Run("seen", func(b *testing.B) {
+				refs := make([]sdk.Ref, 256)
+				perRecord(b, func() {
+					for j := range refs {
+						refs[j] = appointment(r.IntN(2 * rows))
+					}
+					_, err := f.Seen(b.Context(), refs)
+					must(b, err)
+				})
+			})
+			b.Run("commit", func(b *testing.B) {
+				perRecord(b, func() {
+					next := store.Batch{Base: f.Position().Commit}
+					for j := range 256 {
+						next.Rows = append(next.Rows, rowOf(r.IntN(rows/256)*256+j, 2))
+					}
+					must(b, f.Commit(b.Context(), next))
+				})
+				b.ReportMetric(float64(tables(b, dir))/float64(rows), "bytes/row")
+			})
+		})
+	}
 }
 
 // Acknowledging with 16 lanes in flight; the figure of 1 is that of a lane alone. With history, what was acknowledged is kept.

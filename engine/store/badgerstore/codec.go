@@ -4,7 +4,9 @@
 package badgerstore
 
 import (
+	"bytes"
 	"encoding/binary"
+	"sync"
 	"time"
 
 	"github.com/rounds-engine/rounds/engine/record"
@@ -34,9 +36,27 @@ const (
 )
 
 // encoder appends fields to a value: numbers as varints, byte strings with their length before them.
-type encoder struct{ b []byte }
+type encoder struct {
+	b             []byte
+	whole, packed []byte // of packed parts
+}
 
-func newEncoder(size int) *encoder { return &encoder{append(make([]byte, 0, size), valueForm)} }
+var encoders = sync.Pool{New: func() any { return new(encoder) }}
+
+// keptBuffers is how many bytes of buffers are kept for the next value.
+const keptBuffers = 64 << 10
+
+// encode gives the value of a form with the fields that are written.
+func encode(form byte, fields func(e *encoder)) []byte {
+	e := encoders.Get().(*encoder)
+	e.b = append(e.b[:0], form)
+	fields(e)
+	value := bytes.Clone(e.b)
+	if cap(e.b)+cap(e.whole)+cap(e.packed) <= keptBuffers {
+		encoders.Put(e)
+	}
+	return value
+}
 
 func (e *encoder) byte(v byte)     { e.b = append(e.b, v) }
 func (e *encoder) uint(v uint64)   { e.b = binary.AppendUvarint(e.b, v) }
@@ -161,30 +181,31 @@ func encodeRow(r *store.Row) []byte {
 	if len(r.Snapshot) > 0 {
 		flags |= rowSnapshot
 	}
-	e := newEncoder(store.RowSize(r))
+	form := byte(valueForm)
 	if flags&rowSnapshot != 0 {
-		e.b[0] = packedRow
+		form = packedRow
 	}
-	e.byte(flags)
-	e.ref(r.Ref)
-	e.uint(r.Generation)
-	e.uint(r.Epoch)
-	e.string(r.Version)
-	if flags&rowHash != 0 {
-		e.b = append(e.b, r.Hash[:]...)
-	}
-	e.time(r.Time)
-	if flags&rowKeyIsID == 0 {
-		e.string(r.Key)
-	}
-	e.uint(uint64(len(r.Recent)))
-	for _, h := range r.Recent {
-		e.b = binary.BigEndian.AppendUint64(e.b, h)
-	}
-	if flags&rowSnapshot != 0 { // last, so that a row can be read without it
-		e.packed(r.Snapshot)
-	}
-	return e.b
+	return encode(form, func(e *encoder) {
+		e.byte(flags)
+		e.ref(r.Ref)
+		e.uint(r.Generation)
+		e.uint(r.Epoch)
+		e.string(r.Version)
+		if flags&rowHash != 0 {
+			e.b = append(e.b, r.Hash[:]...)
+		}
+		e.time(r.Time)
+		if flags&rowKeyIsID == 0 {
+			e.string(r.Key)
+		}
+		e.uint(uint64(len(r.Recent)))
+		for _, h := range r.Recent {
+			e.b = binary.BigEndian.AppendUint64(e.b, h)
+		}
+		if flags&rowSnapshot != 0 { // last, so that a row can be read without it
+			e.pack(r.Snapshot)
+		}
+	})
 }
 
 // decodeRow reads a row without its snapshot. Of a row in parts the first will do.
@@ -239,31 +260,20 @@ func splitRow(b []byte) (store.Row, *decoder, byte) {
 
 // encodeEntry writes an entry with its content. It leaves out what the entry's key tells: Seq, and the destination.
 func encodeEntry(n *record.Entry, pipeline uint32) []byte {
-	e := newEncoder(entryHeadSize(n) + packedSize(len(n.Body)+len(n.Record)+len(n.Previous)))
-	e.b[0] = entryForm
-	e.entry(n, pipeline)
-	return e.b
+	return encode(entryForm, func(e *encoder) { e.entry(n, pipeline) })
 }
 
 // encodeEntryApart writes an entry whose content of size bytes, as it is stored, has a key of its own.
 func encodeEntryApart(n *record.Entry, pipeline uint32, size int) []byte {
-	e := newEncoder(entryHeadSize(n))
-	e.b[0] = apartForm
-	e.entryHead(n, pipeline)
-	e.uint(uint64(size))
-	return e.b
-}
-
-// entryHeadSize is about what an entry takes without its content.
-func entryHeadSize(n *record.Entry) int {
-	head := *n
-	head.Body, head.Record, head.Previous = nil, nil, nil
-	return store.EntrySize(&head)
+	return encode(apartForm, func(e *encoder) {
+		e.entryHead(n, pipeline)
+		e.uint(uint64(size))
+	})
 }
 
 func (e *encoder) entry(n *record.Entry, pipeline uint32) {
 	e.entryHead(n, pipeline)
-	e.packed(n.Body, n.Record, n.Previous)
+	e.pack(n.Body, n.Record, n.Previous)
 }
 
 func (e *encoder) entryHead(n *record.Entry, pipeline uint32) {
@@ -371,13 +381,13 @@ func entryCommitted(b []byte) (time.Time, error) {
 
 // encodeDone puts before an entry's value, as it was in the outbox, how it was accepted, and until when that is kept.
 func encodeDone(done *store.Done, until time.Time, destination uint32, entry []byte) []byte {
-	e := newEncoder(48 + len(done.Code) + len(entry))
-	e.time(done.At)
-	e.time(until)
-	e.uint(uint64(destination))
-	e.string(done.Code)
-	e.b = append(e.b, entry...)
-	return e.b
+	return encode(valueForm, func(e *encoder) {
+		e.time(done.At)
+		e.time(until)
+		e.uint(uint64(destination))
+		e.string(done.Code)
+		e.b = append(e.b, entry...)
+	})
 }
 
 // doneHead is what tells a delivered entry from others.
@@ -417,21 +427,6 @@ func decodeDone(b []byte) (done store.Delivered, h doneHead, err error) {
 
 // encodeDead writes a dead letter. The record and the one before are kept once, with the letter.
 func encodeDead(l *record.DeadLetter, pipeline, destination uint32) []byte {
-	e := newEncoder(store.DeadSize(l))
-	e.b[0] = packedDead
-	e.uint(uint64(pipeline))
-	e.string(l.ID)
-	e.string(l.Deliver)
-	e.string(l.Key)
-	e.ref(l.Ref)
-	e.string(l.Version)
-	e.uint(l.Generation)
-	e.time(l.Time)
-	e.string(string(l.Cause.Stage))
-	e.string(l.Cause.Code)
-	e.string(l.Cause.Text)
-	e.string(l.Cause.Detail)
-	e.int(l.Cause.Attempts)
 	record, previous := l.Record, l.Previous
 	if l.Entry != nil {
 		if record == nil {
@@ -441,17 +436,31 @@ func encodeDead(l *record.DeadLetter, pipeline, destination uint32) []byte {
 			previous = l.Entry.Previous
 		}
 	}
-	e.packed(record, previous)
-	if l.Entry == nil {
-		e.byte(0)
-		return e.b
-	}
-	e.byte(1)
-	e.uint(uint64(destination))
-	n := *l.Entry
-	n.Record, n.Previous = nil, nil
-	e.entry(&n, pipeline)
-	return e.b
+	return encode(packedDead, func(e *encoder) {
+		e.uint(uint64(pipeline))
+		e.string(l.ID)
+		e.string(l.Deliver)
+		e.string(l.Key)
+		e.ref(l.Ref)
+		e.string(l.Version)
+		e.uint(l.Generation)
+		e.time(l.Time)
+		e.string(string(l.Cause.Stage))
+		e.string(l.Cause.Code)
+		e.string(l.Cause.Text)
+		e.string(l.Cause.Detail)
+		e.int(l.Cause.Attempts)
+		e.pack(record, previous)
+		if l.Entry == nil {
+			e.byte(0)
+			return
+		}
+		e.byte(1)
+		e.uint(uint64(destination))
+		n := *l.Entry
+		n.Record, n.Previous = nil, nil
+		e.entry(&n, pipeline)
+	})
 }
 
 func decodeDead(b []byte) (l record.DeadLetter, pipeline, destination uint32, err error) {
@@ -490,10 +499,10 @@ func deadPipeline(b []byte) (uint32, error) {
 }
 
 func encodePause(p *store.Pause) []byte {
-	e := newEncoder(32 + len(p.Why))
-	e.time(p.Since)
-	e.string(p.Why)
-	return e.b
+	return encode(valueForm, func(e *encoder) {
+		e.time(p.Since)
+		e.string(p.Why)
+	})
 }
 
 func decodePause(b []byte) (p store.Pause, err error) {
@@ -503,20 +512,20 @@ func decodePause(b []byte) (p store.Pause, err error) {
 }
 
 func encodePosition(p *store.Position) []byte {
-	e := newEncoder(64 + len(p.Watermark) + len(p.Cursor))
 	var started byte
 	if p.Started {
 		started = 1
 	}
-	e.byte(started)
-	e.time(p.Start)
-	e.uint(p.Epoch)
-	e.time(p.Polled)
-	e.uint(p.Commit)
-	e.bytes(p.Watermark)
-	e.bytes(p.Cursor)
-	e.uint(p.Scan)
-	return e.b
+	return encode(valueForm, func(e *encoder) {
+		e.byte(started)
+		e.time(p.Start)
+		e.uint(p.Epoch)
+		e.time(p.Polled)
+		e.uint(p.Commit)
+		e.bytes(p.Watermark)
+		e.bytes(p.Cursor)
+		e.uint(p.Scan)
+	})
 }
 
 func decodePosition(b []byte) (store.Position, error) {

@@ -22,29 +22,25 @@ import (
 // maxPacked is the most bytes of one part: what is larger than a commit was never written.
 const maxPacked = 32 << 20
 
-// packed writes parts compressed together.
-func (e *encoder) packed(parts ...[]byte) {
-	var all []byte
+// pack writes parts compressed together.
+func (e *encoder) pack(parts ...[]byte) {
+	e.whole = e.whole[:0]
 	for _, p := range parts {
 		e.uint(uint64(len(p)))
-		switch {
-		case len(all) == 0:
-			all = p[:len(p):len(p)] // mostly there is one part, or there are some that have to be copied
-		default:
-			all = append(all, p...)
-		}
+		e.whole = append(e.whole, p...)
 	}
-	if len(all) > 0 {
-		e.bytes(s2.Encode(nil, all))
+	if len(e.whole) > 0 {
+		e.packed = s2.Encode(e.packed[:cap(e.packed)], e.whole)
+		e.bytes(e.packed)
 	}
 }
 
-// packedSize is about what encoder.packed writes of n bytes.
-func packedSize(n int) int { return 16 + n }
+const mostParts = 3
 
-// packed reads what encoder.packed wrote.
+// packed reads what encoder.pack wrote of at most mostParts.
 func (d *decoder) packed(parts ...*[]byte) {
-	lengths, total := make([]uint64, len(parts)), uint64(0)
+	var lengths [mostParts]uint64
+	total := uint64(0)
 	for i := range parts {
 		lengths[i] = d.uint()
 		if lengths[i] > maxPacked {
@@ -74,9 +70,7 @@ func (d *decoder) packed(parts ...*[]byte) {
 }
 
 func encodeContent(n *record.Entry) []byte {
-	e := newEncoder(packedSize(len(n.Body) + len(n.Record) + len(n.Previous)))
-	e.packed(n.Body, n.Record, n.Previous)
-	return e.b
+	return encode(valueForm, func(e *encoder) { e.pack(n.Body, n.Record, n.Previous) })
 }
 
 func decodeContent(b []byte, n *record.Entry) error {

@@ -185,13 +185,13 @@ func TestWhatTheLimitsAllowIsCommitted(t *testing.T) {
 	limits := badgerstore.Limits()
 	text := func(n int) string { return strings.Repeat("v", n) } // a head is not compressed
 	for _, keep := range []time.Duration{0, time.Hour} {
-		for _, size := range []int{100, 750, 1000, 1100, 5000, 30_000} {
+		for _, size := range []int{100, 750, 1000, 1100, 1900, 5000, 30_000} {
 			s := open(t, t.TempDir(), badgerstore.Options{Keep: keep})
 			f, o := claim(t, s), attach(t, s)
 			for name, fill := range map[string]func(b *store.Batch, i int){
 				"entries": func(b *store.Batch, i int) {
 					e := entryOf(i, 1)
-					e.Version, e.Body = text(min(size, 1000)), noise(size)
+					e.Version, e.Body = text(size), noise(size)
 					b.Entries = append(b.Entries, e)
 				},
 				"rows": func(b *store.Batch, i int) {

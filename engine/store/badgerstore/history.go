@@ -22,62 +22,40 @@ import (
 // over or when there are too many. Badger could let keys expire, but frees their space only where something is written among
 // them, and among old times nothing is but deletions.
 
-// accepted is an entry on its way from the outbox to the delivered ones.
-type accepted struct {
-	o    *outbox
-	at   *entryAt
-	done store.Done
-
-	version   uint64 // of the entry that the rest was made of; 0: none yet
-	committed time.Time
-	apart     int    // as decodeEntry gives it
-	key       []byte // nil: it is not kept
-	byRef     []byte
-	value     []byte
-}
-
-// read takes the entry from the outbox, if it is there. A second reading of the same costs little.
-func (a *accepted) read(txn *badger.Txn) (there bool, err error) {
-	i, err := txn.Get(a.at.key)
+// accept takes an entry out of the outbox, if it is there, and puts it among the delivered ones, if such are kept and there is room: what
+// waits has to leave also where nothing more can be kept.
+func (t *tx) accept(o *outbox, at *entryAt, done *store.Done) error {
+	i, err := t.txn.Get(at.key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		return false, nil
+		return nil
 	}
-	if err != nil || i.Version() == a.version {
-		return err == nil, err
+	if err != nil {
+		return err
 	}
-	a.version = i.Version()
-	keep := a.o.s.opt.Keep
-	read := withValue
-	if keep == 0 {
-		read = readHead
+	keep, read := t.s.opt.Keep, withValue
+	if keep == 0 || t.s.forMore(t.room) != nil {
+		keep, read = 0, readHead
 	}
-	return true, read(txn, i, func(b []byte) error {
+	return read(t.txn, i, func(b []byte) error {
 		head, pipeline, apart, err := decodeEntryHead(b)
 		if err != nil {
 			return err
 		}
-		a.committed, a.apart = head.Committed, apart
-		if keep > 0 {
-			a.key = keyDone(a.done.At, a.at.item.seq)
-			a.byRef = append(prefixDoneRef(pipeline, head.Ref), a.key[1:]...)
-			a.value = encodeDone(&a.done, a.done.At.Add(keep), a.o.destination, b)
+		t.remove(o, at, head.Committed)
+		if keep == 0 {
+			t.dropContent(at.item.seq, apart)
+			return nil
 		}
+		key := keyDone(done.At, at.item.seq)
+		if bytes.Compare(key, t.s.oldest) < 0 { // the clock was set back; should the transaction fail, trim begins there for nothing
+			t.s.oldest = key
+		}
+		value := encodeDone(done, done.At.Add(keep), o.destination, b)
+		t.set(key, value)
+		t.set(append(prefixDoneRef(pipeline, head.Ref), key[1:]...), nil)
+		t.history[o.destination] += doneSize(len(value), apart)
 		return nil
 	})
-}
-
-// keep puts an entry among the delivered ones, if such are kept and there is room.
-func (t *tx) keep(a *accepted) {
-	if a.key == nil || t.s.forMore(t.room) != nil { // what waits has to leave also where nothing more can be kept
-		t.dropContent(a.at.item.seq, a.apart)
-		return
-	}
-	if bytes.Compare(a.key, t.s.oldest) < 0 { // the clock was set back; should the transaction fail, trim begins there for nothing
-		t.s.oldest = a.key
-	}
-	t.set(a.key, a.value)
-	t.set(a.byRef, nil)
-	t.history[a.o.destination] += doneSize(len(a.value), a.apart)
 }
 
 // doneSize is what a delivered entry takes, with its content and the keys that lead to it.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -125,27 +126,13 @@ func (o *outbox) Ack(ctx context.Context, done ...store.Done) error {
 	if len(done) > o.s.limits.Items {
 		return store.ErrTooLarge
 	}
-	list := make([]*accepted, 0, len(done))
-	places := make([]*entryAt, 0, len(done))
-	for _, d := range done {
-		if at := o.at(d.EntryID); at != nil {
-			list, places = append(list, &accepted{o: o, at: at, done: d}), append(places, at)
-		}
-	}
-	size := 128 * len(list)
-	if o.s.opt.Keep > 0 {
-		// What takes time is done here, in the caller's goroutine, and shows how much there is to write.
-		err := o.s.view(ctx, func(txn *badger.Txn) error {
-			for _, a := range list {
-				if _, err := a.read(txn); err != nil {
-					return err
-				}
-				size += 256 + len(a.value)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
+	done = slices.Clone(done) // it may still be under way when the caller has given up
+	places := make([]*entryAt, len(done))
+	size := 0
+	for i, d := range done {
+		places[i], size = o.at(d.EntryID), size+keySize
+		if o.s.opt.Keep > 0 {
+			size += 2*keySize + 512 // mostly; what is more is found to be too large, and written alone
 		}
 	}
 	return o.s.do(ctx, &request{size: size,
@@ -153,14 +140,9 @@ func (o *outbox) Ack(ctx context.Context, done ...store.Done) error {
 			if o.s.outboxes[o.destination] != o {
 				return store.ErrFenced
 			}
-			for _, a := range list {
-				there, err := a.read(t.txn) // it may be gone by now, or deferred
-				if err != nil {
-					t.fail(err)
-				}
-				if there {
-					t.remove(o, a.at, a.committed)
-					t.keep(a)
+			for i, at := range places {
+				if at != nil {
+					t.fail(t.accept(o, at, &done[i]))
 				}
 			}
 			return nil
@@ -199,6 +181,9 @@ func (t *tx) remove(o *outbox, at *entryAt, committed time.Time) {
 // removed forgets the places. The committer holds s.mu.
 func (o *outbox) removed(gone ...*entryAt) {
 	for _, at := range gone {
+		if at == nil {
+			continue
+		}
 		o.lanes.remove(at.lane, at.item)
 	}
 }

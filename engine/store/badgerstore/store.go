@@ -259,7 +259,7 @@ func openBadger(dir string, o Options) (db *badger.DB, err error) {
 		WithNumLevelZeroTablesStall(8).
 		WithValueThreshold(1 << 20).
 		WithValueLogFileSize(1 << 20). // stays empty
-		// What is large is compressed once, by encoder.packed, and not again with every table that it comes into. So blocks are read where
+		// What is large is compressed once, by encoder.pack, and not again with every table that it comes into. So blocks are read where
 		// their files are mapped, and need no cache.
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
@@ -354,9 +354,7 @@ func (s *Store) SaveState(ctx context.Context, source string, state []byte) erro
 		return store.ErrTooLarge
 	}
 	return s.do(ctx, &request{size: len(state), durable: true, apply: func(t *tx) error {
-		e := newEncoder(1 + len(state))
-		e.b = append(e.b, state...)
-		t.set(keySaved(source), e.b)
+		t.set(keySaved(source), append([]byte{valueForm}, state...))
 		return nil
 	}})
 }
