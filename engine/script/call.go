@@ -107,8 +107,8 @@ func (s *Script) once(ctx context.Context, now time.Time, seed uint64, use func(
 	return e
 }
 
-// growStack makes the goroutine's stack large enough for most calls. Else it grows in the middle of them, time and again, which takes
-// 4 % of a call as there are many frames by then.
+// growStack makes the goroutine's stack large enough for most calls. Else it grows in the middle of them, time and again, which takes up
+// to a tenth of a call, as there are many frames by then.
 //
 //go:noinline
 func growStack(use bool) byte {

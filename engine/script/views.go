@@ -88,9 +88,9 @@ func (f *fields) Delete(name string) bool     { return !slices.Contains(f.names,
 type document struct {
 	*call
 	text  string
-	nodes []node         // of all values, in the order of the text
-	made  []*goja.Object // objects and arrays that were read, which stay the same
-	value goja.Value     // the whole, if it was made at once
+	nodes []node       // of all values, in the order of the text
+	made  []goja.Value // objects and arrays that were read, which stay the same, and long texts
+	value goja.Value   // the whole, if it was made at once
 }
 
 // node is a value of a document.
@@ -98,7 +98,7 @@ type node struct {
 	name uint32 // where the quote before its name is, if it is a member
 	at   uint32 // where it begins
 	next uint32 // the node after it and all that is in it
-	made uint32 // its place among made, if it is an object or an array
+	made uint32 // its place among made; 0: it has none
 }
 
 // whole is the value of the document.
@@ -109,23 +109,30 @@ func (d *document) whole() goja.Value {
 	return d.of(0)
 }
 
+// long is how long a text is that is kept once it was read: goja looks through it when it is used, and a script that reads it letter by
+// letter would have it do so for each.
+const long = 64
+
 // of makes the value of a node.
 func (d *document) of(i uint32) goja.Value {
 	n := d.nodes[i]
-	c := d.text[n.at]
-	if c != '{' && c != '[' {
+	if n.made > 0 && d.made[n.made] != nil {
+		return d.made[n.made]
+	}
+	var v goja.Value
+	switch d.text[n.at] {
+	case '{':
+		v = d.vm.NewDynamicObject(&object{document: d, node: i})
+	case '[':
+		v = d.array(i)
+	default:
 		p := decoder{vm: d.vm, text: d.text, at: int(n.at)}
-		v, _ := p.value(0) // was found to be one
-		return v
+		v, _ = p.value(0) // was found to be one
 	}
-	if d.made[n.made] == nil {
-		if c == '{' {
-			d.made[n.made] = d.vm.NewDynamicObject(&object{document: d, node: i})
-		} else {
-			d.made[n.made] = d.array(i)
-		}
+	if n.made > 0 {
+		d.made[n.made] = v
 	}
-	return d.made[n.made]
+	return v
 }
 
 func (d *document) array(i uint32) *goja.Object {
@@ -270,8 +277,8 @@ func (k *call) view(text string) *document {
 		enter := false
 		switch c := text[d.at]; c {
 		case '{', '[':
-			doc.nodes[i].made = made
 			made++
+			doc.nodes[i].made = made
 			d.at++
 			if enter = !d.next(c + 2); enter { // ] and } come two after [ and {
 				if open = append(open, i); len(open) > decodeDepth {
@@ -281,6 +288,10 @@ func (k *call) view(text string) *document {
 		case '"':
 			if !d.passString() {
 				return nil
+			}
+			if d.at-int(doc.nodes[i].at) > long {
+				made++
+				doc.nodes[i].made = made
 			}
 		case 't':
 			if !d.literal("true") {
@@ -305,7 +316,7 @@ func (k *call) view(text string) *document {
 				if d.at != len(text) {
 					return nil
 				}
-				doc.made = make([]*goja.Object, made)
+				doc.made = make([]goja.Value, made+1)
 				return doc
 			}
 			in := &doc.nodes[open[len(open)-1]]

@@ -89,6 +89,7 @@ var writing = []string{
 
 var viewedDocuments = []string{
 	`{"a":1,"m":{"x":1,"y":"two","n":7,"big":9007199254740993},"l":[1,"2",{"x":2},null,[{"x":[]}]],"t":"2026-01-01T00:00:00Z"}`,
+	`{"a":"` + strings.Repeat("long ", 20) + `","m":{"x":"` + strings.Repeat(`\u00e9`, 20) + `"},"l":["` + strings.Repeat("😀", 30) + `"]}`,
 	`{"b":1,"10":"ten","9":"nine","a":2,"m":{"4294967295":1,"4294967294":2,"01":3,"1":4,"0":5,"x":{"y":{"z":1}}},"1":{"x":1},"-1":0,"1.5":2}`,
 	`{"a":1,"a":2,"m":{"x":1},"l":[0],"m":{"y":2,"x":{"x":3},"y":4},"l":[{"x":2},{"x":2}]}`,
 	`{"__proto__":{"admin":true},"constructor":1,"toString":2,"m":{"__proto__":null,"x":1,"hasOwnProperty":3},"l":[{"__proto__":1}]}`,
@@ -220,5 +221,18 @@ func TestAScriptThatChangesItsRecordGetsNoViews(t *testing.T) {
 	var own *script.Error
 	if _, err := endless.Map(t.Context(), small(`{}`), script.Context{}); !errors.As(err, &own) || !own.TimedOut {
 		t.Errorf("got %v after %v", err, time.Since(began))
+	}
+}
+
+// A text that is read letter by letter is not looked through for each of them.
+func TestALongTextIsReadInTime(t *testing.T) {
+	s := compile(t, `export default ({ change }) => {
+	let n = 0;
+	for (let i = 0; i < change.data.text.length; i++) n += change.data.text.charCodeAt(i) === 0x61;
+	return { n };
+};`)
+	got, err := mapRecord(t, s, small(`{"text":"`+strings.Repeat("ab", 32<<10)+`"}`))
+	if want := `{"n":32768}`; err != nil || got != want {
+		t.Errorf("got %s, %v, want %s", got, err, want)
 	}
 }

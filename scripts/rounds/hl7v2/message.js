@@ -12,8 +12,8 @@ export function message(given) {
   if (!isObject(given) || !Array.isArray(given.type) || !Array.isArray(given.segments)) {
     fail("message: give an object with type and segments");
   }
-  for (const name of Object.keys(given)) {
-    if (!["type", "zone", "segments"].includes(name)) fail("message: unknown member; there are type, zone, segments");
+  if (!Object.keys(given).every((name) => ["type", "zone", "segments"].includes(name))) {
+    fail("message: unknown member; there are type, zone, segments");
   }
   const text = (one) => typeof one === "string" && one !== "";
   if (!given.type.every(text) || given.type.length < 1 || given.type.length > 3) {
@@ -65,11 +65,10 @@ function segment(where, name, fields, zone) {
 export function segmentsOf(where, parts, names, defaults = {}) {
   if (!isObject(parts)) fail(where + ": give the segments of the message as an object");
   const known = names.map((name) => name.slice(0, 3));
-  const own = Object.keys(parts).filter((name) => /^Z[A-Z0-9]{2}$/.test(name));
-  for (const name of Object.keys(parts)) {
-    if (name !== "zone" && !known.includes(name) && !own.includes(name)) {
-      fail(where + ": unknown member; there are zone, " + known.join(", ") + ", and segments that begin with Z");
-    }
+  const given = Object.keys(parts);
+  const own = given.filter((name) => /^Z[A-Z0-9]{2}$/.test(name));
+  if (!given.every((name) => name === "zone" || known.includes(name) || own.includes(name))) {
+    fail(where + ": unknown member; there are zone, " + known.join(", ") + ", and segments that begin with Z");
   }
   const list = [];
   for (const entry of [...names, ...own.map((name) => name + "*")]) {

@@ -94,7 +94,9 @@ function components(at, value, type, zone, delimiter) {
 /** The members of an object, which are names or numbers, as a list from the number first to the last that is there. */
 export function numbered(at, given, names, first, encode) {
   const list = [];
-  for (const key of Object.keys(given)) {
+  const keys = Object.keys(given);
+  for (let i = 0; i < keys.length; i++) { // for … of would make an object for each, and for … in all functions that objects inherit
+    const key = keys[i];
     const { number, type } = find(names, key);
     const where = number ? at + "." + key : at;
     if (number < first) fail(where + ": a member is not a number" + (names && ", nor one of the names " + listed(names)));

@@ -21,7 +21,7 @@ export const missing = (value) => value === null || value === undefined;
 export function build(model, eventType, given, names, check) {
   const where = `${model}.${eventType}: `;
   if (!isObject(given)) fail(where + "give the parts of the message as an object");
-  const parts = Object.keys(given);
+  const parts = Object.keys(given); // for … in makes all functions that objects inherit, and for … of an object for each step
   for (let i = 0; i < parts.length; i++) {
     // A name written wrong would be left out without a word.
     if (parts[i] !== "Meta" && !names.includes(parts[i])) fail(where + "unknown part; there are Meta, " + names.join(", "));
