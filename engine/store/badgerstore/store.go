@@ -36,7 +36,7 @@ import (
 // Sizes. Badger bounds a transaction to 15 % of the memtable, so all follows from the memtable.
 const (
 	memtable     = 8 << 20
-	levelZero    = 4                   // tables, of a memtable each, that wait to be merged into the others
+	levelZero    = 5                   // tables, of a memtable each, that wait to be merged into the others
 	transaction  = memtable * 15 / 100 // what Badger takes in one transaction
 	group        = transaction * 9 / 10
 	maxItems     = 512
