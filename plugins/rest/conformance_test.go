@@ -19,7 +19,12 @@ import (
 	"github.com/rounds-engine/rounds/sdk/sdktest"
 )
 
-func TestMain(m *testing.M) { sdktest.Main(m, rest.Serve) }
+func TestMain(m *testing.M) {
+	sdktest.Main(m, func() {
+		rest.SmallParts()
+		rest.Serve()
+	})
+}
 
 const clinicToken = "c4n4ry-token-of-the-clinic"
 
@@ -71,13 +76,7 @@ func clinic(t *testing.T) *httptest.Server {
 		}
 		answer(w, items[min(from, len(items)):min(from+7, len(items))])
 	})
-	mux.HandleFunc("GET /api/large", func(w http.ResponseWriter, r *http.Request) { // comes in parts
-		items := since(r)
-		for i := range items {
-			items[i].Reason = strings.Repeat(items[i].Reason+". ", 7000)
-		}
-		answer(w, items)
-	})
+	mux.HandleFunc("GET /api/whole", func(w http.ResponseWriter, r *http.Request) { answer(w, since(r)) }) // comes in parts
 	mux.HandleFunc("GET /api/everything", func(w http.ResponseWriter, _ *http.Request) { answer(w, all) })
 	mux.HandleFunc("GET /api/patient/{id}", func(w http.ResponseWriter, r *http.Request) {
 		if n, err := strconv.Atoi(strings.TrimPrefix(r.PathValue("id"), "P-")); err != nil || n < 9100 || n > 9106 {
@@ -105,7 +104,7 @@ func TestConformance(t *testing.T) {
 	}
 	sdktest.Run(t, sdktest.Options{
 		Config: `{"base_url": "` + server.URL + `/api", "auth": {"kind": "bearer", "token": "` + clinicToken + `"},
-			"feed": [` + feed("appointments", "/appointments", withCursor) + `, ` + feed("linked", "/linked", withLink) + `, ` + feed("large", "/large", "") + `],
+			"feed": [` + feed("appointments", "/appointments", withCursor) + `, ` + feed("linked", "/linked", withLink) + `, ` + feed("whole", "/whole", "") + `],
 			"resource": [{"name": "patient", "path": "/patient/{id}"}]}`,
 		Refs: func(c sdk.Change) []sdk.Ref {
 			var a struct{ Patient string }

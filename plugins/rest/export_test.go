@@ -15,6 +15,9 @@ func FetchAtMost(t *testing.T, bytes int64) {
 	t.Cleanup(func() { mostFetched = was })
 }
 
+// SmallParts lets an adapter's process give what has more than 2,000 bytes in parts.
+func SmallParts() { partSize = 1000 }
+
 // InParts sets how large parts are and how much is kept, for one test.
 func InParts(t *testing.T, size, most int, idle, done time.Duration) {
 	was := [...]any{partSize, mostHeld, keptIdle, keptDone}

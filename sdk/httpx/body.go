@@ -27,7 +27,7 @@ func readAll(answer *http.Response, limit int64) ([]byte, error) {
 	for read := 0; ; size = min(2*size, modestBody) {
 		if read > modestBody {
 			whole, err := stage(parts, read, body, limit+1)
-			if err != errNoStage {
+			if !errors.Is(err, errNoStage) {
 				return whole, err
 			}
 		}
