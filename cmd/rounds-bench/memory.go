@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -43,6 +44,21 @@ func memoryOf(pid int) (m memory, err error) {
 		*into = float64(kib<<10) / megabyte
 	}
 	return m, nil
+}
+
+// sharedOnce is what a process holds, in MB, with each page that several processes have counted in part (Pss), so that sums are right.
+func sharedOnce(pid int) (float64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
+			kib, err := strconv.Atoi(strings.Fields(rest)[0])
+			return float64(kib<<10) / megabyte, err
+		}
+	}
+	return 0, errors.New("the system does not tell what processes share")
 }
 
 // watch samples the memory of the process and those under it until it ends, as the system keeps the peak of the sum only. It looks for

@@ -152,14 +152,17 @@ func (e *EHR) load(c *Clinic, l Load) error {
 	}
 	now := e.opt.Now()
 	e.order = make([]*appointment, 0, l.Appointments)
+	of := make([]int, l.Appointments) // the patient of each: all have one, in no order
+	for i := range of {
+		if of[i] = i; i >= l.Patients {
+			of[i] = e.rand.IntN(l.Patients)
+		}
+	}
+	e.rand.Shuffle(len(of), func(i, j int) { of[i], of[j] = of[j], of[i] })
 	for i := range l.Appointments {
 		a := c.Appointments[e.rand.IntN(len(c.Appointments))]
 		a.ID, a.VisitNumber = fmt.Sprintf("A%d", 1000001+i), fmt.Sprintf("V%d", 2000001+i)
-		// The first appointments go round the patients, so that every patient has one.
-		a.PatientID = fmt.Sprintf("P%d", 100001+i)
-		if i >= l.Patients {
-			a.PatientID = fmt.Sprintf("P%d", 100001+e.rand.IntN(l.Patients))
-		}
+		a.PatientID = fmt.Sprintf("P%d", 100001+of[i])
 		a.Start = now.Add(time.Duration(1+e.rand.IntN(28*24)) * time.Hour).Truncate(time.Hour).In(e.opt.Zone)
 		a.End = a.Start.Add(30 * time.Minute)
 		a.Comment = fmt.Sprintf("Comment %d: the patient asked to be called the day before the visit to confirm the "+

@@ -254,6 +254,7 @@ func openBadger(dir string, o Options) (db *badger.DB, err error) {
 		WithNumGoroutines(1).
 		WithNumCompactors(2). // Badger's least
 		WithMemTableSize(memtable).
+		WithBaseTableSize(1 << 20). // several are built at a time, and what that takes is kept for the next
 		WithNumMemtables(1).
 		WithNumLevelZeroTables(levelZero).
 		WithNumLevelZeroTablesStall(8).
