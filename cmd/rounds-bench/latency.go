@@ -56,7 +56,7 @@ func (b *bench) steady(ctx context.Context) error {
 	defer w.end()
 	tell("steady: %d changes in %v", n, b.Trickle)
 	o := usual
-	o.Every, o.Overlap = steadyInterval, 2*time.Second // who polls so often does not read minutes again each time
+	o.Every, o.Overlap = steadyInterval, time.Second // who polls so often does not read minutes again each time
 	p, err := w.rounds(o, b.state("steady", 0))
 	if err != nil {
 		return err
