@@ -32,7 +32,8 @@ var unlike = regexp.MustCompile(`Symbol|Reflect|Proxy|Descriptor|freeze|seal|pre
 
 // canView reports whether a script of this code may be given views.
 func canView(code string) bool {
-	return !unlike.MatchString(code) && !(strings.Contains(code, "class") && strings.Contains(code, "#"))
+	private := strings.Contains(code, "class") && strings.Contains(code, "#")
+	return !unlike.MatchString(code) && !private
 }
 
 // change ends a call that would change a view, in a way that a script can't catch. The call is then made with objects made at once.
