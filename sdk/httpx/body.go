@@ -10,8 +10,8 @@ import (
 	"net/http"
 )
 
-// A body of a length that the server did not say is read in parts, which take its size once more when they are put together: beyond
-// modestBody what comes is staged, where the system can do that.
+// A body is read in parts, which take its size once more when they are put together: beyond modestBody it is read into a buffer of the length
+// that the server said, or what comes is staged, where the system can do that.
 const (
 	firstPart  = 512
 	modestBody = 4 << 20
@@ -19,13 +19,18 @@ const (
 
 var errNoStage = errors.New("there is no stage on this system")
 
-// readAll reads up to one byte more than limit, so that an answer that is too large takes no more memory than that.
+// readAll reads up to one byte more than limit, so that an answer that is too large takes no more memory than that. A length that the
+// server says is believed once modestBody has come.
 func readAll(answer *http.Response, limit int64) ([]byte, error) {
 	body := io.LimitReader(answer.Body, limit+1)
-	size := int(max(answer.ContentLength, firstPart) + 1) // one more, to see the end
+	size := int(min(max(answer.ContentLength, firstPart), modestBody) + 1) // one more, to see the end
 	var parts [][]byte
 	for read := 0; ; size = min(2*size, modestBody) {
-		if read > modestBody {
+		switch {
+		case read <= modestBody:
+		case answer.ContentLength > modestBody:
+			return known(parts, int(min(answer.ContentLength, limit)+1), body)
+		default:
 			whole, err := stage(parts, read, body, limit+1)
 			if !errors.Is(err, errNoStage) {
 				return whole, err
@@ -43,6 +48,20 @@ func readAll(answer *http.Response, limit int64) ([]byte, error) {
 		}
 		parts, read = append(parts, part), read+n
 	}
+}
+
+// known reads the rest of a body of a known length, of which some is in parts.
+func known(parts [][]byte, length int, body io.Reader) ([]byte, error) {
+	whole := make([]byte, length)
+	read := 0
+	for _, part := range parts {
+		read += copy(whole[read:], part)
+	}
+	n, _, err := fill(whole[read:], body)
+	if err != nil {
+		return nil, err
+	}
+	return whole[:read+n], nil
 }
 
 // fill reads until part is full or the body ends.

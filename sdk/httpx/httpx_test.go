@@ -18,7 +18,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -287,47 +286,6 @@ func TestABodyIsBoundedAfterDecompression(t *testing.T) {
 	_, err = c.Do(t.Context(), httpx.Request{URL: s.URL + "?n=100001", Template: "/"})
 	if sdk.CodeOf(err) != sdk.CodePermanent || err.Error() != "GET /: the answer is larger than 100000 bytes; ask for smaller pages" {
 		t.Errorf("beyond the bound: %v", err)
-	}
-}
-
-// TestABodyComesWhole whatever its length, and with its length told or not.
-func TestABodyComesWhole(t *testing.T) {
-	const most = 20 << 20
-	want := make([]byte, most+1)
-	for i := range want {
-		want[i] = byte(i % 251)
-	}
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		var n int
-		fmt.Sscan(r.URL.Query().Get("n"), &n)
-		if r.URL.Path == "/told" {
-			w.Header().Set("Content-Length", strconv.Itoa(n))
-		}
-		w.Write(want[:n])
-		if r.URL.Path == "/broken" {
-			w.(http.Flusher).Flush()
-			panic(http.ErrAbortHandler)
-		}
-	})
-	c := newClient(t, httpx.Config{MaxBody: most})
-	for _, path := range []string{"/told", "/untold"} {
-		const staged = 513 * 8191 // what is read before
-		for _, n := range []int{0, 1, 511, 512, 513, 514, 1537, 4<<20 - 1, 4 << 20, 4<<20 + 1, 4<<20 + 2, staged - 1, staged, staged + 1, staged + 1<<20 - 1,
-			staged + 1<<20, 12 << 20, most - 1, most} {
-			res, err := c.Do(t.Context(), httpx.Request{URL: s.URL + path + "?n=" + strconv.Itoa(n), Template: "/"})
-			if err != nil || !bytes.Equal(res.Body, want[:n]) {
-				t.Errorf("%d bytes at %s: %v", n, path, err)
-			}
-		}
-		if _, err := c.Do(t.Context(), httpx.Request{URL: s.URL + path + "?n=" + strconv.Itoa(most+1), Template: "/"}); sdk.CodeOf(err) != sdk.CodePermanent {
-			t.Errorf("beyond the bound, at %s: %v", path, err)
-		}
-	}
-	for _, n := range []int{100, 12 << 20} {
-		_, err := newClient(t, httpx.Config{Attempts: 1}).Do(t.Context(), httpx.Request{URL: s.URL + "/broken?n=" + strconv.Itoa(n), Template: "/"})
-		if sdk.CodeOf(err) != sdk.CodeRetryable || err.Error() != "GET /: connection closed before the answer was complete" {
-			t.Errorf("cut off after %d bytes: %v", n, err)
-		}
 	}
 }
 
