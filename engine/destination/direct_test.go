@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -108,6 +109,31 @@ func TestDirectCalls(t *testing.T) {
 				t.Errorf("%d connections for three calls, want %d", n, c.conns)
 			}
 		})
+	}
+}
+
+// TestHostsThatDirectCallsCanNotName: on the wire they are written otherwise than in the configuration, which net/http knows.
+func TestHostsThatDirectCallsCanNotName(t *testing.T) {
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
+		if os.Getenv(name) != "" {
+			t.Skip("a proxy of this machine stands between")
+		}
+	}
+	for url, want := range map[string]string{
+		"https://receiver.example/x":   "receiver.example:443",
+		"http://receiver.example:8080": "receiver.example:8080",
+		"http://[2001:db8::1]/x":       "[2001:db8::1]:80",
+		"https://empfänger.example/x":  "",
+		"http://[fe80::1%25eth0]/x":    "",
+	} {
+		config := &webhookConfig{URL: url, AllowPrivate: true}
+		if err := config.check(); err != nil {
+			t.Fatal(err)
+		}
+		d, ok := config.transport().(*direct)
+		if ok != (want != "") || ok && d.address != want {
+			t.Errorf("%s goes by %T to %q, want %q", url, config.transport(), d.address, want)
+		}
 	}
 }
 

@@ -194,7 +194,7 @@ func (c *webhookConfig) open() Destination {
 }
 
 // transport leads to the receiver, by a proxy where the environment names one for it.
-func (c *webhookConfig) transport() http.RoundTripper {
+func (c *webhookConfig) transport() transport {
 	special := strings.ContainsFunc(c.target.Host, func(r rune) bool { return r > '~' || r == '%' }) // written otherwise on the wire
 	if proxy, err := http.ProxyFromEnvironment(&http.Request{URL: c.target}); special || proxy != nil || err != nil {
 		return c.proxied(http.ProxyFromEnvironment)
@@ -212,7 +212,7 @@ func (c *webhookConfig) transport() http.RoundTripper {
 }
 
 // proxied is a transport that goes by the proxy that is named, and that knows names in other scripts.
-func (c *webhookConfig) proxied(proxy func(*http.Request) (*url.URL, error)) http.RoundTripper {
+func (c *webhookConfig) proxied(proxy func(*http.Request) (*url.URL, error)) transport {
 	var http1 http.Protocols
 	http1.SetHTTP1(true)
 	return &http.Transport{

@@ -35,7 +35,13 @@ type webhook struct {
 	keys      [][]byte
 	header    http.Header // of every request
 	challenge *challenge  // nil: the receiver is not asked for one
-	transport http.RoundTripper
+	transport transport
+}
+
+// transport is a *direct, or an *http.Transport where that can't do.
+type transport interface {
+	http.RoundTripper
+	CloseIdleConnections()
 }
 
 // Send makes one attempt. A status of 2xx is the receiver's word that it took the notification over, even if it was given
@@ -131,11 +137,6 @@ func (w *webhook) sign(header http.Header, n delivery.Notification, now time.Tim
 }
 
 func (w *webhook) Close() error {
-	switch t := w.transport.(type) {
-	case *direct:
-		t.resting.close()
-	case *http.Transport:
-		t.CloseIdleConnections()
-	}
+	w.transport.CloseIdleConnections()
 	return nil
 }
