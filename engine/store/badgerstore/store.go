@@ -36,7 +36,8 @@ import (
 // Sizes. Badger bounds a transaction to 15 % of the memtable, so all follows from the memtable.
 const (
 	memtable     = 8 << 20
-	levelZero    = 5                   // tables, of a memtable each, that wait to be merged into the others
+	levelZero    = 2                   // tables, of a memtable each, that wait to be merged into the others
+	levelZeroMax = 3                   // Badger must never find four: see openBadger
 	transaction  = memtable * 15 / 100 // what Badger takes in one transaction
 	group        = transaction * 9 / 10
 	maxItems     = 512
@@ -257,7 +258,9 @@ func openBadger(dir string, o Options) (db *badger.DB, err error) {
 		WithBaseTableSize(1 << 20). // several are built at a time, and what that takes is kept for the next
 		WithNumMemtables(1).
 		WithNumLevelZeroTables(levelZero).
-		WithNumLevelZeroTablesStall(8).
+		// With four of them Badger merges within level zero (fillTablesL0ToL0), passes large ones over, and forgets a deletion though what
+		// was deleted stands in one of these: what was acknowledged would wait again (invariant 3).
+		WithNumLevelZeroTablesStall(levelZeroMax).
 		WithValueThreshold(1 << 20).
 		WithValueLogFileSize(1 << 20). // stays empty
 		// What is large is compressed once, by encoder.pack, and not again with every table that it comes into. So blocks are read where
