@@ -167,10 +167,10 @@ var ehrFaults = map[string]ehrFault{
 	// Of many patients, one can't be had.
 	"patient404": {at: onePatient, answer: ehrRefuses(404), says: ofPatient + "404 Not Found", retries: true},
 	"patient410": {at: onePatient, answer: ehrRefuses(410), says: ofPatient + "410 Gone", retries: true},
-	"patient500": {at: onePatient, answer: ehrRefuses(500), says: `fetch "patient": ` + ofPatient + `500 Internal Server Error`},
+	"patient500": {at: onePatient, answer: ehrRefuses(500), says: `fetch "patient": ` + ofPatient + `500 Internal Server Error`, retries: true},
 	"patientCut": {at: onePatient, answer: ehrAnswers("application/json", `{"id": "c4n4ry`),
-		says: `fetch "patient": ` + ofPatient + `answered with JSON that is broken`},
-	"patientOfAnother": {at: onePatient, config: withID, says: `fetch "patient": ` + ofPatient + `answered with another record than was asked for`,
+		says: `fetch "patient": ` + ofPatient + `answered with JSON that is broken`, retries: true},
+	"patientOfAnother": {at: onePatient, config: withID, says: `fetch "patient": ` + ofPatient + `answered with another record than was asked for`, retries: true,
 		answer: func(u *upstream, w http.ResponseWriter, r *http.Request) {
 			r.URL.Path = "/patient/P100002"
 			u.well(w, r)

@@ -34,7 +34,7 @@ type ehrFault struct {
 	begin    func(t *testing.T, u *upstream) // before the run
 	breaks   func(u *upstream)               // when the fault begins, beside answer
 	mend     func(t *testing.T, u *upstream) // when it ends, beside answer
-	retries  bool                            // a person has to retry dead letters then
+	retries  bool                            // a person may have to retry dead letters then: the fault lasts as long as the machine is slow
 	bad      int                             // the certificate of an EHR that speaks TLS
 	restarts bool                            // a person has to start the engine again then
 }
