@@ -21,6 +21,8 @@ const (
 	backupPrefix = "rounds backup, format 1"
 	backupPlain  = "not encrypted"
 	backupSealed = "encrypted"
+
+	backupPartLen = 256 << 10 // read at a time
 )
 
 var errBackup = errors.New("the backup is damaged or was cut off: take another one")
@@ -37,23 +39,17 @@ func (a admin) Backup(ctx context.Context, w io.Writer) error {
 		return fmt.Errorf("%w: restore the state from an earlier backup", err)
 	}
 	return a.s.view(ctx, func(txn *badger.Txn) error { // which sees the state as it is now, whatever is written meanwhile
-		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 16})
-		defer it.Close()
-		for it.Rewind(); it.Valid(); it.Next() {
+		var part bytes.Buffer
+		for from, more := []byte(nil), true; more; {
+			part.Reset()
+			var err error
+			if from, more, err = backupPart(txn, from, &part); err != nil {
+				return fmt.Errorf("read what is backed up: %w", err)
+			}
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			key := it.Item().Key()
-			err := it.Item().Value(func(value []byte) error {
-				head := binary.AppendUvarint(nil, uint64(len(key)))
-				head = binary.AppendUvarint(append(head, key...), uint64(len(value)))
-				if _, err := out.Write(head); err != nil {
-					return err
-				}
-				_, err := out.Write(value)
-				return err
-			})
-			if err != nil {
+			if _, err := out.Write(part.Bytes()); err != nil {
 				return fmt.Errorf("write the backup: %w", err)
 			}
 		}
@@ -62,6 +58,32 @@ func (a admin) Backup(ctx context.Context, w io.Writer) error {
 		}
 		return nil
 	})
+}
+
+// backupPart reads from a key on, and tells which comes after. It reads no more than takes a moment: Badger keeps the logs that were in
+// use when an iterator was made until it is closed, also those whose tables stand. If the process were killed then, Badger would read
+// such a log again, and find in it what was deleted later, in logs that are gone: what was acknowledged would wait again (invariant 3).
+func backupPart(txn *badger.Txn, from []byte, part *bytes.Buffer) (next []byte, more bool, err error) {
+	it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 16})
+	defer it.Close()
+	var head []byte
+	for it.Seek(from); it.Valid(); it.Next() {
+		key := it.Item().Key()
+		if part.Len() >= backupPartLen {
+			return bytes.Clone(key), true, nil
+		}
+		err := it.Item().Value(func(value []byte) error {
+			head = binary.AppendUvarint(head[:0], uint64(len(key)))
+			head = binary.AppendUvarint(append(head, key...), uint64(len(value)))
+			part.Write(head)
+			part.Write(value)
+			return nil
+		})
+		if err != nil {
+			return nil, false, err
+		}
+	}
+	return nil, false, nil
 }
 
 func beginBackup(w io.Writer, key []byte) (*sealer, error) {

@@ -294,6 +294,32 @@ func TestRestoreTakesOnlyAFreeDirectory(t *testing.T) {
 	}
 }
 
+// TestInvariant3ABackupThatTakesLongKeepsNoLogs: see backupPart.
+func TestInvariant3ABackupThatTakesLongKeepsNoLogs(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, badgerstore.Options{})
+	fill(t, s, 1000)
+	r, w := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := s.Admin().Backup(t.Context(), w)
+		done <- errors.Join(err, w.Close())
+	}()
+	begin := make([]byte, 1000)
+	_, err := io.ReadFull(r, begin) // it stands now
+	must(t, err)
+	must(t, badgerstore.Flatten(s))
+	if logs, err := filepath.Glob(filepath.Join(dir, "*.mem")); err != nil || len(logs) > 1 {
+		t.Errorf("%d logs are there beside the one in use (%v)", len(logs)-1, err)
+	}
+	rest, err := io.ReadAll(r)
+	must(t, err)
+	must(t, <-done)
+	if n := contentsOfMany(t, restored(t, append(begin, rest...), badgerstore.Options{})); n.rows != 1000 {
+		t.Errorf("%d rows were restored, not 1000", n.rows)
+	}
+}
+
 func TestABackupThatCanNotBeWrittenFails(t *testing.T) {
 	s := open(t, t.TempDir(), badgerstore.Options{})
 	everything(t, s, "x")

@@ -211,12 +211,17 @@ func used(t testing.TB, dir string) (disk, apparent int64) {
 // tables is the length of the tables: what is kept, without the logs that wait for the next writes.
 func tables(t testing.TB, dir string) (n int64) {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join(dir, "*.sst"))
-	must(t, err)
-	for _, name := range names {
+	for _, name := range tableFiles(t, dir) {
 		info, err := os.Stat(name)
 		must(t, err)
 		n += info.Size()
 	}
 	return n
+}
+
+func tableFiles(t testing.TB, dir string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	must(t, err)
+	return names
 }

@@ -36,8 +36,6 @@ import (
 // Sizes. Badger bounds a transaction to 15 % of the memtable, so all follows from the memtable.
 const (
 	memtable     = 8 << 20
-	levelZero    = 2                   // tables, of a memtable each, that wait to be merged into the others
-	levelZeroMax = 3                   // Badger must never find four: see openBadger
 	transaction  = memtable * 15 / 100 // what Badger takes in one transaction
 	group        = transaction * 9 / 10
 	maxItems     = 512
@@ -258,8 +256,6 @@ func openBadger(dir string, o Options) (db *badger.DB, err error) {
 		WithBaseTableSize(1 << 20). // several are built at a time, and what that takes is kept for the next
 		WithNumMemtables(1).
 		WithNumLevelZeroTables(levelZero).
-		// With four of them Badger merges within level zero (fillTablesL0ToL0), passes large ones over, and forgets a deletion though what
-		// was deleted stands in one of these: what was acknowledged would wait again (invariant 3).
 		WithNumLevelZeroTablesStall(levelZeroMax).
 		WithValueThreshold(1 << 20).
 		WithValueLogFileSize(1 << 20). // stays empty
@@ -280,6 +276,11 @@ func openBadger(dir string, o Options) (db *badger.DB, err error) {
 	}
 	if err := checkTables(opt); err != nil {
 		return nil, err
+	}
+	if !o.ReadOnly {
+		if err := stayYoung(dir); err != nil {
+			return nil, fmt.Errorf("open the state in %s: %w", dir, err)
+		}
 	}
 	// A log file that a kill left between its making and its first byte is empty. Badger gives it what a new one has, and fails
 	// for its being new; it is good the next time.
