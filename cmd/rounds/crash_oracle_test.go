@@ -77,6 +77,15 @@ func newProphet(t *testing.T, h *ehrs, in *inbox, old map[string]bool) *prophet 
 	}
 }
 
+// sawTooLittle tells whether the kills so far did not meet all that they are about.
+func (p *prophet) sawTooLittle() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inbox.mu.Lock()
+	defer p.inbox.mu.Unlock()
+	return p.underWay == 0 || len(p.watermarked) < 3 || p.inbox.refused == 0
+}
+
 // entry takes note of a notification. A generation has one, and a notification is of one generation.
 func (p *prophet) entry(run int, e *record.Entry) {
 	if p.old[e.ID] {

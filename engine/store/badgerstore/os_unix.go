@@ -46,12 +46,12 @@ func locked(dir string) bool {
 	if err != nil {
 		return false
 	}
-	defer f.Close() // and with it the lock
+	defer unlock(f)
 	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK)
 }
 
 // lock takes the lock that Badger takes.
-func lock(dir string) (unlock func(), err error) {
+func lock(dir string) (release func(), err error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err
@@ -63,7 +63,13 @@ func lock(dir string) (unlock func(), err error) {
 		}
 		return nil, fmt.Errorf("lock the state in %s: %w", dir, err)
 	}
-	return func() { f.Close() }, nil
+	return func() { unlock(f) }, nil
+}
+
+// unlock gives a lock back also where a program that is just being started still has the file.
+func unlock(f *os.File) {
+	_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
+	_ = f.Close()
 }
 
 // syncDir makes a renaming in dir durable.
