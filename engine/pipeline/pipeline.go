@@ -332,24 +332,42 @@ func failf(format string, args ...any) error { return &stepError{fmt.Sprintf(for
 
 // until waits for an instant; false when the ownership was lost.
 func (p *Pipeline) until(ctx context.Context, due time.Time) bool {
-	t := time.NewTimer(time.Until(due))
-	defer t.Stop()
+	over, stop := at(due)
+	defer stop()
 	select {
 	case <-ctx.Done():
-	case <-t.C:
+	case <-over:
 	case <-p.feed.Lost():
 		return false
 	}
 	return true
 }
 
+// past is what at gives for an instant that is over.
+var past = func() <-chan time.Time {
+	c := make(chan time.Time)
+	close(c)
+	return c
+}()
+
+// at gives a channel from which something can be received from an instant on. Most instants are over when they are asked for; they need no
+// timer (which, over before it is waited for, makes the race detector of Go 1.26 crash now and then in a bubble of synctest).
+func at(due time.Time) (over <-chan time.Time, stop func() bool) {
+	wait := time.Until(due)
+	if wait <= 0 {
+		return past, func() bool { return true }
+	}
+	t := time.NewTimer(wait)
+	return t.C, t.Stop
+}
+
 // next waits for the next poll: that of an instant, or what is asked for before. False when the ownership was lost.
 func (p *Pipeline) next(ctx context.Context, due time.Time) (asked request, owned bool) {
-	t := time.NewTimer(time.Until(due))
-	defer t.Stop()
+	over, stop := at(due)
+	defer stop()
 	select {
 	case <-ctx.Done():
-	case <-t.C:
+	case <-over:
 	case asked = <-p.watched.asked:
 	case <-p.feed.Lost():
 		return asked, false
