@@ -7,16 +7,19 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/rounds-engine/rounds/cmd/internal/sampleehr"
+	"github.com/rounds-engine/rounds/engine/record"
 	"github.com/rounds-engine/rounds/engine/store"
 	"github.com/rounds-engine/rounds/engine/store/badgerstore"
 	"github.com/rounds-engine/rounds/sdk"
@@ -24,43 +27,52 @@ import (
 
 const smallState = 10_000 // rows of the state that the grown one is held against
 
+// grownLoad is how many times the waiting load is measured on a grown state: rows are merged in bursts. With ten million of them one comes
+// with every 100,000 changes or so, and it takes twice as much, -appointments 40000, to have both sides of it.
+const grownLoad = 5
+
 // grown measures the waiting load on a state that knows few other records, and on one that knows many.
 func (b *bench) grown(ctx context.Context) error {
 	sizes, details := []int{min(smallState, b.Rows), b.Rows}, ""
 	for i, rows := range sizes {
 		tell("grown: a state of %d rows is made", rows)
 		began := time.Now()
-		if err := grow(ctx, b.state("grown", i), rows, b.Settle); err != nil {
+		if err := b.grow(ctx, b.state("grown", i), rows); err != nil {
 			return err
 		}
 		details = fmt.Sprintf("%d rows were made in %v and take %.0f MB", rows, time.Since(began).Round(100*time.Millisecond), tables(b.state("grown", i)))
 	}
-	w, err := b.world(b.Appointments, b.Patients)
+	o, changes, patients := usual, grownLoad*b.Appointments, grownLoad*b.Patients
+	o.Page = b.Page
+	w, err := b.world(changes, patients)
 	if err != nil {
 		return err
 	}
 	defer w.end()
 	var contenders []contender
 	for i, rows := range sizes {
+		used := b.state("used", i)
 		contenders = append(contenders, contender{fmt.Sprintf("%d rows", rows), true, func(int) (*process, error) {
-			used := b.state("used", i)
 			if err := os.RemoveAll(used); err != nil { // of the round before
 				return nil, err
 			}
 			if err := again(b.state("grown", i), used); err != nil {
 				return nil, err
 			}
-			return w.rounds(usual, used)
+			p, err := w.rounds(o, used)
+			if err == nil {
+				p.rests = func(ctx context.Context) error { return rest(ctx, used, b.Settle) } // what it left to merge is its own
+			}
+			return p, err
 		}})
 	}
 	results, err := b.medians(ctx, "grown", w, contenders)
 	if err != nil {
 		return err
 	}
-	b.report.table(fmt.Sprintf("grown: %d changed appointments of %d patients, and other records known before", b.Appointments, b.Patients), results)
+	b.report.table(fmt.Sprintf("grown: %d changed appointments of %d patients, in pages of %d, and other records known before", changes, patients, b.Page), results)
 	small, large := results[0], results[1]
-	n := float64(b.Appointments)
-	each := func(r result) float64 { return r.CPUMillis - r.StartMillis/n } // a start is no change's, however long it takes
+	each := func(r result) float64 { return r.CPUMillis - r.StartMillis/float64(changes) } // a start is no change's, however long it takes
 	b.report.add(figure{Mode: "grown", Name: fmt.Sprintf("cost per change (CPU), %s ÷ %s", large.Name, small.Name), Measured: each(large) / each(small),
 		AtMost: 1.2, Details: fmt.Sprintf("%.3f and %.3f ms; CPU of the start %.0f and %.0f ms; %s", each(large), each(small), large.StartMillis, small.StartMillis, details)})
 	b.report.add(figure{Mode: "grown", Name: fmt.Sprintf("time per change, %s ÷ %s", large.Name, small.Name), Measured: small.PerSecond / large.PerSecond,
@@ -71,14 +83,36 @@ func (b *bench) grown(ctx context.Context) error {
 // grow makes a state with n rows of the pipeline, those of records that the EHR does not show any more, as the pipeline loop
 // commits them for records that are new to it: generation 1, one state remembered. All of them lie in tables at the end, which are merged
 // as far as Badger does it.
-func grow(ctx context.Context, dir string, n int, still time.Duration) error {
+//
+// Levels that were only filled hold nothing but rows, all of which the first changes after it would push down: that is a cost of the
+// filling, and twice what changes bring to merge in the long run. So changes pass through the state until its levels hold what those of a
+// state at work do; as many through the small one, so that both keep the same history.
+func (b *bench) grow(ctx context.Context, dir string, n int) error {
 	s, err := openState(dir)
 	if err != nil {
 		return err
 	}
+	err = fill(ctx, s, n)
+	if err == nil {
+		err = b.live(ctx, s, n, b.Rows/100)
+	}
+	if err := errors.Join(err, s.Close()); err != nil {
+		return err
+	}
+	if s, err = openState(dir); err != nil {
+		return err
+	}
+	return errors.Join(rest(ctx, dir, b.Settle), s.Close())
+}
+
+func openState(dir string) (*badgerstore.Store, error) {
+	return badgerstore.Open(dir, badgerstore.Options{Logger: slog.New(slog.DiscardHandler), Keep: usual.History})
+}
+
+func fill(ctx context.Context, s *badgerstore.Store, n int) error {
 	feed, err := s.Claim(ctx, "appointments")
 	if err != nil {
-		return errors.Join(err, s.Close())
+		return err
 	}
 	rows := make([]store.Row, 0, s.Limits().Items)
 	for i := 0; i < n && err == nil; i += len(rows) {
@@ -88,14 +122,81 @@ func grow(ctx context.Context, dir string, n int, still time.Duration) error {
 		}
 		err = feed.Commit(ctx, store.Batch{Base: feed.Position().Commit, Rows: rows})
 	}
-	if err := errors.Join(err, s.Close()); err != nil {
-		return err
-	}
-	return settle(ctx, dir, still)
+	return err
 }
 
-func openState(dir string) (*badgerstore.Store, error) {
-	return badgerstore.Open(dir, badgerstore.Options{Logger: slog.New(slog.DiscardHandler)})
+// live lets changes of any of the n records that are known pass through a state: each is committed with its notification, which is
+// delivered at once.
+func (b *bench) live(ctx context.Context, s *badgerstore.Store, n, changes int) error {
+	feed, err := s.Claim(ctx, "appointments")
+	if err != nil {
+		return err
+	}
+	outbox, err := s.Attach(ctx, "webhook.receiver")
+	if err != nil {
+		return err
+	}
+	ehr, err := sampleehr.New(load(b.Appointments, b.Patients))
+	if err != nil {
+		return err
+	}
+	ids, which := ehr.IDs(), rand.New(rand.NewPCG(seed, seed))
+	for i := 0; i < changes && err == nil; {
+		batch := store.Batch{Base: feed.Position().Commit}
+		for range min(256, changes-i) {
+			entry, err := notification(ehr, ids[i%len(ids)])
+			if err != nil {
+				return err
+			}
+			r := row(which.IntN(n))
+			i++
+			r.Generation = uint64(1 + i)
+			entry.ID, entry.Ref, entry.Version, entry.Generation = fmt.Sprintf("%032d", i), r.Ref, r.Version, r.Generation
+			batch.Rows, batch.Entries = append(batch.Rows, r), append(batch.Entries, entry)
+		}
+		if err = feed.Commit(ctx, batch); err == nil {
+			err = deliver(ctx, outbox)
+		}
+	}
+	return err
+}
+
+// notification is about what a notification of the waiting load is in the outbox.
+func notification(ehr *sampleehr.EHR, id string) (e record.Entry, err error) {
+	a, err := ehr.Appointment(id)
+	if err != nil {
+		return e, err
+	}
+	p := ehr.Patient(a.PatientID)
+	e = record.Entry{Pipeline: "appointments", Deliver: "receiver", Destination: "webhook.receiver", Key: a.PatientID, Committed: time.Now()}
+	if e.Body, err = encode(mapNatively(&a, &p, a.Start)); err != nil {
+		return e, err
+	}
+	e.Record, err = json.Marshal(map[string]any{"change": a, "patient": p})
+	return e, err
+}
+
+// deliver empties an outbox.
+func deliver(ctx context.Context, outbox store.Outbox) error {
+	for {
+		lanes, _, err := outbox.Lanes(ctx, nil, parallel)
+		if err != nil || len(lanes) == 0 {
+			return err
+		}
+		var done []store.Done
+		for _, lane := range lanes {
+			entries, err := outbox.Head(ctx, lane, 1)
+			if err != nil {
+				return err
+			}
+			for _, e := range entries {
+				done = append(done, store.Done{EntryID: store.EntryID{Lane: lane, Seq: e.Seq, ID: e.ID}, At: time.Now(), Code: "accepted"})
+			}
+		}
+		if err := outbox.Ack(ctx, done...); err != nil {
+			return err
+		}
+	}
 }
 
 func row(i int) store.Row {
@@ -108,20 +209,15 @@ func row(i int) store.Row {
 	}
 }
 
-// settle opens a state and waits until no table has come or gone for a while: what was left to merge is not the measured run's.
-func settle(ctx context.Context, dir string, still time.Duration) error {
-	s, err := openState(dir)
-	if err != nil {
-		return err
-	}
-	last, since := tableNames(dir), time.Now()
-	for err == nil && time.Since(since) < still {
+// rest waits until no table of a state that is open has come or gone for a while: what was left to merge is done.
+func rest(ctx context.Context, dir string, still time.Duration) (err error) {
+	for last, since := tableNames(dir), time.Now(); err == nil && time.Since(since) < still; {
 		err = sleep(ctx, 100*time.Millisecond)
 		if now := tableNames(dir); !slices.Equal(last, now) {
 			last, since = now, time.Now()
 		}
 	}
-	return errors.Join(err, s.Close())
+	return err
 }
 
 func tableNames(dir string) []string {

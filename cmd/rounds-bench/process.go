@@ -28,6 +28,7 @@ type process struct {
 	done   chan struct{}
 	err    error // after done
 	ending sync.Once
+	rests  func(context.Context) error // waits until it has done what is left to do after the last arrival
 
 	sampling sync.Mutex
 	family   []int // it and those under it, when somebody last looked
@@ -63,6 +64,7 @@ func startServer(args ...string) (*process, string, error) {
 
 func begin(dir string, env []string, talks bool, name string, args ...string) (*process, *bufio.Reader, error) {
 	p := &process{cmd: exec.Command(name, args...), done: make(chan struct{}), seen: map[int]memory{}}
+	p.rests = func(ctx context.Context) error { return sleep(ctx, 500*time.Millisecond) }
 	p.cmd.Dir, p.cmd.Env, p.cmd.Stderr = dir, append(os.Environ(), env...), &p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var out *bufio.Reader

@@ -143,7 +143,7 @@ func (w *world) measure(ctx context.Context, c contender, round int) (r result, 
 		return r, err
 	}
 	if c.stays {
-		if err := sleep(ctx, 500*time.Millisecond); err != nil { // what it does after the last arrival (acknowledging) belongs to it as well
+		if err := p.rests(ctx); err != nil { // what it does after the last arrival (acknowledging) belongs to it as well
 			return r, err
 		}
 		if used, err = p.usage(); err != nil {
