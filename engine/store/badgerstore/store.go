@@ -253,7 +253,7 @@ func openBadger(dir string, o Options) (db *badger.DB, err error) {
 		WithNumGoroutines(1).
 		WithNumCompactors(2). // Badger's least
 		WithMemTableSize(memtable).
-		WithBaseTableSize(1 << 20). // several are built at a time, and what that takes is kept for the next
+		WithBaseTableSize(memtable). // so that what tables of all levels are built in, several at a time, can be taken for the next
 		WithNumMemtables(1).
 		WithNumLevelZeroTables(levelZero).
 		WithNumLevelZeroTablesStall(levelZeroMax).
@@ -268,6 +268,7 @@ func openBadger(dir string, o Options) (db *badger.DB, err error) {
 	if len(o.EncryptionKey) > 0 {
 		opt = opt.WithEncryptionKey(o.EncryptionKey).WithBlockCacheSize(8 << 20).WithIndexCacheSize(8 << 20) // of what is decrypted
 	}
+	opt.TableSizeMultiplier = 1 // for all levels
 	if locked(dir) {
 		return nil, heldError(dir)
 	}
