@@ -34,7 +34,7 @@ func (w *window) work(ctx context.Context, fresh []*item, next *store.Position) 
 		return w.commit(ctx, store.Batch{Position: next})
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	var ahead func() error // waits for what enrich says of the first batch of fresh
+	var ahead func() error // waits for what enrich says of the batch to come
 	defer func() {
 		cancel()
 		if ahead != nil {
@@ -43,19 +43,20 @@ func (w *window) work(ctx context.Context, fresh []*item, next *store.Position) 
 	}()
 
 	page := newVerdict(len(w.worked))
+	size := min(firstBatch, w.perBatch())
 	for len(fresh) > 0 {
+		batch := fresh[:min(size, len(fresh))]
 		if ahead == nil {
-			ahead = w.enrichAhead(ctx, fresh)
+			ahead = w.enrichAhead(ctx, batch)
 		}
-		batch := fresh[:min(w.perBatch(), len(fresh))]
-		fresh = fresh[len(batch):]
+		fresh, size = fresh[len(batch):], min(2*size, w.perBatch())
 		err := ahead()
 		ahead = nil
 		if err != nil {
 			return err
 		}
 		if len(fresh) > 0 && !refused(batch) {
-			ahead = w.enrichAhead(ctx, fresh)
+			ahead = w.enrichAhead(ctx, fresh[:min(size, len(fresh))])
 		}
 		if err := w.remember(ctx, batch); err != nil {
 			return err
@@ -87,6 +88,10 @@ func (w *window) work(ctx context.Context, fresh []*item, next *store.Position) 
 	return page.waiting
 }
 
+// firstBatch is how many records of a page walk together first. Those are the ones that have waited longest, and arrive the earlier the fewer
+// others they wait for; each batch after them is twice as large.
+const firstBatch = 16
+
 // perBatch is how many records walk together at most: with a notification each, they fit one commit of the store.
 func (p *Pipeline) perBatch() int { return max(min(batchRecords, p.Limits.Items/2), 1) }
 
@@ -95,12 +100,12 @@ func refused(batch []*item) bool {
 	return slices.ContainsFunc(batch, func(it *item) bool { return it.waits != nil && sdk.CodeOf(it.waits) != sdk.CodeRetryable })
 }
 
-// enrichAhead fetches for the first batch of items, beside the work on the batch before them.
-func (w *window) enrichAhead(ctx context.Context, items []*item) (wait func() error) {
+// enrichAhead fetches for a batch, beside the work on the one before it.
+func (w *window) enrichAhead(ctx context.Context, batch []*item) (wait func() error) {
 	done := make(chan error, 1)
 	witness := slices.Clone(w.witness) // the batch that is worked on meanwhile gives others
 	go func() {
-		done <- contain(func() error { return w.enrich(ctx, items[:min(w.perBatch(), len(items))], witness) })
+		done <- contain(func() error { return w.enrich(ctx, batch, witness) })
 	}()
 	w.ahead = sync.OnceValue(func() error { return <-done })
 	return w.ahead

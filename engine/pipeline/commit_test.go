@@ -406,3 +406,31 @@ func TestWhatIsKeptBesideANotificationDoesNotStandInItsWay(t *testing.T) {
 		}
 	})
 }
+
+// TestTheFirstChangesOfAPageWaitForFewOthers: they are the oldest, and those of a page of 300 are committed when as many records as are
+// worked on with them, and those of the batch ahead, have been fetched.
+func TestTheFirstChangesOfAPageWaitForFewOthers(t *testing.T) {
+	simulate(t, func(r *rig) {
+		at := time.Now()
+		for i := range 300 {
+			r.ehr.setAt(at, strconv.Itoa(i), "a", "p"+strconv.Itoa(i))
+		}
+		r.config.Fetches = []pipeline.Fetch{patients()}
+		var batches []int
+		r.before = func(_ int, b store.Batch) error {
+			if len(b.Entries) == 0 {
+				return nil
+			}
+			if batches = append(batches, len(b.Entries)); len(batches) == 1 {
+				if n := len(r.ehr.fetched()); n > 16+32 {
+					t.Errorf("%d patients were fetched before the first commit", n)
+				}
+			}
+			return nil
+		}
+		r.run(time.Second)
+		if want := []int{16, 32, 64, 128, 60}; !slices.Equal(batches, want) {
+			t.Errorf("batches of %v, want %v", batches, want)
+		}
+	})
+}
