@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dop251/goja"
@@ -149,11 +150,8 @@ func (b *Bundle) Compile() (*Script, error) {
 	if s.positions, err = sourcemap.Parse("", b.Positions); err != nil {
 		return nil, fmt.Errorf("source map of %s: %w", b.Name, err)
 	}
-	tree, err := goja.Parse(bundleName, s.Code, parser.WithDisableSourceMaps)
-	if err == nil {
-		s.program, err = goja.CompileAST(tree, true)
-	}
-	if err != nil {
+	s.plain = sync.OnceValues(func() (*goja.Program, error) { return s.compile(false) })
+	if s.program, err = s.compile(s.views); err != nil {
 		// esbuild has parsed it before: this is syntax that goja does not have. Messages at this point quote the script only.
 		return nil, s.syntaxError(err)
 	}
@@ -183,6 +181,18 @@ func (b *Bundle) Compile() (*Script, error) {
 	}
 	s.export = at
 	return s, nil
+}
+
+// compile makes the program, as it stands or with literals that are made by literalName.
+func (s *Script) compile(literals bool) (*goja.Program, error) {
+	tree, err := goja.Parse(bundleName, s.Code, parser.WithDisableSourceMaps)
+	if err != nil {
+		return nil, err
+	}
+	if literals {
+		s.shapes = shapes(tree)
+	}
+	return goja.CompileAST(tree, true)
 }
 
 // metafile is what of esbuild's metafile is used here.

@@ -67,7 +67,14 @@ func (s *Script) once(ctx context.Context, now time.Time, seed uint64, use func(
 			if err := k.prepare(now, seed); err != nil {
 				return err
 			}
-			value, err := k.vm.RunProgram(s.program)
+			program := s.program
+			if s.views && !k.views {
+				var err error
+				if program, err = s.plain(); err != nil {
+					return err
+				}
+			}
+			value, err := k.vm.RunProgram(program)
 			if err != nil {
 				return err
 			}
@@ -161,10 +168,15 @@ func (k *call) prepare(now time.Time, seed uint64) error {
 		}
 		return random.Float64()
 	})
-	if k.script.natives {
-		return errors.Join(k.boundRecursion(), k.vm.Set(nativeName, k.native))
+	var errs []error
+	if k.views && len(k.script.shapes) > 0 {
+		errs = append(errs, k.vm.GlobalObject().DefineDataProperty(literalName, k.vm.ToValue(k.literal), goja.FLAG_FALSE, goja.FLAG_FALSE,
+			goja.FLAG_FALSE))
 	}
-	return k.boundRecursion()
+	if k.script.natives {
+		errs = append(errs, k.vm.Set(nativeName, k.native))
+	}
+	return errors.Join(append(errs, k.boundRecursion())...)
 }
 
 // guarded calls f and turns into an error what goja panics with: a thrown value where Go code reads a script's object, and

@@ -41,5 +41,9 @@ var Said = said
 // Views reports whether the next call of a script gets its record as views.
 func Views(s *Script) bool { return s.views && !s.changes.Load() }
 
-// SetViews has the next call of a script get its record as views, if its code may, or as objects that are made at once.
+// Shapes is how many object literals of a script are not made as goja makes objects.
+func Shapes(s *Script) int { return len(s.shapes) }
+
+// SetViews has the next call of a script get its record as views, if its code may, or as objects that are made at once, as those of its
+// literals then are.
 func SetViews(s *Script, on bool) { s.changes.Store(!on) }

@@ -213,8 +213,14 @@ func (w *writer) members(object *goja.Object, at *step, depth int) {
 	first := true
 	here := step{up: at, object: object, index: -1, depth: depth + 1}
 	var replaced map[string]bool
-	for _, name := range w.names(object) {
-		v := object.Get(name)
+	names, made := w.names(object)
+	for i, name := range names {
+		var v goja.Value
+		if made != nil {
+			v = made.values[i]
+		} else {
+			v = object.Get(name)
+		}
 		if strings.ContainsRune(name, utf8.RuneError) { // it may stand for half a surrogate pair, by which the member can't be asked for
 			if v == nil || replaced[name] {
 				here.name = name
@@ -249,12 +255,17 @@ func (w *writer) members(object *goja.Object, at *step, depth int) {
 // hiding finds, in a script's code, the means to make members that are not enumerable, or to get at those that the language has.
 var hiding = regexp.MustCompile(`definePropert|__define|__proto__|rototype|\bcreate\b|arguments|Descriptor|Reflect|Proxy`)
 
-// names are those of an object's members. To ask each whether it is enumerable costs as much again as to list them.
-func (w *writer) names(object *goja.Object) []string {
-	if w.script.hides {
-		return object.Keys()
+// names are those of an object's members, whose values are those of made if a literal made it. To ask each whether it is enumerable costs
+// as much again as to list them.
+func (w *writer) names(object *goja.Object) (names []string, made *literal) {
+	switch {
+	case object.ExportType() == literalType:
+		made = object.Export().(*literal)
+		return made.Keys(), made
+	case w.script.hides:
+		return object.Keys(), nil
 	}
-	return object.GetOwnPropertyNames()
+	return object.GetOwnPropertyNames(), nil
 }
 
 func (w *writer) array(array *goja.Object, at *step, depth int) {

@@ -128,6 +128,8 @@ type Context struct {
 type Script struct {
 	*Bundle
 	program   *goja.Program
+	shapes    []shape                       // of the literals of program
+	plain     func() (*goja.Program, error) // program as it was written, for a script that changes what it is given
 	positions *sourcemap.Consumer
 	parses    bool         // JSON may be used
 	flattens  bool         // Array.prototype.flat may be used

@@ -24,9 +24,9 @@ import (
 //   - What goja does with a view by itself, and not as with an object, is in no script that gets views: see unlike.
 //   - A document that has a name which is not the same text in Go and in JavaScript (half a surrogate pair) has no views.
 
-// unlike finds, in a script's code, the means by which a view could be told from an object made at once: views have no symbols, no
-// private members and no accessors, can't be frozen, and goja looks for no cycle among the prototypes of theirs. A script that has one of
-// them in its text, in whatever sense, gets no views; one that spells it in another way does so on purpose, and gets a TypeError.
+// unlike finds, in a script's code, the means by which a view or a literal could be told from an object made at once: they have no symbols,
+// no private members and no accessors, can't be frozen, and goja looks for no cycle among the prototypes of theirs. A script that has one of
+// them in its text, in whatever sense, gets neither; one that spells it in another way does so on purpose, and gets a TypeError.
 var unlike = regexp.MustCompile(`Symbol|Reflect|Proxy|Descriptor|freeze|seal|preventExtensions|definePropert|setPrototypeOf|__proto__|` +
 	`__define|__lookup`)
 

@@ -88,6 +88,50 @@ var writing = []string{
 	`({ toJSON() { m.x = 1; return m; } })`, `new (class { toJSON() { m.x = 1; return m; } })()`, `(d.a = NaN, d)`,
 }
 
+// literals are mappings that make objects by literals, and do with them what can be done with objects. o is one, with o.in another.
+var literals = []string{
+	`o`, `[o, o]`, `{ o, p: o.in }`, `{ a: 1, "b c": 2, 'd': { e: [{ f: 3 }] } }`, `{ a: 1, a: 2 }`, `{ 2: "b", 1: "a", z: 0 }`, `{ "01": 1, "-1": 2, "1.5": 3, z: 4 }`, `{ [1 + 1]: 3, a: 1 }`,
+	`{ ...o, a: 5 }`, `{ a: 1, get b() { return this.a; } }`, `{ a: 1, f() { return 1; } }.f()`, `{}`, `{ "größe": 1, "\u00e9": 2 }`, `{ "\ud83d": 1 }`, `{ "\ufffd": 1 }`, `{ "": 1 }`, `{ "\n\"": 1 }`,
+	`{ a: undefined, b: null, c: 0, d: -0, e: "", f: false }`, `{ a: NaN }`, `{ a: () => 1 }`, `{ a: f }`, `{ a: new Date(0) }`, `{ a: new Map() }`, `{ toJSON: 1 }`, `{ toJSON: f }`, `{ a: { toJSON: f } }`,
+	`[{ f: () => 1 }.f.name, { f: function () {} }.f.name, { f: class {} }.f.name, { f: (() => 1) }.f.name, { f: function own() {} }.f.name, { f: true && (() => 1) }.f.name]`,
+	`(o.b = 1, o.z = 2, o.c = 3, [o, Object.keys(o), Object.values(o), Object.entries(o)])`, `(o.a = 5, o.a += 1, o.a++, o.n ??= 4, o.n ||= 5, o.n &&= 6, o)`, `(o["1"] = 1, o[0] = 2, [o, keys(o)])`,
+	`(o["\ud83d"] = 1, keys(o).length)`, `[o["\ud83d"], "\ud83d" in o]`, `(o[proto] = { inherited: 1 }, [o.inherited, o])`, `(o[proto] = null, o)`, `proto in o`, `o[proto] === Object.prototype`, `(o[proto] = o, 1)`,
+	`(delete o.a, [o, keys(o), "a" in o])`, `(delete o.nothing, o)`, `(delete o.a, o.a = 1, o)`, `(o.x = undefined, keys(o))`, `(o.toString = f, String(o))`, `(o.constructor = 1, [o, o.constructor])`,
+	`(() => { const seen = []; for (const k in o) { seen.push(k, o[k]); o[k + k] = 1; } return [seen, o]; })()`, `(() => { const seen = []; for (const k in o) { seen.push(k); delete o.in; } return [seen, o]; })()`,
+	`(() => { for (const k in o) delete o[k]; return o; })()`, `(() => { for (let i = 0; i < 40; i++) o["k" + i % 35] = i; return o; })()`, `(() => { for (let i = 0; i < 31; i++) o["k" + i] = i; return [o, o.k30, o.k31]; })()`,
+	`(() => { const wide = { ` + wideLiteral(40) + ` }; wide.k3 = "new"; wide.more = 1; return [wide, wide.k39, wide.k40, "k5" in wide, "k50" in wide, keys(wide)]; })()`, `{ ` + wideLiteral(300) + ` }`,
+	`["a", "in", "nothing", "constructor", "toString", 1, -1, "x", null, undefined].map((k) => [k in o, Object.hasOwn(o, k), o[k] === undefined, o.hasOwnProperty(k), o.propertyIsEnumerable(k)])`,
+	`[typeof o, o instanceof Object, o.constructor === Object, Object.getPrototypeOf(o) === Object.prototype, Array.isArray(o), Object.isFrozen(o), Object.isExtensible(o), Object.isSealed(o), o.valueOf() === o]`,
+	`[String(o), o + "", o == "[object Object]", Number(o), !o, isNaN(o), Object.prototype.toString.call(o), Math.max(o), parseInt(o), o.toLocaleString(), [o] + ""]`, "`${o} ${o.in}`",
+	`[{ a: 1 } === { a: 1 }, o === [o][0], Object.is(o, o), new Set([o, o, { ...o }]).size, new Map([[o, 1]]).get(o), new WeakMap([[o, 2]]).get(o), [o].includes(o), [o.in].indexOf(o.in)]`,
+	`[{ valueOf: f } + 1, { toString: f } + "", { valueOf: f, toString: f } < 5]`, `{ toString: 1, valueOf: 2 } + ""`, `{ a: 1 }()`, `new ({ a: 1 })()`, `[...{ a: 1 }]`, `1 instanceof { a: 1 }`, `"a" in { a: 1 }`, `{ a: 1 }.b()`, `{ a: 1 }.b.c`,
+	`(() => { for (const x of { a: 1 }) return x; })()`, `(() => { const [x] = { a: 1 }; return x; })()`, `new Map({ a: 1 })`, `Math.max(...{ length: 2 })`, `(() => { throw { a: 1 }; })()`, `(() => { try { throw { a: 1 }; } catch ({ a }) { return a; } })()`,
+	`(() => { try { throw new Error("text", { cause: o }); } catch (e) { return [e.message, e.cause === o]; } })()`, `Object.create({ inherited: 1 }, { x: { value: 1, enumerable: true, writable: true, configurable: true } })`,
+	`Object.create(o, { x: { value: 1, enumerable: false } })`, `Object.create({}, { x: { get: f, enumerable: true } }).x`, `(() => { const c = Object.create(o); c.a = 9; c.own = 1; const seen = []; for (const k in c) seen.push(k); return [c, seen, o.a, c.in]; })()`,
+	`Array.from({ length: 3, 0: "a", 1: "b" })`, `Array.from({ length: 2 }, (_, i) => ({ i }))`, `Array.prototype.map.call({ length: 1, "0": 1, b: 2 }, (v) => v)`, `Array.prototype.push.call(o, 5) && o`, `Array.prototype.join.call({ length: 2, a: 1 }, "-")`,
+	`[].concat({ length: 1, a: 2 }, [o])`, `[[o], [[{ a: 1 }]]].flat(2)`, `Object.assign({ z: 1, a: 2 }, { a: 3, b: 4 }, null, "xy")`, `Object.assign(o, { b: 4, in: 5 })`, `Object.assign([], { a: 1, b: 2 }).a`, `Object.fromEntries(Object.entries({ a: 1, b: { c: 2 } }))`,
+	`Object.groupBy([{ k: "x" }, { k: "y" }, { k: "x" }], ({ k }) => k)`, `[{ n: 2 }, { n: 1 }].sort((a, b) => a.n - b.n)`, `["x", "y"].reduce((all, k) => (all[k] = k, all), { first: 0 })`, `["x", "y"].reduce((all, k) => ({ ...all, [k]: { k } }), {})`,
+	`JSON.stringify({ a: 1, b: undefined, c: f, d: [undefined, f], e: o })`, `JSON.stringify(o, null, 2)`, `JSON.stringify(o, ["in", "x"])`, `JSON.stringify({ a: { b: 1 } }, function (k, v) { return k === "b" ? this.b + 1 : v; })`, `JSON.stringify({ toJSON: f })`, `JSON.stringify(globalThis)`,
+	`JSON.parse('{"a":[1]}', (k, v) => (k === "0" ? { v } : v))`, `(o.self = o, o)`, `(o.in.up = [o], o)`, `(() => { const { a, ["in"]: deep, ...rest } = o; rest.more = 1; return [a, deep, rest, o]; })()`, `(({ a = 1, b: { c } = { c: 2 } } = { a: 3 }) => [a, c])()`, `(({ a, b } = { a: 1, b: 2 }) => a + b)({ b: 5 })`,
+	`((i) => ({ a: i++, b: i++, c: { d: i++ }, e: i }))(1)`, `[...(function* () { const got = { a: yield 1, b: yield { c: 2 } }; yield got; })()]`, `(() => { const all = []; for (let i = 0; i < 3; i++) all.push({ i, f: f }); all[0].i = 9; delete all[1].f; return all.map(({ i, f }) => [i, typeof f]); })()`,
+	`new (class { x = { a: 1 }; y = { b: this.x }; })()`, `(() => { class A { constructor() { return { a: 1 }; } } class B extends A { x = 9; a = 8; } return [new B(), new B() instanceof B]; })()`, `(() => { function P() { this.a = 1; } P.prototype = { b: 2, f }; const p = new P(); return [p, p.b, p.f(), p instanceof P]; })()`,
+	`(function () { return [arguments[0], arguments.length]; })({ a: 1 })`, `(function () { return this.a; }).call({ a: 1 })`, `(function () { return this; }).bind({ a: 1 })()`, `(({ a: { b: 1 } })?.a?.b, { a: null }?.a?.b)`, `(() => { const o = { n: 1 }; return [o.n++, ++o.n, o.n -= 5, o]; })()`,
+	`Object.getOwnPropertyNames(o)`, `Object.entries({ b: 1, a: 2 }).map(([k, v]) => ({ [k]: v, k, v }))`, `{ a: 1 } && { b: 2 } || { c: 3 }`, `[{ a: 1 }, , { b: 2 }]`, `(() => { label: { return { a: 1 }; } })()`, `(() => { switch (o.a) { case 1: return { one: { o } }; } })()`,
+	"((parts, ...values) => ({ parts, values }))`x${{ a: 1 }}y${o}z`", `{ a: d, b: m, c: l, d: change, e: fetched, f: context.now }`, `(o.d = d, o.in.m = m, [o, o.d === d])`, `Object.assign(o, d)`, `Object.assign({ a: 1 }, m)`, `{ ...{ a: 1, m }, b: 2 }`, `{ a: (o.late = 1, 2), o }`,
+	"{\n    a: 1,\n    b: {\n      c: null.x,\n    },\n  }", "{\n    a: 1,\n    b: o.nothing.more,\n  }", "{\n    a: o.nothing(),\n  }", "{\n    a: { b: [{ c: NaN }] },\n  }", `Reflect.ownKeys(o)`, `(Object.defineProperty(o, "x", { value: 1 }), [o, o.x])`, `(Object.freeze(o), (() => { try { o.a = 5; } catch (e) { return e.name; } })())`,
+	`(() => { let x, y; for ({ a: x, b: { c: y } = { c: 2 } } of [{ a: 1 }]); [{ a: y }] = [{ a: 3 }]; return [x, y]; })()`, `(async () => ({ a: 1 }))`, `(() => { async function g() { return { a: 1 }; } return g(); })()`,
+	`globalThis["object {}"]?.(0)`, `Object.keys(globalThis)`,
+}
+
+// wideLiteral is the text of n members.
+func wideLiteral(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "k%d: %d, ", i, i)
+	}
+	return b.String()
+}
+
 var viewedDocuments = []string{
 	`{"a":1,"m":{"x":1,"y":"two","n":7,"big":9007199254740993},"l":[1,"2",{"x":2},null,[{"x":[]}]],"t":"2026-01-01T00:00:00Z"}`,
 	`{"a":"` + strings.Repeat("long ", 20) + `","m":{"x":"` + strings.Repeat(`\u00e9`, 20) + `"},"l":["` + strings.Repeat("😀", 30) + `"]}`,
@@ -115,8 +159,8 @@ func wide(n int) string {
 
 func viewed(t testing.TB, expression string) *script.Script {
 	t.Helper()
-	path := write(t, map[string]string{"map.js": "const proto = ['__pro', 'to__'].join('');\nconst keys = (v) => Object.keys(Object(v));\nconst values = (v) => Object.values(Object(v));\n" +
-		"export default (record, context) => {\n  const { change, fetched } = record;\n  const d = change.data;\n  const m = d?.m;\n  const l = d?.l;\n" +
+	path := write(t, map[string]string{"map.js": "const proto = ['__pro', 'to__'].join('');\nconst keys = (v) => Object.keys(Object(v));\nconst values = (v) => Object.values(Object(v));\nfunction f() { return 7; }\n" +
+		"export default (record, context) => {\n  const { change, fetched } = record;\n  const d = change.data;\n  const m = d?.m;\n  const l = d?.l;\n  const o = { a: 1, in: { x: 2 } };\n" +
 		"  return { v: (" + expression + ") };\n};"})
 	s, err := script.Compile(path, script.Options{Tables: map[string]map[string]string{"codes": {"a": "1"}}})
 	if err != nil {
@@ -178,7 +222,7 @@ func TestViewsAreToAScriptWhatObjectsAre(t *testing.T) {
 	if info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		t.Skip("it is run without the race detector")
 	}
-	for n, expression := range slices.Concat(reading, writing) {
+	for n, expression := range slices.Concat(reading, writing, literals) {
 		s := viewed(t, expression)
 		for i, data := range viewedDocuments {
 			r, c := viewedRecord(data, viewedDocuments[(i+1)%16], viewedDocuments[(i+3)%16])
@@ -190,9 +234,21 @@ func TestViewsAreToAScriptWhatObjectsAre(t *testing.T) {
 	}
 }
 
+// Object literals of a mapping are made without goja's hash tables, where views may be.
+func TestLiteralsShareTheirNames(t *testing.T) {
+	for text, want := range map[string]int{
+		`({ change }) => ({ a: 1, b: { c: change.id, d: [{ e: 2 }] } })`: 3, `({ change }) => ({ a: 1, b: { f() {} }, 1: { c: 2 } })`: 1, `({ change }) => ({ ...change, a: {} })`: 0,
+		`({ change }) => Object.freeze({ a: 1 })`: 0,
+	} {
+		if got := script.Shapes(compile(t, "export default "+text)); got != want {
+			t.Errorf("%s: %d shapes, want %d", text, got, want)
+		}
+	}
+}
+
 // FuzzViews holds views against objects that are made at once.
 func FuzzViews(f *testing.F) {
-	expressions := slices.Concat(reading, writing)
+	expressions := slices.Concat(reading, writing, literals)
 	for i, data := range viewedDocuments {
 		f.Add([]byte(data), uint16(i))
 	}
