@@ -151,7 +151,7 @@ func (b *Bundle) Compile() (*Script, error) {
 		return nil, fmt.Errorf("source map of %s: %w", b.Name, err)
 	}
 	s.plain = sync.OnceValues(func() (*goja.Program, error) { return s.compile(false) })
-	if s.program, err = s.compile(s.views); err != nil {
+	if s.program, err = s.compile(s.views && !listing.MatchString(b.Code) && strings.Count(b.Code, "globalThis") <= 2); err != nil {
 		// esbuild has parsed it before: this is syntax that goja does not have. Messages at this point quote the script only.
 		return nil, s.syntaxError(err)
 	}

@@ -80,6 +80,9 @@ func (s *Script) once(ctx context.Context, now time.Time, seed uint64, use func(
 			}
 			return use(k, value)
 		})
+		// A literal is made by a call, which counts among those that are nested, and is where there may be one too many.
+		var overflow *goja.StackOverflowError
+		k.changes = k.changes || k.views && len(s.shapes) > 0 && errors.As(err, &overflow)
 		if result = k.conclude(ctx, began, err); k.changes {
 			result = errChanges
 		}

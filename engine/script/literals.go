@@ -5,6 +5,7 @@ package script
 
 import (
 	"reflect"
+	"regexp"
 	"slices"
 
 	"github.com/dop251/goja"
@@ -21,6 +22,10 @@ import (
 
 // literalName is what makes literals. It can't be written as a name in a script, nor be replaced.
 const literalName = "object {}"
+
+// listing finds, in a script's code, the means to read an error's stack, which has places in goja's program. A script that has them gets no
+// literals, nor does one that has globalThis, where literalName is.
+var listing = regexp.MustCompile(`\bstack\b`)
 
 // manyMembers is how many members a literal may have, as their values are on the runtime's stack all at once.
 const manyMembers = 256

@@ -120,7 +120,10 @@ var literals = []string{
 	"((parts, ...values) => ({ parts, values }))`x${{ a: 1 }}y${o}z`", `{ a: d, b: m, c: l, d: change, e: fetched, f: context.now }`, `(o.d = d, o.in.m = m, [o, o.d === d])`, `Object.assign(o, d)`, `Object.assign({ a: 1 }, m)`, `{ ...{ a: 1, m }, b: 2 }`, `{ a: (o.late = 1, 2), o }`,
 	"{\n    a: 1,\n    b: {\n      c: null.x,\n    },\n  }", "{\n    a: 1,\n    b: o.nothing.more,\n  }", "{\n    a: o.nothing(),\n  }", "{\n    a: { b: [{ c: NaN }] },\n  }", `Reflect.ownKeys(o)`, `(Object.defineProperty(o, "x", { value: 1 }), [o, o.x])`, `(Object.freeze(o), (() => { try { o.a = 5; } catch (e) { return e.name; } })())`,
 	`(() => { let x, y; for ({ a: x, b: { c: y } = { c: 2 } } of [{ a: 1 }]); [{ a: y }] = [{ a: 3 }]; return [x, y]; })()`, `(async () => ({ a: 1 }))`, `(() => { async function g() { return { a: 1 }; } return g(); })()`,
-	`globalThis["object {}"]?.(0)`, `Object.keys(globalThis)`,
+	`globalThis["object {}"]?.(0)`, `Object.keys(globalThis)`, `Object.getOwnPropertyNames(globalThis)`, `"object {}" in globalThis`, `{ a: new Error("text").stack, b: [{ toString: () => new Error("text").stack }] + "" }`,
+	"(() => {\n    const nest = (n) => {\n      const o = { a: n };\n      return n && nest(n + 1);\n    };\n    return nest(1);\n  })()", `[1995, 1996, 1997, 1998, 1999, 2000].map((n) => { const nest = (n) => (n ? nest(n - 1) : { a: n }); return nest(n); })`,
+	`(() => { const nest = (n) => (n ? nest(n - 1) : { a: n }); return nest(1996); })()`, `(() => { const nest = (n) => (n ? nest(n - 1) : { a: n }); return nest(1997); })()`, `(() => { const nest = (n) => (n ? nest(n - 1) : { a: n }); return nest(1998); })()`,
+	`(() => { const out = {}; (async () => { out.x = { a: await 1, b: await { then: (r) => r({ z: 2 }) } }; delete out.x.a; })(); return out; })()`, `{ a: { toJSON: () => { o.z = 1; delete o.a; return 1; } }, o }`,
 }
 
 // wideLiteral is the text of n members.
