@@ -17,8 +17,9 @@ import (
 // What a mapping returns is mostly object literals in one another, and to goja an object is a hash table of its members, of some 650 bytes.
 // So in a script that may be given views, an object literal is compiled into a call of literalName with the values of its members, which
 // makes a *literal of them. The names are those of the place in the code, and all that is made there shares them. To a script a literal is
-// what an object is, as views are: what goja does with the two in different ways is in no script that has any (see unlike); and where a
-// literal can't do what an object can, the call is made once more, with the program as its author wrote it, and so are all later ones.
+// what an object is, as views are, but for goja's words for some TypeErrors: what it does with the two in different ways is in no script that
+// has any (see unlike and listing); and where a literal can't do what an object can, the call is made once more, with the program as its
+// author wrote it, and so are all later ones.
 
 // literalName is what makes literals. It can't be written as a name in a script, nor be replaced.
 const literalName = "object {}"
