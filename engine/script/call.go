@@ -68,7 +68,7 @@ func (s *Script) once(ctx context.Context, now time.Time, seed uint64, use func(
 				return err
 			}
 			program := s.program
-			if s.views && !k.views {
+			if len(s.shapes) > 0 && !k.views {
 				var err error
 				if program, err = s.plain(); err != nil {
 					return err
